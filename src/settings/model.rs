@@ -1,0 +1,257 @@
+//! The configuration as the daemon uses it: checked, typed, defaults filled in.
+
+use crate::types::{Secret, TenantId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `[state]`
+    pub state: State,
+    /// `[ingest]`
+    pub ingest: Ingest,
+    /// `[tenancy]`
+    pub tenancy: Tenancy,
+    /// `[tenants.<id>]`
+    pub tenants: BTreeMap<TenantId, StaticTenant>,
+    /// `[batch]`
+    pub batch: Batch,
+    /// `[delivery]`
+    pub delivery: Delivery,
+    /// `[memory]`
+    pub memory: Memory,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[log]`
+    pub log: Log,
+    /// `[shutdown]`
+    pub shutdown: Shutdown,
+    /// `[datadog]`
+    pub datadog: Datadog,
+}
+
+/// Where the daemon keeps what must survive it.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// The state directory, 0700.
+    pub dir: PathBuf,
+}
+
+/// The local HTTP port.
+#[derive(Debug, Clone)]
+pub struct Ingest {
+    /// Address and port; empty for none.
+    pub listen: String,
+    /// Path of a Unix socket; empty for none.
+    pub socket: String,
+    /// The largest request body, in bytes after decompression.
+    pub max_body: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Whether every request needs a known ingest token.
+    pub require_token: bool,
+    /// Whether addresses beyond loopback may be served without tokens.
+    pub allow_anonymous: bool,
+    /// How long a client may take to send a request's header, and how long a connection may idle.
+    pub header_timeout: Duration,
+    /// How long a client may take to send a request's body.
+    pub body_timeout: Duration,
+}
+
+/// How a request's tenant is found.
+#[derive(Debug, Clone)]
+pub struct Tenancy {
+    /// The header that names it.
+    pub header: String,
+    /// The tag that names it.
+    pub tag: String,
+    /// Whether tags are looked at.
+    pub from_tags: bool,
+    /// The tenant of requests that name none.
+    pub default: Option<TenantId>,
+    /// The most tenants with metrics of their own; others share the label `other`.
+    pub max_labels: usize,
+}
+
+/// A tenant of the configuration file.
+#[derive(Debug, Clone, Default)]
+pub struct StaticTenant {
+    /// Its Datadog site.
+    pub site: String,
+    /// Its API key; none: telemetry is held until there is one.
+    pub api_key: Option<Secret>,
+    /// Local ingest tokens that stand for this tenant: 32 hex digits each.
+    pub ingest_tokens: Vec<Secret>,
+}
+
+/// When a batch is due and how it is compressed.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The longest that an item waits for others.
+    pub max_age: Duration,
+    /// Which compression.
+    pub compression: Compression,
+    /// Compression level; 0 is the encoding's sensible default.
+    pub level: i32,
+}
+
+/// The configured compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// The best that the endpoint takes.
+    Auto,
+    /// zstd where the endpoint takes it, else as `Auto`.
+    Zstd,
+    /// gzip where the endpoint takes it, else as `Auto`.
+    Gzip,
+    /// deflate where the endpoint takes it, else as `Auto`.
+    Deflate,
+    /// None.
+    None,
+}
+
+/// How payloads are submitted.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Requests of one tenant at once.
+    pub concurrency_per_tenant: usize,
+    /// Requests at once.
+    pub concurrency: usize,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// The first retry comes within this time.
+    pub retry_initial: Duration,
+    /// Retries are never further apart than this.
+    pub retry_max: Duration,
+    /// Whether items that Datadog would not keep for their age are dropped instead of sent.
+    pub drop_late: bool,
+    /// How often a key in use is validated, about.
+    pub validate_interval: Duration,
+}
+
+/// Bounds on memory.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// Bytes of items waiting in memory.
+    pub max_queue_bytes: usize,
+}
+
+/// The operator's port.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Address and port; empty for none.
+    pub listen: String,
+}
+
+/// The daemon's own log.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A level, or directives as of `tracing-subscriber`'s `EnvFilter`.
+    pub level: String,
+    /// Its form.
+    pub format: LogFormat,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    /// For reading.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How the daemon ends.
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    /// How long what is queued is still delivered.
+    pub grace: Duration,
+}
+
+/// Datadog's side.
+#[derive(Debug, Clone, Default)]
+pub struct Datadog {
+    /// The site of tenants that name none.
+    pub default_site: String,
+    /// Whether plain `http://` is allowed beyond loopback.
+    pub allow_plaintext: bool,
+    /// PEM file with certificates to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The known sites.
+    pub sites: super::Sites,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { dir: "/var/lib/dogsled".into() }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8282".into(),
+            socket: String::new(),
+            max_body: 16 << 20,
+            max_connections: 4096,
+            require_token: false,
+            allow_anonymous: false,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Tenancy {
+    fn default() -> Self {
+        Self { header: "X-Tenant".into(), tag: "tenant".into(), from_tags: true, default: None, max_labels: 1_000 }
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(2), compression: Compression::Auto, level: 0 }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            concurrency_per_tenant: 4,
+            concurrency: 64,
+            timeout: Duration::from_secs(30),
+            retry_initial: Duration::from_secs(1),
+            retry_max: Duration::from_secs(300),
+            drop_late: false,
+            validate_interval: Duration::from_secs(3_600),
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { max_queue_bytes: 128 << 20 }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8283".into() }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(20) }
+    }
+}

@@ -1,0 +1,76 @@
+//! The live registry of tenants: who exists, where its telemetry goes, which token stands for it.
+
+use crate::settings::Site;
+use crate::types::{Secret, TenantId};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Whether and how a tenant's telemetry flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TenantState {
+    /// Registered without a key: telemetry is held.
+    Pending,
+    /// Delivered as it comes.
+    Active,
+    /// Waiting for a rate limit to reset.
+    Throttled,
+    /// Waiting to try again after a failure.
+    Retrying,
+    /// Datadog refuses the key: telemetry is held.
+    Unauthorized,
+    /// Held by the operator.
+    Paused,
+}
+
+impl TenantState {
+    /// All states, in the order of their discriminants.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Active, Self::Throttled, Self::Retrying, Self::Unauthorized, Self::Paused];
+
+    /// The name used in metrics and listings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Throttled => "throttled",
+            Self::Retrying => "retrying",
+            Self::Unauthorized => "unauthorized",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+/// One tenant.
+#[derive(Debug)]
+pub struct Tenant {
+    /// Its name.
+    pub id: TenantId,
+    /// Where its telemetry goes.
+    pub site: Site,
+    key: Mutex<Option<Secret>>,
+    state: AtomicU8,
+}
+
+impl Tenant {
+    /// A tenant that is active when it has a key and pending when it has none.
+    pub fn new(id: TenantId, site: Site, key: Option<Secret>) -> Self {
+        let state = if key.is_some() { TenantState::Active } else { TenantState::Pending };
+        Self { id, site, key: Mutex::new(key), state: AtomicU8::new(state as u8) }
+    }
+
+    /// Its API key.
+    pub fn key(&self) -> Option<Secret> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its state.
+    pub fn state(&self) -> TenantState {
+        TenantState::ALL[usize::from(self.state.load(Ordering::Relaxed))]
+    }
+
+    /// Changes its state.
+    pub fn set_state(&self, state: TenantState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,25 @@
+//! A run of raw items of one tenant and kind.
+
+use super::{Kind, TenantId, UnixMillis};
+use bytes::Bytes;
+
+/// A run of raw, validated items of one tenant and kind: what the queue holds and what batches are made of.
+///
+/// `bytes` are the items in their wire form, JSON items with a comma (and perhaps white space) between them, protobuf
+/// items as length-delimited fields one after another. Joining chunks is [`Kind::prefix`], the chunks with
+/// [`Kind::separator`] between them, and [`Kind::suffix`].
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// Whose items.
+    pub tenant: TenantId,
+    /// What they are.
+    pub kind: Kind,
+    /// How many items; at least one, at most [`super::Limits::items`].
+    pub items: u32,
+    /// The earliest time that an item says of itself; the time of acceptance where none does.
+    pub oldest: UnixMillis,
+    /// When the daemon accepted the items.
+    pub accepted: UnixMillis,
+    /// The items; with prefix and suffix at most [`super::Limits::uncompressed`].
+    pub bytes: Bytes,
+}

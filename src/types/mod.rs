@@ -1,0 +1,13 @@
+//! The nouns every other module speaks in. Nothing here does I/O.
+
+mod chunk;
+mod kind;
+mod secret;
+mod tenant_id;
+mod time;
+
+pub use chunk::Chunk;
+pub use kind::{Encoding, Endpoint, HostRole, Kind, Limits};
+pub use secret::Secret;
+pub use tenant_id::{InvalidTenantId, TenantId};
+pub use time::UnixMillis;
