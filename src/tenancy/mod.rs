@@ -1,5 +1,9 @@
 //! The live registry of tenants: who exists, where its telemetry goes, which token stands for it.
 
+mod registry;
+
+pub use registry::Registry;
+
 use crate::settings::Site;
 use crate::types::{Secret, TenantId};
 use std::sync::atomic::{AtomicU8, Ordering};

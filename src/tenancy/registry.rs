@@ -1,0 +1,61 @@
+//! All tenants, by name and by ingest token.
+
+use super::Tenant;
+use crate::types::{Secret, TenantId};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The tenants that the daemon knows. Tokens are kept as SHA-256 digests only, so that looking one up compares nothing
+/// that an emitter could measure.
+#[derive(Debug, Default)]
+pub struct Registry {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    tenants: HashMap<TenantId, Arc<Tenant>>,
+    tokens: HashMap<[u8; 32], TenantId>,
+}
+
+impl Registry {
+    /// Adds a tenant, or replaces the one of that name.
+    pub fn insert(&self, tenant: Arc<Tenant>) {
+        self.write().tenants.insert(tenant.id.clone(), tenant);
+    }
+
+    /// Makes an ingest token stand for a tenant.
+    pub fn add_token(&self, token: &Secret, tenant: &TenantId) {
+        self.write().tokens.insert(digest(token.expose()), tenant.clone());
+    }
+
+    /// The tenant of that name.
+    pub fn get(&self, id: &str) -> Option<Arc<Tenant>> {
+        self.read().tenants.get(id).cloned()
+    }
+
+    /// The tenant that an ingest token stands for.
+    pub fn by_token(&self, token: &str) -> Option<Arc<Tenant>> {
+        let inner = self.read();
+        inner.tenants.get(inner.tokens.get(&digest(token))?).cloned()
+    }
+
+    /// Every tenant, in no order.
+    pub fn all(&self) -> Vec<Arc<Tenant>> {
+        self.read().tenants.values().cloned().collect()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    // Hexadecimal digits: clients differ in the case they send.
+    Sha256::digest(token.to_ascii_lowercase().as_bytes()).into()
+}
