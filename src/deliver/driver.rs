@@ -12,7 +12,7 @@ use super::judge::{self, Answer, Verdict};
 use super::work::{self, Landed, Tools, Work};
 use crate::ledger::{DropReason, Ledger};
 use crate::payload::{Built, Payload};
-use crate::queue::{Take, TenantQueue};
+use crate::queue::{LaneFigures, Take, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::{Tenant, TenantState};
 use crate::types::{Endpoint, Kind, Secret};
@@ -444,6 +444,13 @@ impl Sender {
             }
             _ => {}
         }
+    }
+
+    /// What is held and under way.
+    pub(super) fn figures(&self) -> Vec<LaneFigures> {
+        let state = self.lock();
+        let under_way = state.under_way.values().filter_map(|flight| flight.work.as_ref());
+        under_way.chain(state.held.iter().map(|held| &held.work)).map(Work::figures).collect()
     }
 
     fn show_state(&self) {

@@ -19,7 +19,7 @@ pub use dead_letter::{DeadLetters, Reason};
 
 use crate::ledger::Ledger;
 use crate::payload::Builder;
-use crate::queue::{Queues, TenantQueue};
+use crate::queue::{LaneFigures, Queues, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::Registry;
 use crate::types::TenantId;
@@ -123,6 +123,12 @@ impl Delivery {
     /// Makes every batch due at once, as at shutdown.
     pub fn flush(&self) {
         self.flush.send_replace(true);
+    }
+
+    /// What a tenant has taken from its queue and not settled yet, by kind.
+    pub fn figures(&self, tenant: &TenantId) -> Vec<LaneFigures> {
+        let sender = self.senders.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned();
+        sender.map(|sender| sender.figures()).unwrap_or_default()
     }
 
     fn sender(&self, queue: &Arc<TenantQueue>) -> Option<Arc<Sender>> {

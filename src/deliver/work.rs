@@ -5,7 +5,7 @@ use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
 use super::permits::{Permit, Permits};
 use crate::payload::{Builder, Built, Payload};
-use crate::queue::Batch;
+use crate::queue::{Batch, LaneFigures};
 use crate::types::{Encoding, Kind, UnixMillis};
 use std::io;
 use std::sync::Arc;
@@ -66,6 +66,26 @@ impl Work {
             Self::Batch(batch, _) => batch.kind,
             Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
                 payload.kind
+            }
+        }
+    }
+
+    /// What it holds.
+    pub(super) fn figures(&self) -> LaneFigures {
+        match self {
+            Self::Batch(batch, _) => LaneFigures {
+                kind: batch.kind,
+                items: batch.chunks.iter().map(|chunk| u64::from(chunk.items)).sum(),
+                bytes: batch.chunks.iter().map(|chunk| chunk.bytes.len()).sum(),
+                oldest: batch.chunks.iter().map(|chunk| chunk.accepted).min(),
+            },
+            Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
+                LaneFigures {
+                    kind: payload.kind,
+                    items: u64::from(payload.items),
+                    bytes: payload.body.len(),
+                    oldest: Some(payload.accepted),
+                }
             }
         }
     }

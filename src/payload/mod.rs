@@ -8,7 +8,7 @@ pub use compress::Compressors;
 
 use crate::queue::{Batch, Reservation};
 use crate::settings::Compression;
-use crate::types::{Chunk, Encoding, Kind, TenantId, UnixMillis};
+use crate::types::{Encoding, Kind, TenantId, UnixMillis};
 use crate::wire;
 use bytes::Bytes;
 use std::io;
@@ -251,9 +251,4 @@ impl Payload {
 
 fn is_late(kind: Kind, item: &[u8], accepted: UnixMillis, cutoff: UnixMillis) -> bool {
     wire::item_time(kind, item).unwrap_or(accepted) < cutoff
-}
-
-/// How many items the chunks hold.
-pub fn items_of(chunks: &[Chunk]) -> u64 {
-    chunks.iter().map(|chunk| u64::from(chunk.items)).sum()
 }
