@@ -39,13 +39,17 @@ def post(plan, path, body):
     return json.loads(text)
 
 
+def series(metric, points, type_, tags):
+    return {"metric": metric, "points": points, "type": type_, "host": HOST, "device": None, "tags": tags}
+
+
 @sender.operation("emit_point", "series_v1")
 def emit_point(plan):
     uid = plan.uid()
     answer = post(
         plan,
         "/api/v1/series",
-        {"series": [{"metric": uid, "points": [[plan.now, 7.0]], "type": "gauge", "host": HOST, "device": None, "tags": plan.tags}]},
+        {"series": [series(uid, [[plan.now, 7.0]], "gauge", plan.tags)]},
     )
     return [{"metric": uid, "points": [[plan.now, 7.0]], "type": "gauge", "host": HOST, "tags": TAGS}], answer
 
@@ -53,12 +57,11 @@ def emit_point(plan):
 @sender.operation("batch_metrics", "series_v1")
 def batch_metrics(plan):
     uids = [plan.uid() for _ in range(5)]
-    series = [
-        {"metric": uid, "points": [[plan.now - 1, 1.0], [plan.now, 2.0]], "type": "counter", "host": HOST, "device": None, "tags": plan.tags}
-        for uid in uids
-    ]
-    answer = post(plan, "/api/v1/series", {"series": series})
-    return [{"metric": uid, "points": [[plan.now - 1, 1.0], [plan.now, 2.0]], "tags": TAGS} for uid in uids], answer
+    points = [[plan.now - 1, 1.0], [plan.now, 2.0]]
+    # The gem lets `counter` through besides the API's `count`.
+    batch = [series(uid, points, "counter", plan.tags) for uid in uids]
+    answer = post(plan, "/api/v1/series", {"series": batch})
+    return [{"metric": uid, "points": points, "type": "counter", "tags": TAGS} for uid in uids], answer
 
 
 @sender.operation("emit_event", "event_v1")
@@ -74,7 +77,7 @@ def emit_event(plan):
             "priority": "normal",
             "parent": None,
             "tags": plan.tags,
-            "aggregation_key": None,
+            "aggregation_key": "",
             "alert_type": "success",
             "event_type": None,
             "source_type_name": None,
@@ -89,6 +92,15 @@ def emit_event(plan):
 
 @sender.operation("service_check", "check_run")
 def service_check(plan):
+    uid = plan.uid()
+    body = {"check": uid, "host_name": HOST, "status": 3}
+    # The options are the caller's, and may be none at all.
+    answer = post(plan, "/api/v1/check_run", body | ({"tags": plan.route_tags} if plan.route_tags else {}))
+    return [{"check": uid, "host_name": HOST, "status": 3}], answer
+
+
+@sender.operation("service_check, all options", "check_run")
+def service_check_options(plan):
     uid = plan.uid()
     answer = post(
         plan,

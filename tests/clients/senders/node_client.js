@@ -84,7 +84,7 @@ function logs(plan, apis, count, options) {
     service: "payment",
   });
   const level = (item) => ({ ...item, level: "warn" });
-  // The models of the two versions differ: only the second takes attributes of one's own.
+  // Attributes of one's own are apart from those of the model.
   const body = uids.map(log(plan.tags)).map((item) => ({ ...item, additionalProperties: { level: "warn" } }));
   return [uids.map(log(TAGS)).map(level), new apis.LogsApi(plan.configuration).submitLog({ body, ...options }), () => {}];
 }

@@ -28,7 +28,7 @@ class Plan:
         self.headers = fields.get("headers", {})
         self.now = fields["now"]
         self.repeat = fields.get("repeat", 1)
-        self._route_tags = fields.get("tags", [])
+        self.route_tags = fields.get("tags", [])
         self._prefix = fields["prefix"]
         self._count = 0
 
@@ -40,7 +40,7 @@ class Plan:
     @property
     def tags(self):
         """The tags of an item as sent: in front the one that names the tenant, when tags decide."""
-        return [*self._route_tags, *TAGS]
+        return [*self.route_tags, *TAGS]
 
 
 class Sender:
