@@ -1,6 +1,7 @@
 //! What must hold between values, and what a value of some form must be.
 
 use super::problems::{Problems, join, nearest};
+use super::units::{format_duration, format_size};
 use super::{Compression, Settings};
 use std::net::{IpAddr, SocketAddr};
 use tracing_subscriber::EnvFilter;
@@ -53,8 +54,12 @@ fn check_ports(settings: &Settings, problems: &mut Problems) {
             .warning("ingest.require_token", "is set, but no tenant has ingest_tokens: every request will be refused");
     }
     if ingest.max_body > settings.memory.max_queue_bytes {
-        problems
-            .error("memory.max_queue_bytes", "is less than ingest.max_body: one large request could never be queued");
+        let message = format!(
+            "{} is less than ingest.max_body, which is {}: one large request could never be queued",
+            format_size(settings.memory.max_queue_bytes as u64),
+            format_size(ingest.max_body as u64)
+        );
+        problems.error("memory.max_queue_bytes", message);
     }
 }
 
@@ -130,7 +135,8 @@ fn check_delivery(settings: &Settings, problems: &mut Problems) {
         problems.error("batch.level", message);
     }
     if delivery.retry_initial > delivery.retry_max {
-        problems.error("delivery.retry_initial", "is more than delivery.retry_max: make it less");
+        let (initial, max) = (format_duration(delivery.retry_initial), format_duration(delivery.retry_max));
+        problems.error("delivery.retry_initial", format!("{initial} is more than delivery.retry_max, which is {max}"));
     }
     if delivery.concurrency_per_tenant > delivery.concurrency {
         problems
@@ -165,7 +171,10 @@ fn check_site(key: &str, name: &str, settings: &Settings, problems: &mut Problem
     let table = join("datadog.sites", name);
     problems.error(
         key,
-        format!("{name:?} is no known site; {hint}Known are {}; to add one, write a table [{table}]", known.join(", ")),
+        format!(
+            "{name:?} is no known site; {hint}the known ones are {}; to add one, write [{table}]",
+            known.join(", ")
+        ),
     );
 }
 

@@ -262,26 +262,30 @@ fn read_api_key(section: &mut Section<'_>) -> Option<Secret> {
 }
 
 fn read_tokens(section: &mut Section<'_>, id: &TenantId, owners: &mut BTreeMap<String, TenantId>) -> Vec<Secret> {
-    let mut tokens: Vec<_> =
-        section.secrets("ingest_tokens").into_iter().map(|token| ("ingest_tokens", token)).collect();
+    let inline = section.secrets("ingest_tokens");
     let from_file = secrets::from_file(section, "ingest_tokens_file").unwrap_or_default();
-    tokens.extend(from_file.split_whitespace().map(|token| ("ingest_tokens_file", token.to_owned())));
-    for (key, token) in &tokens {
-        if !secrets::is_hex_key(token) {
-            section.error(
-                key,
-                "holds what is no ingest token: exactly 32 hexadecimal digits, as of `openssl rand -hex 16`",
-            );
+    if !inline.is_empty() && !from_file.is_empty() {
+        section.error("ingest_tokens", "given here and as ingest_tokens_file too: keep one");
+    }
+    let from_file = from_file.split_whitespace().map(str::to_owned).enumerate();
+    let tokens = inline.into_iter().enumerate().map(|(index, token)| ("ingest_tokens", index, token));
+    let tokens = tokens.chain(from_file.map(|(index, token)| ("ingest_tokens_file", index, token)));
+    let mut good = Vec::new();
+    for (key, index, token) in tokens {
+        let nth = index + 1;
+        if !secrets::is_hex_key(&token) {
+            let advice = "a token is exactly 32 hexadecimal digits, such as `openssl rand -hex 16` prints";
+            section.error(key, format!("token {nth} is not one: {advice}"));
             continue;
         }
         match owners.insert(token.to_ascii_lowercase(), id.clone()) {
             Some(other) if other != *id => {
-                section.error(key, format!("shares a token with tenant {other}: a token stands for one tenant"));
+                section.error(key, format!("token {nth} is one of tenant {other} too: a token stands for one tenant"));
             }
-            _ => {}
+            _ => good.push(Secret::new(token)),
         }
     }
-    tokens.into_iter().map(|(_, token)| Secret::new(token)).collect()
+    good
 }
 
 /// The text and mode of the configuration file, empty when the default one is missing.

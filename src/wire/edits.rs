@@ -46,6 +46,11 @@ impl Edits {
         self.list.push(Edit { cut, with: start..self.text.len() });
     }
 
+    /// How many bytes are cut out.
+    pub fn cut_bytes(&self) -> usize {
+        self.list.iter().map(|edit| edit.cut.len()).sum()
+    }
+
     /// Appends the changed item to `out`.
     pub fn apply(&mut self, body: &[u8], item: Range<usize>, out: &mut Vec<u8>) {
         self.list.sort_by_key(|edit| (edit.cut.start, edit.cut.end));

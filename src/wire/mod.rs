@@ -2,12 +2,17 @@
 //!
 //! Pure functions on bytes. A [`Part`] is a run of raw items of one kind and (where tags name it) one tenant.
 
+mod agent_intake;
+mod checks;
 mod dates;
 mod edits;
+mod events;
 mod json;
 mod logs;
 mod metric;
+mod metrics_proto;
 mod parts;
+mod protobuf;
 mod series;
 mod strings;
 mod tags;
@@ -142,7 +147,12 @@ pub fn split(form: Form, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part
         Form::Distributions => series::split(Kind::Distributions, body, context),
         Form::LogsJson => logs::split_json(body, context),
         Form::LogsText => logs::split_text(body, context),
-        _ => Err(Refusal::Malformed { at: 0, reason: "not written yet".into() }),
+        Form::SeriesV2Proto => protobuf::split(Kind::SeriesV2Proto, body, context, metrics_proto::read_series),
+        Form::Sketches => protobuf::split(Kind::Sketches, body, context, metrics_proto::read_sketch),
+        Form::EventV1 => events::split(Kind::EventV1, body, context),
+        Form::EventV2 => events::split(Kind::EventV2, body, context),
+        Form::AgentIntake => agent_intake::split(body, context),
+        Form::CheckRun => checks::split(body, context),
     }
 }
 
@@ -153,7 +163,7 @@ pub fn split(form: Form, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part
 pub fn boundaries(kind: Kind, run: &[u8]) -> Vec<Range<usize>> {
     match kind {
         Kind::EventV1 | Kind::EventV2 => std::iter::once(0..run.len()).collect(),
-        Kind::SeriesV2Proto | Kind::Sketches => Vec::new(),
+        Kind::SeriesV2Proto | Kind::Sketches => protobuf::boundaries(run),
         Kind::SeriesV2Json | Kind::SeriesV1 | Kind::Distributions | Kind::Logs | Kind::CheckRun => elements(run),
     }
 }
@@ -163,7 +173,10 @@ pub fn item_time(kind: Kind, item: &[u8]) -> Option<UnixMillis> {
     match kind {
         Kind::SeriesV2Json | Kind::SeriesV1 | Kind::Distributions => series::item_time(kind, item),
         Kind::Logs => logs::item_time(item),
-        _ => None,
+        Kind::SeriesV2Proto => protobuf::item_time(item, metrics_proto::read_series),
+        Kind::Sketches => protobuf::item_time(item, metrics_proto::read_sketch),
+        Kind::EventV1 | Kind::EventV2 => events::item_time(kind, item),
+        Kind::CheckRun => checks::item_time(item),
     }
 }
 

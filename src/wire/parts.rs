@@ -29,6 +29,8 @@ pub(super) struct Gatherer<'a> {
     /// The run of the item before: successive items are mostly of one tenant.
     last: usize,
     next_item: usize,
+    /// The item that does not follow on the one before.
+    interrupted_at: usize,
 }
 
 /// The open part of one tenant.
@@ -67,12 +69,18 @@ impl<'a> Gatherer<'a> {
             untagged: None,
             last: 0,
             next_item: 0,
+            interrupted_at: 0,
         }
     }
 
     /// The index of the item that comes next.
     pub fn next_item(&self) -> usize {
         self.next_item
+    }
+
+    /// Says that something which is no item, and no separator, stands in the body before the next item.
+    pub fn interrupt(&mut self) {
+        self.interrupted_at = self.next_item;
     }
 
     /// Takes an item of the body, changed by `edits`.
@@ -90,6 +98,7 @@ impl<'a> Gatherer<'a> {
         let index = self.run_of(found.tenant.as_deref());
         let limits = self.kind.limits();
         let frame = self.frame();
+        let interrupted = self.interrupted_at == item;
         let run = &mut self.runs[index];
         if run.items == 0 {
             if range.len() + frame > limits.uncompressed {
@@ -100,6 +109,7 @@ impl<'a> Gatherer<'a> {
             match &mut run.content {
                 Content::Shared(shared, last)
                     if *last + 1 == item
+                        && !interrupted
                         && run.items < limits.items
                         && range.end - shared.start + frame <= limits.uncompressed =>
                 {
@@ -107,7 +117,7 @@ impl<'a> Gatherer<'a> {
                     *last = item;
                 }
                 // The next part may be shared again.
-                Content::Shared(_, last) if *last + 1 == item => {
+                Content::Shared(_, last) if *last + 1 == item && !interrupted => {
                     self.close(index);
                     return self.share(range, found);
                 }
@@ -140,6 +150,7 @@ impl<'a> Gatherer<'a> {
             let shared = &self.body[range.clone()];
             // What is left of the body will mostly go into the only run; of many runs each grows as it must.
             let left = if alone { self.body.len() - source.start } else { source.len() * 4 };
+            let left = left.min(source.len().saturating_mul(2 * limits.items as usize));
             let grown = left + left / 8 + 128;
             let mut own = Vec::with_capacity((shared.len() + grown).min(limits.uncompressed));
             own.extend_from_slice(shared);
