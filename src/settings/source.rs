@@ -7,6 +7,7 @@
 use super::problems::{Place, Problems, join, nearest};
 use super::{Settings, Sites};
 use config::{Config, Map, Value, ValueKind};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -164,14 +165,22 @@ fn from_variable(name: &str, value: OsString, file: &Tree, problems: &mut Proble
     if !is_known_section(&keys[0], &keys[0], problems) {
         return None;
     }
-    match keys.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["tenants", id, _] => keys[1] = spelt(id, names(file, &["tenants"])),
+    let spelt = match keys.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["tenants", id, _] => Some((1, spelt(id, names(file, &["tenants"]).collect()))),
         ["datadog", "sites", site, _] => {
-            let known = Sites::default();
-            let known = known.names().chain(names(file, &["datadog", "sites"]));
-            keys[2] = spelt(site, known);
+            let sites = Sites::default();
+            let known = sites.names().chain(names(file, &["datadog", "sites"])).collect();
+            Some((2, spelt(site, known)))
         }
-        _ => {}
+        _ => None,
+    };
+    match spelt {
+        Some((index, Ok(name))) => keys[index] = name,
+        Some((_, Err(message))) => {
+            problems.error_at(Some(Place::Variable(name.to_owned())), "", message);
+            return None;
+        }
+        None => {}
     }
     let path = keys.iter().fold(String::new(), |path, key| join(&path, key));
     problems.place(&path, Place::Variable(name.to_owned()));
@@ -198,11 +207,21 @@ fn names<'a>(tree: &'a Tree, path: &[&str]) -> impl Iterator<Item = &'a str> {
     table.into_iter().flat_map(Tree::keys).map(String::as_str)
 }
 
-/// The first of `names` that a variable would spell like `word`, else `word`.
-fn spelt<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
+/// The one of `names` that a variable would spell like `word`; `word` itself when there is none.
+///
+/// # Errors
+/// When there are several, of which none is `word`.
+fn spelt(word: &str, names: BTreeSet<&str>) -> Result<String, String> {
     let spell = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-    let mut names = names.filter(|name| name.chars().map(spell).eq(word.chars().map(spell)));
-    names.next().unwrap_or(word).to_owned()
+    let is_like = |name: &&&str| name.chars().map(spell).eq(word.chars().map(spell));
+    if names.contains(word) {
+        return Ok(word.to_owned());
+    }
+    match names.iter().filter(is_like).copied().collect::<Vec<_>>()[..] {
+        [] => Ok(word.to_owned()),
+        [name] => Ok(name.to_owned()),
+        ref several => Err(format!("may mean any of {}: use the configuration file for it", several.join(", "))),
+    }
 }
 
 /// One tree of values as the `config` crate wants it.

@@ -1,6 +1,7 @@
 //! Loading as a whole: what is taken, what is refused, and what is said about it.
 
 use super::{Settings, SettingsError};
+use proptest::prelude::*;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -230,6 +231,15 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
+fn a_variable_that_may_mean_several_tenants_is_refused_unless_one_is_spelt_so() {
+    let variable = [("DOGSLED_TENANTS__A_B__API_KEY", KEY)];
+    let errors = errors_with("[tenants.a-b]\n[tenants.\"A.b\"]\n", &variable);
+    assert!(errors.contains("DOGSLED_TENANTS__A_B__API_KEY: may mean any of A.b, a-b"), "{errors}");
+    let settings = Files::new("[tenants.a-b]\n[tenants.a_b]\n").load(&variable).unwrap();
+    assert!(settings.tenants["a_b"].api_key.is_some() && settings.tenants["a-b"].api_key.is_none());
+}
+
+#[test]
 fn a_variable_with_one_underscore_too_few_is_pointed_out() {
     let settings = Files::new("").load(&[("DOGSLED_INGEST_MAX_BODY", "2MiB")]).unwrap();
     let warnings = settings.warnings.join("\n");
@@ -428,4 +438,15 @@ fn values_must_make_sense_together() {
     }
     Settings::from_toml("log.level = \"warn,dogsled::deliver=debug\"").unwrap();
     Settings::from_toml("tenancy.default = \"later\"").unwrap();
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_loaded_or_refused_without_a_panic(
+        text in r#"(\[{1,2}(tenants|datadog\.sites|ingest|log)(\."?[a-z./]{0,3}"?)?\]{1,2}\n|(listen|api|api_key|level|socket) ?= ?("[^"\n]{0,9}"|-?[0-9.]{1,4}|\[.{0,4}\]|true)\n|.{0,3}){0,9}"#,
+        name in "DOGSLED_[A-Z_]{0,20}",
+        value in ".{0,9}",
+    ) {
+        let _ = Files::new(&text).load(&[(&name, &value)]);
+    }
 }
