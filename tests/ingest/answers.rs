@@ -186,6 +186,24 @@ async fn a_fault_in_one_request_costs_no_other() {
     let mut client = port.connect().await;
     client.write(post_json("/api/v2/logs", LOG)).await;
     client.reply().await.refused(500, &["internal error"]);
+    assert!(port.metrics.render().contains("dogsled_ingest_panics_total 1"));
     port.mood(Mood::Take);
     assert_eq!(port.send(post_json("/api/v2/logs", LOG)).await.status, 202);
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_status() {
+    let port = Port::open(|_| {}).await;
+    for path in ["/api/v2/logs", "/api/v2/logs", "/v1/input", "/nowhere"] {
+        port.send(post_json(path, LOG)).await;
+    }
+    let metrics = port.metrics.render();
+    for line in [
+        r#"dogsled_ingest_requests_total{status="202"} 2"#,
+        r#"dogsled_ingest_requests_total{status="200"} 1"#,
+        r#"dogsled_ingest_requests_total{status="404"} 1"#,
+        r#"dogsled_ingest_requests_total{status="400"} 0"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
 }

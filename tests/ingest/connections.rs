@@ -119,7 +119,7 @@ async fn connections_beyond_the_bound_wait_for_their_turn() {
 async fn a_unix_socket_serves_the_same_and_is_gone_afterwards() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dogsled.sock");
-    let port = Port::with(Listener::unix(&path).unwrap(), |_| {});
+    let port = Port::with(Listener::unix(&path).await.unwrap(), |_| {});
     let mut client = Client(UnixStream::connect(&path).await.unwrap());
     client.write(post_json("/api/v2/logs", LOG)).await;
     assert_eq!(client.reply().await.status, 202);

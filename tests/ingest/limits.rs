@@ -1,11 +1,13 @@
 //! Encodings, and the bounds on what one request and all of them may take.
 
-use crate::port::{LOG, Port, post, post_json};
+use crate::port::{LOG, Port, get, post, post_json, within};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
 
 fn gzip(data: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -130,37 +132,23 @@ async fn slow_bodies_together_cannot_take_more_memory_than_is_set_aside_for_bodi
     let port = Port::open(|_| {}).await;
     let size = 16 << 20;
     let head = format!("POST /api/v2/logs HTTP/1.1\r\nHost: x\r\nX-Tenant: acme\r\nContent-Length: {size}\r\n\r\n");
-    let almost = vec![b' '; size - 1];
-    let mut slow = Vec::new();
-    for _ in 0..4 {
-        let mut client = port.connect().await;
-        client.write(&head).await;
-        client.write(&almost).await;
-        slow.push(client);
-    }
-    // How far the server has read is its own affair, so ask until it has read enough.
-    let refused = crate::port::within(async {
-        loop {
-            let mut client = port.connect().await;
-            client.write(&head).await;
+    let almost = Arc::new(vec![b' '; size - 1]);
+    // Five of them would take 80 MiB, and 64 MiB are set aside; none ever sends its last byte.
+    let mut slow = JoinSet::new();
+    for _ in 0..5 {
+        let (mut client, head, almost) = (port.connect().await, head.clone(), Arc::clone(&almost));
+        slow.spawn(async move {
+            client.write(head).await;
+            // Once it is refused, the rest need not be taken.
             let _ = client.0.write_all(&almost).await;
-            let _ = client.0.write_all(b" ").await;
-            let reply = client.try_reply().await.unwrap();
-            if reply.status == 503 {
-                return reply;
-            }
-        }
-    })
-    .await;
+            client.reply().await
+        });
+    }
+    let refused = within(slow.join_next()).await.unwrap().unwrap();
     refused.refused(503, &["too many request bodies"]);
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(port.send(get_health()).await.status, 200);
+    assert_eq!(port.send(get("/healthz", "")).await.status, 200);
     // The memory comes back with the connections.
     drop(slow);
-    crate::port::within(async { while port.send(post_json("/api/v2/logs", logs(200_000))).await.status != 202 {} })
-        .await;
-}
-
-fn get_health() -> String {
-    crate::port::get("/healthz", "")
+    within(async { while port.send(post_json("/api/v2/logs", logs(200_000))).await.status != 202 {} }).await;
 }

@@ -5,6 +5,7 @@ use dogsled::queue::Refused;
 use dogsled::settings::{Settings, Sites};
 use dogsled::tenancy::{Registry, Tenant};
 use dogsled::types::{Chunk, Secret, TenantId};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -61,6 +62,7 @@ pub struct Port {
     pub address: String,
     pub taken: Arc<Taken>,
     pub registry: Arc<Registry>,
+    pub metrics: PrometheusHandle,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
 }
@@ -84,12 +86,16 @@ impl Port {
         }
         registry.add_token(&Secret::new(ACME_TOKEN), &TenantId::new("acme").unwrap());
         let taken = Arc::new(Taken::default());
-        let shared = Shared::new(&settings, Arc::clone(&registry), Arc::clone(&taken)).unwrap();
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        let shared = metrics::with_local_recorder(&recorder, || {
+            Shared::new(&settings, Arc::clone(&registry), Arc::clone(&taken)).unwrap()
+        });
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(serve(vec![listener], Arc::new(shared), async {
             let _ = stopped.await;
         }));
-        Self { address, taken, registry, stop, served }
+        Self { address, taken, registry, metrics, stop, served }
     }
 
     pub fn mood(&self, mood: Mood) {
