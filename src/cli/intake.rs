@@ -27,7 +27,13 @@ pub struct Args {
 
 pub fn main(args: &Args) -> ExitCode {
     let level = if args.quiet { tracing::Level::ERROR } else { tracing::Level::INFO };
-    tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level).with_target(false).compact().init();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_max_level(level)
+        .with_target(false)
+        .compact()
+        .init();
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
