@@ -7,6 +7,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// A stand-in for Datadog, for development and tests
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "While it runs, `curl http://127.0.0.1:8290/` tells how to see what arrived and how to make it fail."
+)]
 pub struct Args {
     /// The address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8290", value_name = "ADDR")]

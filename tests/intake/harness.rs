@@ -4,7 +4,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A key that is good unless a test says otherwise.
@@ -62,6 +62,13 @@ impl Intake {
         let redirect = reqwest::redirect::Policy::none();
         let http = Client::builder().timeout(Duration::from_secs(20)).redirect(redirect).build().unwrap();
         Self { child, url, http }
+    }
+
+    /// Tells it to end, and waits for that.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(kill.success());
+        self.child.wait().unwrap()
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -258,4 +258,5 @@ async fn unknown_paths_and_methods_are_refused() {
     let reply = intake.send(wrong).await;
     assert_eq!(reply.status, 400);
     assert!(reply.text.contains("explode"), "{}", reply.text);
+    assert!(intake.get("/").await.text.contains("/_intake/received"));
 }

@@ -252,3 +252,33 @@ async fn a_reset_forgets_what_arrived_and_ends_the_faults() {
     assert_eq!(intake.get("/_intake/faults").await.json(), json!([]));
     assert_eq!(intake.logs(logs(1)).await.status, 202);
 }
+
+#[tokio::test]
+async fn a_program_can_run_one_in_its_own_process() {
+    use dogsled::intake::{Effect, Filter, Intake, Options, Rule};
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let intake = Intake::bind("127.0.0.1:0", Options::default()).unwrap();
+    let (url, handle) = (format!("http://{}/api/v2/logs", intake.addr()), intake.handle());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(intake.serve(async { drop(stopped.await) }));
+    let send = async || {
+        let request = reqwest::Client::new().post(&url).header("DD-API-KEY", KEY).header("Content-Type", JSON);
+        request.body(logs(2)).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(send().await, 202);
+    let filter = Filter { key: Some(KEY.into()), kind: None };
+    assert!(handle.wait_items(&filter, 2, std::time::Duration::from_secs(10)).await);
+    assert_eq!(handle.items(&filter, 0, 10)[1].json, r#"{"message":"log 1"}"#);
+    let effect = Effect::Status { code: 500, headers: Default::default(), body: None };
+    handle.add_fault(Rule { key: None, path: None, skip: 0, times: None, effect });
+    assert_eq!((send().await, handle.faults()[0].hits), (500, 1));
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_termination_signal_ends_it_in_order() {
+    let mut intake = Intake::start(&[]);
+    assert_eq!(intake.logs(logs(1)).await.status, 202);
+    assert_eq!(intake.terminate().code(), Some(0));
+}
