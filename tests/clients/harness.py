@@ -207,7 +207,7 @@ class Daemon(Process):
         assert status == 200, text
         found = defaultdict(lambda: defaultdict(float))
         for line in text.decode().splitlines():
-            match = re.fullmatch(r'(dogsled_[a-z_]+)\{(.*)\} (\S+)', line)
+            match = re.fullmatch(r"(dogsled_[a-z_]+)\{(.*)\} (\S+)", line)
             if match:
                 labels = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2]))
                 if "tenant" in labels and "kind" in labels:
@@ -233,19 +233,19 @@ ROUTES = ("token", "tag", "path", "header")
 
 def plan(daemon, tenant, route, sender, repeat=1):
     """What a sender is told: the ways of naming a tenant differ, the items do not."""
-    base = {
+    routes = {
+        "token": {"key": tenant.token},
+        "tag": {"tags": [f"tenant:{tenant.name}"]},
+        "path": {"url": f"{daemon.url}/tenants/{tenant.name}"},
+        "header": {"headers": {"X-Tenant": tenant.name}},
+    }
+    return {
         "url": daemon.url,
         "key": "none",
         "prefix": f"{tenant.name}.{sender}",
         "now": int(time.time()),
         "repeat": repeat,
-    }
-    return base | {
-        "token": {"key": tenant.token},
-        "tag": {"tags": [f"tenant:{tenant.name}"]},
-        "path": {"url": f"{daemon.url}/tenants/{tenant.name}"},
-        "header": {"headers": {"X-Tenant": tenant.name}},
-    }[route]
+    } | routes[route]
 
 
 def operations(sender):

@@ -5,6 +5,7 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from harness import ROUTES, SENDERS, Tenant, contains, operations, plan, send, uid_of, until
 
 CASES = [(sender, operation) for sender in SENDERS for operation in operations(sender)]

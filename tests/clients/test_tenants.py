@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from harness import ROUTES, SENDERS, Tenant, imbalances, operations, plan, send, uid_of, until
 
 REPEAT = 4
@@ -22,11 +23,14 @@ class Scrapes(threading.Thread):
         self._watched, self._done = daemon, threading.Event()
 
     def run(self):
-        while not self._done.wait(0.005):
-            metrics = self._watched.metrics()
-            self.count += 1
-            self.busy += any(metrics["dogsled_queue_items"].values())
-            self.wrong += imbalances(metrics)
+        try:
+            while not self._done.wait(0.005):
+                metrics = self._watched.metrics()
+                self.count += 1
+                self.busy += any(metrics["dogsled_queue_items"].values())
+                self.wrong += imbalances(metrics)
+        except Exception as failure:  # raised again where the test looks
+            self.wrong.append(failure)
 
     def __enter__(self):
         self.start()
@@ -70,7 +74,7 @@ def test_each_tenants_items_reach_its_own_key_once(starter, status, headers):
             expected = len(sent[tenant])
             assert expected > 100
             arrived = intake.wait(tenant.api_key, expected)
-            assert arrived, f"not all {expected} items of {tenant.name} arrive; the daemon says\n{daemon.told()[-3000:]}"
+            assert arrived, f"not all {expected} items of {tenant.name}; the daemon says\n{daemon.told()[-3000:]}"
     for tenant in tenants:
         assert sorted(intake.uids(tenant.api_key)) == sorted(sent[tenant])
     assert scrapes.wrong == []
