@@ -61,6 +61,12 @@ def until(what, probe, deadline=DEADLINE):
         time.sleep(0.02)
 
 
+def uid_of(item):
+    """The identifier in an item; it may be there more than once, but is the item's only one."""
+    (uid,) = set(UID.findall(json.dumps(item))) or {None}
+    return uid
+
+
 class Process:
     """A child with its output in files, ended when its test ends."""
 
@@ -129,7 +135,23 @@ class Intake(Process):
 
     def uids(self, key):
         """The identifiers of all that arrived with an API key, as often as they did."""
-        return [uid for item in self.items(key) for uid in UID.findall(json.dumps(item))]
+        return [uid_of(row["item"]) for row in self.items(key)]
+
+    def wait(self, key, items):
+        """Waits until that many items arrived with an API key; false when they did not in time."""
+        query = urllib.parse.urlencode({"key": key, "items": items, "timeout_ms": int(DEADLINE * 1000)})
+        status, _, answer = http(f"{self.url}/_intake/wait?{query}", timeout=DEADLINE * 2)
+        assert status in (200, 408), (status, answer)
+        return json.loads(answer)["reached"]
+
+    def refuse(self, key, times, status, headers):
+        """Answers so many of the next requests with an API key by a status; the id of the fault."""
+        effect = {"status": {"code": status, "headers": headers}}
+        return self.control("faults", {"key": key, "times": times, "effect": effect})["id"]
+
+    def hits(self, fault):
+        """How many requests a fault met."""
+        return next(its["hits"] for its in self.control("faults") if its["id"] == fault)
 
 
 class Tenant:
@@ -185,7 +207,7 @@ class Daemon(Process):
         assert status == 200, text
         found = defaultdict(lambda: defaultdict(float))
         for line in text.decode().splitlines():
-            match = re.fullmatch(r'(dogsled_[a-z_]+)\{(.*)\} (\S+)', line)
+            match = re.fullmatch(r"(dogsled_[a-z_]+)\{(.*)\} (\S+)", line)
             if match:
                 labels = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2]))
                 if "tenant" in labels and "kind" in labels:
@@ -211,19 +233,19 @@ ROUTES = ("token", "tag", "path", "header")
 
 def plan(daemon, tenant, route, sender, repeat=1):
     """What a sender is told: the ways of naming a tenant differ, the items do not."""
-    base = {
+    routes = {
+        "token": {"key": tenant.token},
+        "tag": {"tags": [f"tenant:{tenant.name}"]},
+        "path": {"url": f"{daemon.url}/tenants/{tenant.name}"},
+        "header": {"headers": {"X-Tenant": tenant.name}},
+    }
+    return {
         "url": daemon.url,
         "key": "none",
         "prefix": f"{tenant.name}.{sender}",
         "now": int(time.time()),
         "repeat": repeat,
-    }
-    return base | {
-        "token": {"key": tenant.token},
-        "tag": {"tags": [f"tenant:{tenant.name}"]},
-        "path": {"url": f"{daemon.url}/tenants/{tenant.name}"},
-        "header": {"headers": {"X-Tenant": tenant.name}},
-    }[route]
+    } | routes[route]
 
 
 def operations(sender):

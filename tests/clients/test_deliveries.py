@@ -2,11 +2,11 @@
 understands, and what arrives at Datadog is what it sent, under the tenant's own key."""
 
 import functools
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness import ROUTES, SENDERS, UID, Tenant, contains, operations, plan, send, until
+
+from harness import ROUTES, SENDERS, Tenant, contains, operations, plan, send, uid_of, until
 
 CASES = [(sender, operation) for sender in SENDERS for operation in operations(sender)]
 HEADERLESS = {"datadogpy"}  # the library sends no headers of the caller's
@@ -41,12 +41,11 @@ def arrived(stack, records):
     @functools.cache
     def of(route):
         expected = {
-            uid
+            uid_of(item)
             for (_, its_route), done in records.items()
             if its_route == route
             for record in done.values()
             for item in record.get("items", [])
-            for uid in UID.findall(json.dumps(item))
         }
         seen = set()
 
@@ -55,11 +54,7 @@ def arrived(stack, records):
             return expected <= seen
 
         until(lambda: f"arrival of {sorted(expected - seen)[:10]}; the daemon says\n{daemon.told()[-3000:]}", all_there)
-        return {
-            uid: (item["kind"], item["item"])
-            for item in intake.items(TENANTS[route].api_key)
-            for uid in UID.findall(json.dumps(item["item"]))
-        }
+        return {uid_of(row["item"]): (row["kind"], row["item"]) for row in intake.items(TENANTS[route].api_key)}
 
     return of
 
@@ -72,8 +67,7 @@ def test_a_client_is_answered_and_its_items_arrive(records, arrived, sender, ope
     record = records[sender, route][operation]
     assert "error" not in record, record["error"]
     for item in record["items"]:
-        (uid,) = UID.findall(json.dumps(item))
-        kind, got = arrived(route)[uid]
+        kind, got = arrived(route)[uid_of(item)]
         assert kind == record["kind"]
         assert contains(got, item), f"sent {item}\ngot {got}"
 

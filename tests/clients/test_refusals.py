@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+
 from harness import SENDERS, UID, Tenant, http, plan, send
 
 ACME = Tenant("acme")

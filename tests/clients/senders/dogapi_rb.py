@@ -87,7 +87,8 @@ def emit_event(plan):
             "device": None,
         },
     )
-    return [{"title": uid, "text": "it happened", "date_happened": plan.now, "alert_type": "success", "tags": TAGS}], answer
+    item = {"title": uid, "text": "it happened", "date_happened": plan.now, "alert_type": "success", "tags": TAGS}
+    return [item], answer
 
 
 @sender.operation("service_check", "check_run")
