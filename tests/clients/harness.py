@@ -201,6 +201,11 @@ class Daemon(Process):
 
         return self.awaited(self.stderr, pick)
 
+    def warnings(self):
+        """The last that it complained of."""
+        lines = [line for line in self.lines(self.stderr) if '"level":"INFO"' not in line]
+        return "the daemon says:\n" + "\n".join(lines[-10:])
+
     def metrics(self):
         """{name: {(tenant, kind): sum over the other labels}} of one scrape."""
         status, _, text = http(f"{self.admin}/metrics")
@@ -229,6 +234,12 @@ def imbalances(metrics):
 
 
 ROUTES = ("token", "tag", "path", "header")
+
+
+def possible(sender, operation, route):
+    """Whether that client can name its tenant in that way: one sends no headers of its caller's, and what carries no
+    items carries no tags."""
+    return not (sender == "datadogpy" and route == "header") and not (operation == "v1 validate" and route == "tag")
 
 
 def plan(daemon, tenant, route, sender, repeat=1):
@@ -260,9 +271,15 @@ def send(sender, a_plan):
     return [json.loads(line) for line in _run(sender, [], json.dumps(a_plan)).splitlines()]
 
 
+def refusals(a_plan):
+    """Runs the program whose requests are refused; its records."""
+    return [json.loads(line) for line in _run("refusals", [], json.dumps(a_plan)).splitlines()]
+
+
 def _run(sender, arguments, text):
+    command = SENDERS.get(sender, [sys.executable, f"senders/{sender}.py"])
     done = subprocess.run(
-        [*SENDERS[sender], *arguments],
+        [*command, *arguments],
         cwd=HERE,
         env=environment() | {"DOGSLED_TEST_NODE_MODULES": str(NODE_MODULES)},
         input=text,

@@ -74,7 +74,7 @@ def test_each_tenants_items_reach_its_own_key_once(starter, status, headers):
             expected = len(sent[tenant])
             assert expected > 100
             arrived = intake.wait(tenant.api_key, expected)
-            assert arrived, f"not all {expected} items of {tenant.name}; the daemon says\n{daemon.told()[-3000:]}"
+            assert arrived, f"not all {expected} items of {tenant.name}; {daemon.warnings()}"
     for tenant in tenants:
         assert sorted(intake.uids(tenant.api_key)) == sorted(sent[tenant])
     assert scrapes.wrong == []
