@@ -1,6 +1,7 @@
 //! The configuration as the daemon uses it: checked, typed, defaults filled in.
 
 use super::units::{as_duration, as_size};
+use super::{Journal, Quota};
 use crate::types::{Secret, TenantId};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub batch: Batch,
     /// `[delivery]`
     pub delivery: Delivery,
+    /// `[journal]`
+    pub journal: Journal,
     /// `[memory]`
     pub memory: Memory,
     /// `[admin]`
@@ -95,6 +98,9 @@ pub struct StaticTenant {
     pub api_key: Option<Secret>,
     /// Local ingest tokens that stand for this tenant: 32 hex digits each.
     pub ingest_tokens: Vec<Secret>,
+    /// What it may have waiting.
+    #[serde(flatten)]
+    pub quota: Quota,
 }
 
 /// When a batch is due and how it is compressed.
@@ -293,7 +299,7 @@ fn or_empty<S: Serializer>(id: &Option<TenantId>, serializer: S) -> Result<S::Ok
     serializer.serialize_str(id.as_ref().map_or("", TenantId::as_str))
 }
 
-fn path_or_empty<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn path_or_empty<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.as_deref().unwrap_or("".as_ref()).display())
 }
 
