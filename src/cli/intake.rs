@@ -1,7 +1,7 @@
 //! `dogsled intake`.
 
 use crate::intake::{Intake, Options};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -40,8 +40,9 @@ pub fn main(args: &Args) -> ExitCode {
 fn serve(args: &Args) -> io::Result<()> {
     let any_key = args.keys.iter().any(|key| key == "any");
     let keys = args.keys.iter().filter(|key| *key != "any").cloned().collect();
-    let record_bytes = Options::default().record_bytes.filter(|_| !args.no_record);
-    let intake = Intake::bind(&args.listen, Options { keys, any_key, record_bytes })?;
+    let defaults = Options::default();
+    let record_bytes = defaults.record_bytes.filter(|_| !args.no_record);
+    let intake = Intake::bind(&args.listen, Options { keys, any_key, record_bytes, ..defaults })?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", intake.addr())?;
     stdout.flush()?;

@@ -49,6 +49,20 @@ async fn respond(handle: &Handle, request: Request<'_>) -> Result<Option<Answer>
             handle.set_key(body("/_intake/keys", request.body)?);
             ok(&json!({}))
         }
+        ("GET", "clients") => ok(&handle.clients()),
+        ("POST", "clients") => {
+            handle.set_client(body("/_intake/clients", request.body)?);
+            ok(&json!({}))
+        }
+        ("GET", "oauth") => ok(&handle.oauth_counts()),
+        ("POST", "tokens/expire") => {
+            let of: TokensOf = body("/_intake/tokens/expire", request.body)?;
+            ok(&json!({ "expired": handle.expire_tokens(of.client_id.as_deref(), of.org.as_deref()) }))
+        }
+        ("POST", "tokens/revoke") => {
+            let of: TokensOf = body("/_intake/tokens/revoke", request.body)?;
+            ok(&json!({ "revoked": handle.revoke_tokens(of.client_id.as_deref(), of.org.as_deref()) }))
+        }
         ("GET", "faults") => ok(&handle.faults()),
         ("POST", "faults") => {
             let id = handle.add_fault(body("/_intake/faults", request.body)?);
@@ -85,6 +99,14 @@ fn removed(count: usize) -> Answer {
 
 fn body<'a, T: Deserialize<'a>>(path: &'static str, body: &'a [u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| Refusal::Body(path, error))
+}
+
+/// Which tokens are meant; nothing means all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokensOf {
+    client_id: Option<String>,
+    org: Option<String>,
 }
 
 /// An item with its own JSON in it.

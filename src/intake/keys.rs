@@ -67,6 +67,16 @@ impl Keys {
         self.known().insert(key.key.clone(), key);
     }
 
+    /// Adds a key that an OAuth client creates, unless it has a valid one of that organisation already.
+    pub(super) fn create(&self, key: Key) -> bool {
+        let mut known = self.known();
+        let exists = known.values().any(|old| old.valid && old.org == key.org && old.client_id == key.client_id);
+        if !exists {
+            known.insert(key.key.clone(), key);
+        }
+        !exists
+    }
+
     /// Every key that is known.
     pub(super) fn list(&self) -> Vec<Key> {
         self.known().values().cloned().collect()

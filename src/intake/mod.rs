@@ -12,6 +12,7 @@ mod decode;
 mod endpoint;
 mod faults;
 mod keys;
+mod oauth;
 mod quota;
 mod record;
 mod server;
@@ -22,6 +23,7 @@ mod validate;
 
 pub use faults::{CloseWhen, Effect, Fault, RetryAfter, Rule};
 pub use keys::Key;
+pub use oauth::{Client, OauthCounts, Org, Rotation};
 pub use quota::Quota;
 pub use record::{Counts, Filter, Item, KeyCounts, Received, Recording};
 pub use state::{Handle, Options};

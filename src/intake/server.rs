@@ -6,6 +6,7 @@ use super::control::{self, control};
 use super::endpoint::Endpoint;
 use super::faults::{Active, CloseWhen, Effect};
 use super::keys::redacted;
+use super::oauth;
 use super::socket::{Cut, Socket};
 use super::state::{Handle, Shared};
 use super::submit::{Submission, header, submit};
@@ -96,10 +97,9 @@ async fn respond(handle: &Handle, request: Request<Incoming>) -> Option<Answer> 
         let body = gate.read(body, SMALL_BODY).await?;
         return match gate.open(None).await? {
             Ok(more) => {
-                let answer = validate::respond(shared, &parts, key).unwrap_or_else(|| {
-                    let _ = &body;
-                    answer::errors(StatusCode::NOT_FOUND, "Not found")
-                });
+                let answer = validate::respond(shared, &parts, key)
+                    .or_else(|| oauth::respond(shared, &parts, &body.concat()))
+                    .unwrap_or_else(|| answer::errors(StatusCode::NOT_FOUND, "Not found"));
                 gate.close(answer, more)
             }
             Err(answer) => Some(answer),
@@ -120,7 +120,6 @@ async fn respond(handle: &Handle, request: Request<Incoming>) -> Option<Answer> 
     };
     if !answer.status().is_success() {
         shared.records.refuse(name, kind, answer.status().as_u16());
-        tracing::warn!("{} to {path} of key {}", answer.status(), redacted(name));
     }
     Some(answer)
 }
