@@ -18,13 +18,13 @@ use tokio::task::JoinHandle;
 pub struct Request {
     /// Its number among those to the same path, from 0.
     pub number: usize,
-    /// When it had come whole.
+    /// When its headers had come.
     pub at: Instant,
     /// Its path.
     pub path: String,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Its body; empty until it has come whole.
     pub body: Bytes,
 }
 
@@ -81,15 +81,16 @@ async fn accept(
             let (seen, script) = (seen.clone(), script.clone());
             async move {
                 let (parts, body) = request.into_parts();
-                let body = body.collect().await?.to_bytes();
-                let request = {
+                let (index, mut request) = {
                     let mut seen = seen.lock().unwrap();
                     let path = parts.uri.path().to_owned();
                     let number = seen.iter().filter(|earlier: &&Request| earlier.path == path).count();
-                    let request = Request { number, at: Instant::now(), path, headers: parts.headers, body };
-                    seen.push(request.clone());
-                    request
+                    let (at, body) = (Instant::now(), Bytes::new());
+                    seen.push(Request { number, at, path, headers: parts.headers, body });
+                    (seen.len() - 1, seen[seen.len() - 1].clone())
                 };
+                request.body = body.collect().await?.to_bytes();
+                seen.lock().unwrap()[index].body = request.body.clone();
                 Ok::<_, hyper::Error>(script(request).await.map(|text| Full::new(Bytes::from(text))))
             }
         });
