@@ -2,8 +2,24 @@
 //!
 //! Pure functions on bytes. A [`Part`] is a run of raw items of one kind and (where tags name it) one tenant.
 
+mod agent_intake;
+mod checks;
+mod dates;
+mod edits;
+mod events;
+mod json;
+mod logs;
+mod metric;
+mod metrics_proto;
+mod parts;
+mod protobuf;
+mod series;
+mod strings;
+mod tags;
+
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
+use std::ops::Range;
 
 /// What a request body is, as its path and content type say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +120,17 @@ pub enum Refusal {
     },
 }
 
+impl From<json::Fault> for Refusal {
+    fn from(fault: json::Fault) -> Self {
+        Self::Malformed { at: fault.at, reason: fault.reason.to_owned() }
+    }
+}
+
+/// The refusal of an item that Datadog would refuse.
+fn invalid(item: usize, reason: impl Into<String>) -> Refusal {
+    Refusal::Invalid { item, reason: reason.into() }
+}
+
 /// Validates `body` and splits it into parts, items in order within each part and across the parts of one tenant.
 ///
 /// An empty body and `{}` are probes and give no parts.
@@ -111,20 +138,74 @@ pub enum Refusal {
 /// # Errors
 /// See [`Refusal`]. The first offending item is named.
 pub fn split(form: Form, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
-    let _ = (form, body, context);
-    Err(Refusal::Malformed { at: 0, reason: "not written yet".into() })
+    if is_probe(body) {
+        return Ok(Vec::new());
+    }
+    match form {
+        Form::SeriesV2Json => series::split(Kind::SeriesV2Json, body, context),
+        Form::SeriesV1 => series::split(Kind::SeriesV1, body, context),
+        Form::Distributions => series::split(Kind::Distributions, body, context),
+        Form::LogsJson => logs::split_json(body, context),
+        Form::LogsText => logs::split_text(body, context),
+        Form::SeriesV2Proto => protobuf::split(Kind::SeriesV2Proto, body, context, metrics_proto::read_series),
+        Form::Sketches => protobuf::split(Kind::Sketches, body, context, metrics_proto::read_sketch),
+        Form::EventV1 => events::split(Kind::EventV1, body, context),
+        Form::EventV2 => events::split(Kind::EventV2, body, context),
+        Form::AgentIntake => agent_intake::split(body, context),
+        Form::CheckRun => checks::split(body, context),
+    }
 }
 
 /// The boundaries of the items of a run of that kind, as half-open byte ranges: what a batch is cut at.
 ///
-/// `run` has passed [`split`] before, or is several such runs joined by [`Kind::separator`].
-pub fn boundaries(kind: Kind, run: &[u8]) -> Vec<std::ops::Range<usize>> {
-    let _ = (kind, run);
-    Vec::new()
+/// `run` has passed [`split`] before, or is several such runs joined by [`Kind::separator`]. Of any other text, what
+/// cannot be read is one last item.
+pub fn boundaries(kind: Kind, run: &[u8]) -> Vec<Range<usize>> {
+    match kind {
+        Kind::EventV1 | Kind::EventV2 => std::iter::once(0..run.len()).collect(),
+        Kind::SeriesV2Proto | Kind::Sketches => protobuf::boundaries(run),
+        Kind::SeriesV2Json | Kind::SeriesV1 | Kind::Distributions | Kind::Logs | Kind::CheckRun => elements(run),
+    }
 }
 
 /// The time that one item says of itself (of several points the earliest), if it says one.
 pub fn item_time(kind: Kind, item: &[u8]) -> Option<UnixMillis> {
-    let _ = (kind, item);
-    None
+    match kind {
+        Kind::SeriesV2Json | Kind::SeriesV1 | Kind::Distributions => series::item_time(kind, item),
+        Kind::Logs => logs::item_time(item),
+        Kind::SeriesV2Proto => protobuf::item_time(item, metrics_proto::read_series),
+        Kind::Sketches => protobuf::item_time(item, metrics_proto::read_sketch),
+        Kind::EventV1 | Kind::EventV2 => events::item_time(kind, item),
+        Kind::CheckRun => checks::item_time(item),
+    }
+}
+
+/// Whether a body is one of those that clients send to see whether anyone is there: nothing, or an empty object.
+fn is_probe(body: &[u8]) -> bool {
+    let text = body.trim_ascii();
+    text.is_empty()
+        || text
+            .strip_prefix(b"{")
+            .and_then(|rest| rest.strip_suffix(b"}"))
+            .is_some_and(|inside| inside.trim_ascii().is_empty())
+}
+
+/// JSON values with commas and white space between them.
+fn elements(run: &[u8]) -> Vec<Range<usize>> {
+    let mut scanner = json::Scanner::trusting(run);
+    let mut ranges = Vec::new();
+    loop {
+        scanner.white();
+        let start = scanner.at();
+        if start == run.len() {
+            return ranges;
+        }
+        let Ok(range) = scanner.value() else {
+            ranges.push(start..run.len());
+            return ranges;
+        };
+        ranges.push(range);
+        scanner.white();
+        scanner.eat(b',');
+    }
 }

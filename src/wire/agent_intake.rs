@@ -1,0 +1,126 @@
+//! The Agent's `/intake/`: events by their source type, which become events of version 1; and metadata of hosts, which
+//! is not forwarded.
+//!
+//! `{"apiKey":"…","events":{"api":[{"msg_title":"t","msg_text":"x","timestamp":1700000000,…}]},…}`
+//! (DataDog/datadog-agent, `pkg/metrics/event`).
+
+use super::json::{Fault, Scanner, Text};
+use super::parts::{Found, Gatherer};
+use super::tags::{self, Search};
+use super::{Context, Part, Refusal, dates, edits::Edits, invalid};
+use crate::types::Kind;
+use bytes::Bytes;
+use std::ops::Range;
+
+/// Splits a body of `/intake/`.
+pub(super) fn split(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
+    let mut scanner = Scanner::new(body)?;
+    let mut gatherer = Gatherer::new(Kind::EventV1, body, context.now);
+    scanner.white();
+    scanner.object(|scanner, key| {
+        if key.meaning().as_ref() != b"events" || scanner.peek() == Some(b'n') {
+            return Ok::<(), Refusal>(scanner.skip()?);
+        }
+        scanner.object(|scanner, source| {
+            if scanner.peek() == Some(b'n') {
+                return Ok(scanner.skip()?);
+            }
+            scanner.array(|scanner| take(scanner, source, body, context, &mut gatherer))
+        })
+    })?;
+    scanner.end()?;
+    Ok(gatherer.finish())
+}
+
+/// Takes one event of a source type.
+fn take<'a>(
+    scanner: &mut Scanner<'a>,
+    source: Text<'a>,
+    body: &[u8],
+    context: &Context<'_>,
+    gatherer: &mut Gatherer<'_>,
+) -> Result<(), Refusal> {
+    let item = gatherer.next_item();
+    if scanner.peek() != Some(b'{') {
+        return Err(Fault::new(scanner.at(), "expected an event, which is an object").into());
+    }
+    let start = scanner.at();
+    let mut search = Search::new(context.tenant_tag, item);
+    let mut found = Found::default();
+    // The fields of the event of version 1, each under its name there.
+    let mut fields: Vec<(&'static str, Vec<u8>)> = Vec::with_capacity(12);
+    scanner.object(|scanner, key| {
+        let name = match key.meaning().as_ref() {
+            b"msg_title" => "title",
+            b"msg_text" => "text",
+            b"timestamp" => "date_happened",
+            b"aggregation_key" => "aggregation_key",
+            b"alert_type" => "alert_type",
+            b"priority" => "priority",
+            b"host" => "host",
+            b"device_name" => "device_name",
+            b"source_type_name" => "source_type_name",
+            b"related_event_id" => "related_event_id",
+            b"tags" => "tags",
+            // What version 1 does not know, it refuses.
+            _ => return Ok(scanner.skip()?),
+        };
+        let mut edits = Edits::default();
+        let value = read_value(name, scanner, item, &mut search, &mut edits, &mut found)?;
+        let is_required = matches!(name, "title" | "text");
+        if is_required || !matches!(&body[value.clone()], b"\"\"" | b"null") {
+            let mut copy = Vec::with_capacity(value.len());
+            edits.apply(body, value, &mut copy);
+            fields.retain(|(other, _)| *other != name);
+            fields.push((name, copy));
+        }
+        Ok::<(), Refusal>(())
+    })?;
+    let has = |name| fields.iter().any(|(other, _)| *other == name);
+    if !has("title") {
+        return Err(invalid(item, "the event has no `msg_title`"));
+    }
+    let lacks_text = !has("text");
+    let lacks_source = !has("source_type_name") && !matches!(source.raw, b"" | b"api");
+    if lacks_text {
+        fields.push(("text", b"\"\"".to_vec()));
+    }
+    if lacks_source {
+        fields.push(("source_type_name", [b"\"", source.raw, b"\""].concat()));
+    }
+    found.tenant = search.tenant;
+    gatherer.write(start..scanner.at(), &found, |out| {
+        let mut before = b'{';
+        for (name, value) in &fields {
+            out.push(before);
+            out.push(b'"');
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            out.extend_from_slice(value);
+            before = b',';
+        }
+        out.push(b'}');
+    })
+}
+
+/// Passes the value of a field of version 1, checks it as that version does, and says where it stands.
+fn read_value<'a>(
+    name: &'static str,
+    scanner: &mut Scanner<'a>,
+    item: usize,
+    search: &mut Search<'_, 'a>,
+    edits: &mut Edits,
+    found: &mut Found<'_>,
+) -> Result<Range<usize>, Refusal> {
+    let start = scanner.at();
+    match name {
+        "title" | "text" if scanner.text()?.is_none() => {
+            return Err(invalid(item, format!("`msg_{name}` must be a string")));
+        }
+        "title" | "text" => {}
+        "date_happened" => found.time = scanner.number()?.map(dates::from_seconds),
+        "tags" if search.is_on() => drop(tags::pass(scanner, search, edits)?),
+        _ => scanner.skip()?,
+    }
+    Ok(start..scanner.at())
+}

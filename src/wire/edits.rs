@@ -1,0 +1,65 @@
+//! Small changes to one item: what is cut out of it and what is put in, applied while it is copied.
+
+use std::ops::Range;
+
+/// The changes of one item, in offsets of the body. Reused from item to item, so that it seldom allocates.
+#[derive(Debug, Default)]
+pub(super) struct Edits {
+    list: Vec<Edit>,
+    text: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Edit {
+    /// What goes, in the body; empty for an insertion.
+    cut: Range<usize>,
+    /// What comes, in `Edits::text`; empty for a removal.
+    with: Range<usize>,
+}
+
+impl Edits {
+    /// Forgets all changes.
+    pub fn clear(&mut self) {
+        self.list.clear();
+        self.text.clear();
+    }
+
+    /// Whether the item stays as it is.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Takes out a range.
+    pub fn cut(&mut self, range: Range<usize>) {
+        self.replace(range, b"");
+    }
+
+    /// Puts `text` at an offset, after what was put there before.
+    pub fn insert(&mut self, at: usize, text: &[u8]) {
+        self.replace(at..at, text);
+    }
+
+    /// Puts `text` in place of a range. Ranges must not overlap.
+    pub fn replace(&mut self, cut: Range<usize>, text: &[u8]) {
+        let start = self.text.len();
+        self.text.extend_from_slice(text);
+        self.list.push(Edit { cut, with: start..self.text.len() });
+    }
+
+    /// How many bytes are cut out.
+    pub fn cut_bytes(&self) -> usize {
+        self.list.iter().map(|edit| edit.cut.len()).sum()
+    }
+
+    /// Appends the changed item to `out`.
+    pub fn apply(&mut self, body: &[u8], item: Range<usize>, out: &mut Vec<u8>) {
+        self.list.sort_by_key(|edit| (edit.cut.start, edit.cut.end));
+        let mut at = item.start;
+        for edit in &self.list {
+            out.extend_from_slice(&body[at..edit.cut.start]);
+            out.extend_from_slice(&self.text[edit.with.clone()]);
+            at = edit.cut.end;
+        }
+        out.extend_from_slice(&body[at..item.end]);
+    }
+}

@@ -1,0 +1,104 @@
+//! Metrics in protobuf: series (`MetricPayload`) and distribution sketches (`SketchPayload`).
+//!
+//! Field numbers are those of DataDog/agent-payload, `proto/metrics/agent_payload.proto`.
+
+use super::edits::Edits;
+use super::protobuf::{Field, Item, Message};
+use super::{Refusal, invalid, metric};
+
+/// Reads a `MetricSeries`.
+pub(super) fn read_series<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edits: &mut Edits) -> Result<(), Refusal> {
+    let mut name: &[u8] = b"";
+    let mut points = 0;
+    for field in message.fields() {
+        let field = field?;
+        match field.number {
+            1 => read_resource(&field, item)?,
+            2 => name = item.text(&field, "the metric's name")?,
+            3 => item.read_tag(&field, edits)?,
+            4 => {
+                read_point(&field, item, points)?;
+                points += 1;
+            }
+            5 if field.varint()? > 3 => {
+                return Err(invalid(item.index, "`type` must be 0 (unspecified), 1 (count), 2 (rate) or 3 (gauge)"));
+            }
+            6 => drop(item.text(&field, "the unit")?),
+            7 => drop(item.text(&field, "the source type's name")?),
+            _ => {}
+        }
+    }
+    check(item, name, points, "the series has no points")
+}
+
+/// `Resource`: two texts.
+fn read_resource<'a>(field: &Field<'a>, item: &Item<'_, 'a>) -> Result<(), Refusal> {
+    for field in field.message()?.fields() {
+        let field = field?;
+        if matches!(field.number, 1 | 2) {
+            item.text(&field, "a resource")?;
+        }
+    }
+    Ok(())
+}
+
+/// `MetricPoint`: what is left out is zero, as always in proto3.
+fn read_point(field: &Field<'_>, item: &mut Item<'_, '_>, index: usize) -> Result<(), Refusal> {
+    let mut seconds = 0;
+    for field in field.message()?.fields() {
+        let field = field?;
+        match field.number {
+            1 if !field.double()?.is_finite() => {
+                return Err(invalid(item.index, format!("point {index} has a value that is not finite")));
+            }
+            2 => seconds = field.varint()?,
+            _ => {}
+        }
+    }
+    item.note_seconds(seconds);
+    Ok(())
+}
+
+/// Reads a `Sketch`.
+pub(super) fn read_sketch<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edits: &mut Edits) -> Result<(), Refusal> {
+    let mut name: &[u8] = b"";
+    let mut sketches = 0;
+    for field in message.fields() {
+        let field = field?;
+        match field.number {
+            1 => name = item.text(&field, "the metric's name")?,
+            2 => drop(item.text(&field, "the host")?),
+            4 => item.read_tag(&field, edits)?,
+            // The older `Distribution` begins with the same fields as `Dogsketch`.
+            3 | 7 => {
+                read_dogsketch(&field, item, sketches)?;
+                sketches += 1;
+            }
+            _ => {}
+        }
+    }
+    check(item, name, sketches, "the sketch has no points")
+}
+
+/// `Dogsketch`: time, count, and four figures that must be finite; then the bins.
+fn read_dogsketch(field: &Field<'_>, item: &mut Item<'_, '_>, index: usize) -> Result<(), Refusal> {
+    let mut seconds = 0;
+    for field in field.message()?.fields() {
+        let field = field?;
+        match field.number {
+            1 => seconds = field.varint()?,
+            number @ 3..=6 if !field.double()?.is_finite() => {
+                let figure = ["min", "max", "avg", "sum"][number as usize - 3];
+                return Err(invalid(item.index, format!("point {index} has a {figure} that is not finite")));
+            }
+            _ => {}
+        }
+    }
+    item.note_seconds(seconds);
+    Ok(())
+}
+
+fn check(item: &Item<'_, '_>, name: &[u8], points: usize, no_points: &str) -> Result<(), Refusal> {
+    let fault = metric::name_fault(name).or((points == 0).then_some(no_points));
+    fault.map_or(Ok(()), |reason| Err(invalid(item.index, reason)))
+}

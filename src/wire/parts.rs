@@ -1,0 +1,249 @@
+//! Gathers items into parts: one run a tenant, cut at the kind's limits, copied only where it must be.
+
+use super::edits::Edits;
+use super::{Part, Refusal};
+use crate::types::{Kind, UnixMillis};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// What a format's scanner found out about one item.
+#[derive(Debug, Default)]
+pub(super) struct Found<'a> {
+    /// The tenant that its tag names.
+    pub tenant: Option<std::borrow::Cow<'a, str>>,
+    /// The time it says of itself.
+    pub time: Option<UnixMillis>,
+}
+
+/// Collects the items of one body, in order.
+pub(super) struct Gatherer<'a> {
+    body: &'a Bytes,
+    kind: Kind,
+    now: UnixMillis,
+    parts: Vec<Part>,
+    runs: Vec<Run>,
+    /// Which run is the tenant's; the items without a tenant have their own.
+    by_tenant: HashMap<String, usize>,
+    untagged: Option<usize>,
+    /// The run of the item before: successive items are mostly of one tenant.
+    last: usize,
+    next_item: usize,
+    /// The item that does not follow on the one before.
+    interrupted_at: usize,
+}
+
+/// The open part of one tenant.
+struct Run {
+    tenant: Option<String>,
+    items: u32,
+    oldest: UnixMillis,
+    content: Content,
+}
+
+enum Content {
+    /// A range of the body, whose last item has this index.
+    Shared(Range<usize>, usize),
+    Own(Vec<u8>),
+}
+
+impl Run {
+    fn len(&self) -> usize {
+        match &self.content {
+            Content::Shared(range, _) => range.len(),
+            Content::Own(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl<'a> Gatherer<'a> {
+    /// Starts with nothing.
+    pub fn new(kind: Kind, body: &'a Bytes, now: UnixMillis) -> Self {
+        Self {
+            body,
+            kind,
+            now,
+            parts: Vec::new(),
+            runs: Vec::new(),
+            by_tenant: HashMap::new(),
+            untagged: None,
+            last: 0,
+            next_item: 0,
+            interrupted_at: 0,
+        }
+    }
+
+    /// The index of the item that comes next.
+    pub fn next_item(&self) -> usize {
+        self.next_item
+    }
+
+    /// Says that something which is no item, and no separator, stands in the body before the next item.
+    pub fn interrupt(&mut self) {
+        self.interrupted_at = self.next_item;
+    }
+
+    /// Takes an item of the body, changed by `edits`.
+    pub fn take(&mut self, range: Range<usize>, edits: &mut Edits, found: &Found<'_>) -> Result<(), Refusal> {
+        if edits.is_empty() {
+            return self.share(range, found);
+        }
+        let body = self.body;
+        self.write(range.clone(), found, |out| edits.apply(body, range, out))
+    }
+
+    /// Takes an item that stands in the body as it is to be.
+    fn share(&mut self, range: Range<usize>, found: &Found<'_>) -> Result<(), Refusal> {
+        let item = self.next_item;
+        let index = self.run_of(found.tenant.as_deref());
+        let limits = self.kind.limits();
+        let frame = self.frame();
+        let interrupted = self.interrupted_at == item;
+        let run = &mut self.runs[index];
+        if run.items == 0 {
+            if range.len() + frame > limits.uncompressed {
+                return Err(self.too_large(range.len() + frame));
+            }
+            run.content = Content::Shared(range, item);
+        } else {
+            match &mut run.content {
+                Content::Shared(shared, last)
+                    if *last + 1 == item
+                        && !interrupted
+                        && run.items < limits.items
+                        && range.end - shared.start + frame <= limits.uncompressed =>
+                {
+                    shared.end = range.end;
+                    *last = item;
+                }
+                // The next part may be shared again.
+                Content::Shared(_, last) if *last + 1 == item && !interrupted => {
+                    self.close(index);
+                    return self.share(range, found);
+                }
+                _ => {
+                    let body = self.body;
+                    return self.write(range.clone(), found, |out| out.extend_from_slice(&body[range]));
+                }
+            }
+        }
+        self.count(index, found.time);
+        Ok(())
+    }
+
+    /// Takes an item that `write` appends; `source` is the range of the body that it is made from.
+    pub fn write(
+        &mut self,
+        source: Range<usize>,
+        found: &Found<'_>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Refusal> {
+        let index = self.run_of(found.tenant.as_deref());
+        let limits = self.kind.limits();
+        if self.runs[index].items >= limits.items {
+            self.close(index);
+        }
+        let frame = self.frame();
+        let alone = self.runs.len() == 1;
+        let run = &mut self.runs[index];
+        if let Content::Shared(range, _) = &run.content {
+            let shared = &self.body[range.clone()];
+            // What is left of the body will mostly go into the only run; of many runs each grows as it must.
+            let left = if alone { self.body.len() - source.start } else { source.len() * 4 };
+            let left = left.min(source.len().saturating_mul(2 * limits.items as usize));
+            let grown = left + left / 8 + 128;
+            let mut own = Vec::with_capacity((shared.len() + grown).min(limits.uncompressed));
+            own.extend_from_slice(shared);
+            run.content = Content::Own(own);
+        }
+        let Content::Own(out) = &mut run.content else { return Ok(()) };
+        let before = out.len();
+        if run.items > 0 {
+            out.extend_from_slice(self.kind.separator());
+        }
+        let start = out.len();
+        write(out);
+        let length = out.len() - start;
+        if length + frame > limits.uncompressed {
+            return Err(self.too_large(length + frame));
+        }
+        if out.len() + frame > limits.uncompressed {
+            let over = out.split_off(start);
+            out.truncate(before);
+            self.close(index);
+            self.runs[index].content = Content::Own(over);
+        }
+        self.count(index, found.time);
+        Ok(())
+    }
+
+    /// All parts; those of one tenant in the order of their items.
+    pub fn finish(mut self) -> Vec<Part> {
+        for index in 0..self.runs.len() {
+            self.close(index);
+        }
+        self.parts
+    }
+
+    /// The refusal of the next item for its size.
+    fn too_large(&self, bytes: usize) -> Refusal {
+        let limit = self.kind.limits().uncompressed;
+        Refusal::TooLarge { item: self.next_item, kind: self.kind, bytes, limit }
+    }
+
+    /// What a request body has besides the items.
+    fn frame(&self) -> usize {
+        self.kind.prefix().len() + self.kind.suffix().len()
+    }
+
+    fn count(&mut self, index: usize, time: Option<UnixMillis>) {
+        let run = &mut self.runs[index];
+        let time = time.unwrap_or(self.now);
+        run.oldest = if run.items == 0 { time } else { run.oldest.min(time) };
+        run.items += 1;
+        self.last = index;
+        self.next_item += 1;
+    }
+
+    /// The index of the tenant's run, opened at first use.
+    fn run_of(&mut self, tenant: Option<&str>) -> usize {
+        if self.runs.get(self.last).is_some_and(|run| run.tenant.as_deref() == tenant) {
+            return self.last;
+        }
+        let known = match tenant {
+            Some(tenant) => self.by_tenant.get(tenant).copied(),
+            None => self.untagged,
+        };
+        known.unwrap_or_else(|| {
+            let index = self.runs.len();
+            match tenant {
+                Some(tenant) => drop(self.by_tenant.insert(tenant.to_owned(), index)),
+                None => self.untagged = Some(index),
+            }
+            let content = Content::Shared(0..0, 0);
+            self.runs.push(Run { tenant: tenant.map(str::to_owned), items: 0, oldest: self.now, content });
+            index
+        })
+    }
+
+    /// Makes a part of what the run holds, and empties it.
+    fn close(&mut self, index: usize) {
+        let run = &mut self.runs[index];
+        if run.items == 0 {
+            return;
+        }
+        let length = run.len();
+        let bytes = match std::mem::replace(&mut run.content, Content::Shared(0..0, 0)) {
+            Content::Shared(range, _) => self.body.slice(range),
+            Content::Own(mut own) => {
+                // The queue holds parts for long: room that was asked for in vain is given back.
+                if own.capacity() - length > length / 8 {
+                    own.shrink_to_fit();
+                }
+                own.into()
+            }
+        };
+        let items = std::mem::take(&mut run.items);
+        self.parts.push(Part { tenant: run.tenant.clone(), kind: self.kind, items, oldest: run.oldest, bytes });
+    }
+}

@@ -1,0 +1,276 @@
+//! The protobuf wire format, as much as metrics need: fields with their place in the body, and payloads that are one
+//! repeated field.
+//!
+//! A field's place matters more than its value: items are forwarded as the bytes they came in, unknown fields
+//! included, and only a tenant's tag is cut out.
+
+use super::edits::Edits;
+use super::json::Fault;
+use super::parts::{Found, Gatherer};
+use super::strings::check_utf8;
+use super::tags::Search;
+use super::{Context, Part, Refusal, invalid};
+use crate::types::{Kind, UnixMillis};
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// The number of the field that holds the items, in `MetricPayload` and `SketchPayload` alike.
+const ITEMS: u32 = 1;
+
+/// One field of a message.
+#[derive(Debug, Clone)]
+pub(super) struct Field<'a> {
+    pub number: u32,
+    pub value: Value<'a>,
+    /// All of it in the body: key, length and content.
+    pub range: Range<usize>,
+}
+
+/// The value of a field.
+#[derive(Debug, Clone)]
+pub(super) enum Value<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    /// A text, message or packed list.
+    Bytes(Message<'a>),
+    Fixed32,
+}
+
+/// The content of a message or text, and where it stands in the body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Message<'a> {
+    pub bytes: &'a [u8],
+    pub at: usize,
+}
+
+impl<'a> Message<'a> {
+    /// All of a body.
+    pub fn whole(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Its fields, in order. After a fault there are no more.
+    pub fn fields(self) -> Fields<'a> {
+        Fields { message: self, at: 0 }
+    }
+
+    /// The content, which must be UTF-8.
+    pub fn text(self) -> Result<&'a [u8], Fault> {
+        check_utf8(self.bytes, self.at).map(|()| self.bytes)
+    }
+}
+
+impl<'a> Field<'a> {
+    /// Its content when it is a message or text.
+    ///
+    /// # Errors
+    /// When it is a number: it is a message of another form then.
+    pub fn message(&self) -> Result<Message<'a>, Fault> {
+        match self.value {
+            Value::Bytes(message) => Ok(message),
+            _ => Err(Fault::new(self.range.start, "expected a field with a length")),
+        }
+    }
+
+    /// Its value when it is a varint.
+    pub fn varint(&self) -> Result<u64, Fault> {
+        match self.value {
+            Value::Varint(value) => Ok(value),
+            _ => Err(Fault::new(self.range.start, "expected a varint field")),
+        }
+    }
+
+    /// Its value when it is a double.
+    pub fn double(&self) -> Result<f64, Fault> {
+        match self.value {
+            Value::Fixed64(bits) => Ok(f64::from_bits(bits)),
+            _ => Err(Fault::new(self.range.start, "expected a 64-bit field")),
+        }
+    }
+}
+
+/// Iterates over the fields of a message.
+pub(super) struct Fields<'a> {
+    message: Message<'a>,
+    at: usize,
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.message.bytes.len() {
+            return None;
+        }
+        let field = self.read();
+        if field.is_err() {
+            self.at = self.message.bytes.len();
+        }
+        Some(field)
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn read(&mut self) -> Result<Field<'a>, Fault> {
+        let start = self.at;
+        let key = self.varint()?;
+        let number = u32::try_from(key >> 3).ok().filter(|number| (1..1 << 29).contains(number));
+        let number = number.ok_or(self.fault(start, "no such protobuf field number"))?;
+        let value = match key & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
+            2 => {
+                let length_at = self.at;
+                let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+                let at = self.at;
+                let bytes = at.checked_add(length).and_then(|end| self.message.bytes.get(at..end));
+                let bytes = bytes.ok_or(self.fault(length_at, "a length beyond the end of the message"))?;
+                self.at += length;
+                Value::Bytes(Message { bytes, at: self.message.at + at })
+            }
+            5 => {
+                self.array::<4>()?;
+                Value::Fixed32
+            }
+            _ => return Err(self.fault(start, "no protobuf field of proto3 has this wire type")),
+        };
+        Ok(Field { number, value, range: self.message.at + start..self.message.at + self.at })
+    }
+
+    fn varint(&mut self) -> Result<u64, Fault> {
+        let start = self.at;
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let Some(&byte) = self.message.bytes.get(self.at) else {
+                return Err(self.fault(start, "the message ends inside a varint"));
+            };
+            self.at += 1;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(self.fault(start, "a varint of more than 10 bytes"))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let array = self.message.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<N>);
+        let array = *array.ok_or(self.fault(self.at, "the message ends inside a fixed-width field"))?;
+        self.at += N;
+        Ok(array)
+    }
+
+    fn fault(&self, at: usize, reason: &'static str) -> Fault {
+        Fault::new(self.message.at + at, reason)
+    }
+}
+
+/// What is asked of an item of a payload, and gathered from it.
+#[derive(Debug)]
+pub(super) struct Item<'t, 'a> {
+    /// Its index in the body.
+    pub index: usize,
+    /// The tenant in its tags.
+    pub search: Search<'t, 'a>,
+    /// The earliest of its times.
+    pub oldest: Option<UnixMillis>,
+}
+
+impl<'t, 'a> Item<'t, 'a> {
+    /// The item of that index, before anything is read of it.
+    pub fn new(index: usize, tenant_tag: Option<&'t str>) -> Self {
+        Self { index, search: Search::new(tenant_tag, index), oldest: None }
+    }
+
+    /// Notes one of the item's times, in seconds.
+    pub fn note_seconds(&mut self, seconds: u64) {
+        // An int64 on the wire is its two's complement.
+        let time = UnixMillis::from_secs(seconds.cast_signed());
+        self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
+    }
+
+    /// Reads a tag, which is cut out when it names the tenant.
+    pub fn read_tag(&mut self, field: &Field<'a>, edits: &mut Edits) -> Result<(), Refusal> {
+        let tag = self.text(field, "a tag")?;
+        if self.search.is_on() && self.search.is_tenant(Cow::Borrowed(tag))? {
+            edits.cut(field.range.clone());
+        }
+        Ok(())
+    }
+
+    /// The text of a field, which Datadog refuses when it is not UTF-8.
+    pub fn text(&self, field: &Field<'a>, what: &str) -> Result<&'a [u8], Refusal> {
+        let message = field.message()?;
+        message
+            .text()
+            .map_err(|fault| invalid(self.index, format!("{what} is not UTF-8 (byte {} of the body)", fault.at)))
+    }
+}
+
+/// Reads one item: its message, what is known of it, and the changes to be made to it.
+pub(super) type ReadItem = for<'t, 'a> fn(Message<'a>, &mut Item<'t, 'a>, &mut Edits) -> Result<(), Refusal>;
+
+/// Splits a payload; its fields other than the items are dropped, since a batch is made of many payloads.
+pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>, read: ReadItem) -> Result<Vec<Part>, Refusal> {
+    let mut gatherer = Gatherer::new(kind, body, context.now);
+    let mut edits = Edits::default();
+    let mut end = 0;
+    for field in Message::whole(body).fields() {
+        let field = field?;
+        if field.number != ITEMS {
+            continue;
+        }
+        let message = field.message()?;
+        let mut item = Item::new(gatherer.next_item(), context.tenant_tag);
+        edits.clear();
+        read(message, &mut item, &mut edits)?;
+        if !edits.is_empty() {
+            let length = message.bytes.len() - edits.cut_bytes();
+            edits.replace(field.range.start..message.at, &key_and_length(length));
+        }
+        if end != field.range.start {
+            gatherer.interrupt();
+        }
+        end = field.range.end;
+        let found = Found { tenant: item.search.tenant, time: item.oldest };
+        gatherer.take(field.range, &mut edits, &found)?;
+    }
+    Ok(gatherer.finish())
+}
+
+/// The ranges of the items of a run.
+pub(super) fn boundaries(run: &[u8]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for field in Message::whole(run).fields() {
+        match field {
+            Ok(field) if field.number == ITEMS => ranges.push(field.range),
+            Ok(_) => {}
+            Err(_) => {
+                let start = ranges.last().map_or(0, |last| last.end);
+                ranges.push(start..run.len());
+            }
+        }
+    }
+    ranges
+}
+
+/// The time of an item, which is a field of a payload.
+pub(super) fn item_time(field: &[u8], read: ReadItem) -> Option<UnixMillis> {
+    let field = Message::whole(field).fields().next()?.ok()?;
+    let mut item = Item::new(0, None);
+    read(field.message().ok()?, &mut item, &mut Edits::default()).ok()?;
+    item.oldest
+}
+
+/// What stands before an item of that length.
+fn key_and_length(length: usize) -> Vec<u8> {
+    let mut bytes = vec![(ITEMS << 3 | 2) as u8];
+    let mut rest = length;
+    while rest >= 0x80 {
+        bytes.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes
+}

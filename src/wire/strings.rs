@@ -1,0 +1,140 @@
+//! The inside of JSON strings: UTF-8, the bytes that end a plain stretch, escapes there and back.
+
+use super::json::Fault;
+
+/// Refuses what is not UTF-8, naming the first byte that is not; `base` is the offset of `text` in the body.
+pub(super) fn check_utf8(text: &[u8], base: usize) -> Result<(), Fault> {
+    if simdutf8::basic::from_utf8(text).is_ok() {
+        return Ok(());
+    }
+    let good = std::str::from_utf8(text).err().map_or(0, |error| error.valid_up_to());
+    Err(Fault::new(base + good, "not UTF-8"))
+}
+
+/// The offset of the first quote, backslash or control character from `at`, or the length of `text`.
+///
+/// Words of 8 bytes find the place, since most strings are short; whole blocks of 32 are passed where a string is long,
+/// by code that the compiler vectorises.
+pub(super) fn plain_end(text: &[u8], mut at: usize) -> usize {
+    let mut words = 0;
+    while let Some(&word) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let found = special_bytes(u64::from_le_bytes(word));
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+        words += 1;
+        if words >= 3 {
+            while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<32>) {
+                if has_special(block) {
+                    break;
+                }
+                at += 32;
+            }
+            words = 0;
+        }
+    }
+    while let Some(&byte) = text.get(at) {
+        if byte == b'"' || byte == b'\\' || byte < 0x20 {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// The high bit of each byte that is a quote, a backslash or a control character. Only the lowest such bit is exact,
+/// the ones above it may be false, because the subtractions borrow.
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    let found = (quote.wrapping_sub(ONES) & !quote)
+        | (backslash.wrapping_sub(ONES) & !backslash)
+        | (word.wrapping_sub(ONES * 0x20) & !word);
+    found & HIGH
+}
+
+/// Whether a block holds a quote, a backslash or a control character.
+fn has_special(block: &[u8; 32]) -> bool {
+    block.iter().fold(0, |any, &b| any | u8::from(b == b'"') | u8::from(b == b'\\') | u8::from(b < 0x20)) != 0
+}
+
+/// The offset behind the escape at `at`.
+pub(super) fn pass_escape(text: &[u8], at: usize) -> Result<usize, Fault> {
+    match text.get(at + 1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+        Some(b'u') => match text.get(at + 2..at + 6) {
+            Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => Ok(at + 6),
+            _ => Err(Fault::new(at, "expected four hexadecimal digits after `\\u`")),
+        },
+        _ => Err(Fault::new(at, "no such escape")),
+    }
+}
+
+/// Appends what a string means to `plain`; `raw` has been scanned before.
+pub(super) fn unescape(raw: &[u8], plain: &mut Vec<u8>) {
+    let mut rest = raw;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        plain.extend_from_slice(&rest[..at]);
+        let Some(&letter) = rest.get(at + 1) else { return };
+        rest = &rest[at + 2..];
+        let byte = match letter {
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let (meant, length) = code_point(rest);
+                plain.extend_from_slice(meant.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = rest.get(length..).unwrap_or_default();
+                continue;
+            }
+            other => other,
+        };
+        plain.push(byte);
+    }
+    plain.extend_from_slice(rest);
+}
+
+/// The character of a `\u` escape whose digits `rest` begins with (a pair of surrogates is one character), and how many
+/// bytes of `rest` it takes.
+fn code_point(rest: &[u8]) -> (char, usize) {
+    let unit = |at: usize| {
+        let digits = rest.get(at..at + 4)?;
+        digits.iter().try_fold(0u32, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)?))
+    };
+    let first = unit(0).unwrap_or(0xFFFD);
+    if (0xD800..0xDC00).contains(&first)
+        && rest.get(4..6) == Some(b"\\u")
+        && let Some(second @ 0xDC00..0xE000) = unit(6)
+    {
+        let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 10);
+    }
+    (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 4)
+}
+
+/// Appends `plain`, which is UTF-8, to `out` as the inside of a JSON string.
+pub(super) fn escape(plain: &[u8], out: &mut Vec<u8>) {
+    let mut rest = plain;
+    loop {
+        let end = plain_end(rest, 0);
+        out.extend_from_slice(&rest[..end]);
+        let Some(&byte) = rest.get(end) else { return };
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            _ => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+        rest = &rest[end + 1..];
+    }
+}
