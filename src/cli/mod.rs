@@ -2,7 +2,9 @@
 
 mod check;
 mod intake;
+mod local;
 mod run;
+mod send;
 
 use clap::{Parser, Subcommand};
 use std::fmt::Display;
@@ -30,6 +32,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Intake(intake::Args),
+    Send(send::Args),
 }
 
 /// Parses the command line and does what it says. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
@@ -38,5 +41,6 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Intake(args) => intake::main(&args),
+        Command::Send(args) => send::main(&args),
     }
 }

@@ -262,7 +262,8 @@ impl<Q: Submit> Shared<Q> {
     /// What has become of the request of a ticket.
     async fn follow(&self, ticket: &str) -> Result<Answer, Problem> {
         let Some(followed) = self.tickets.find(ticket) else {
-            let message = "no such ticket: it was never given, or the requests that are followed since have displaced it";
+            let message =
+                "no such ticket: it was never given, or the requests that are followed since have displaced it";
             return Err(Problem::new(StatusCode::NOT_FOUND, message));
         };
         Ok(answer::json(StatusCode::OK, followed.report().await.to_string().into()))

@@ -187,7 +187,8 @@ mod tests {
         let now = Instant::now();
         let follow = Follow::new(1);
         for (index, followed) in [false, false, true, true, false].into_iter().enumerate() {
-            let c = Chunk { oldest: UnixMillis(index as i64), follow: followed.then(|| follow.clone()), ..chunk(1, 10) };
+            let c =
+                Chunk { oldest: UnixMillis(index as i64), follow: followed.then(|| follow.clone()), ..chunk(1, 10) };
             let memory = reserve(&c);
             lane.push(c, memory, now);
         }

@@ -18,3 +18,4 @@ pub use model::{
 };
 pub use problems::{Problem, SettingsError};
 pub use sites::{Site, SiteHosts, Sites};
+pub use units::parse_duration;
