@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod demo;
 mod intake;
 mod local;
 mod run;
@@ -30,6 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Demo(demo::Args),
     Check(check::Args),
     Intake(intake::Args),
     Send(send::Args),
@@ -39,6 +41,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::main(&args),
+        Command::Demo(args) => demo::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Intake(args) => intake::main(&args),
         Command::Send(args) => send::main(&args),
