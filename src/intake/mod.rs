@@ -65,7 +65,10 @@ impl Intake {
     /// Serves until `shutdown`, then lets requests end for at most a second.
     ///
     /// # Errors
-    /// When called outside of a tokio runtime with I/O, as far as that can be told without a panic.
+    /// When the runtime cannot watch the port.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         server::serve(listener, self.handle, shutdown).await;

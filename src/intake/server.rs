@@ -5,7 +5,7 @@ use super::body::Sent;
 use super::control::{self, control};
 use super::endpoint::Endpoint;
 use super::faults::{Active, CloseWhen, Effect};
-use super::keys::redacted;
+use super::keys::{NO_KEY, redacted};
 use super::oauth;
 use super::socket::{Cut, Socket};
 use super::state::{Handle, Shared};
@@ -91,7 +91,7 @@ async fn respond(handle: &Handle, request: Request<Incoming>) -> Option<Answer> 
     let shared = &*handle.0;
     let (endpoint, path_key) = Endpoint::find(path).unzip();
     let key = key_of(&parts.headers, query, path_key.flatten());
-    let (key, name) = (key.as_deref(), key.as_deref().unwrap_or("(none)"));
+    let (key, name) = (key.as_deref(), key.as_deref().unwrap_or(NO_KEY));
     let Some(endpoint) = endpoint else {
         let gate = Gate { shared, rules: shared.faults.matching(key, path), name, path };
         let body = gate.read(body, SMALL_BODY).await?;
@@ -99,6 +99,7 @@ async fn respond(handle: &Handle, request: Request<Incoming>) -> Option<Answer> 
             Ok(more) => {
                 let answer = validate::respond(shared, &parts, key)
                     .or_else(|| oauth::respond(shared, &parts, &body.concat()))
+                    .or_else(|| (path == "/").then(control::help))
                     .unwrap_or_else(|| answer::errors(StatusCode::NOT_FOUND, "Not found"));
                 gate.close(answer, more)
             }
@@ -221,7 +222,8 @@ impl Gate<'_> {
 }
 
 fn scripted(code: u16, headers: &std::collections::BTreeMap<String, String>, body: Option<&str>) -> Answer {
-    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(code).ok().filter(|status| status.as_u16() >= 200);
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = match body {
         Some(body) => answer::with_type(status, "application/json", body.to_owned()),
         None => answer::errors(status, status.canonical_reason().unwrap_or("scripted")),

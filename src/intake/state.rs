@@ -86,7 +86,7 @@ impl Handle {
         self.0.oauth.revoke_for(client_id, org)
     }
 
-    /// Puts a fault in force; gives its id.
+    /// Puts a fault in force; gives its id. Numbers out of their range become the nearest that makes sense.
     pub fn add_fault(&self, rule: Rule) -> u64 {
         self.0.faults.add(rule)
     }
