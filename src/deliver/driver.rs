@@ -267,6 +267,9 @@ impl Sender {
             }
             Landed::Unanswered { payload, error } => {
                 let endpoint = payload.kind.endpoint();
+                if let Some(follow) = &payload.follow {
+                    follow.attempted(error.as_str());
+                }
                 self.failed(&mut state, now, endpoint, &flight, &error);
                 state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
             }
@@ -275,6 +278,9 @@ impl Sender {
                 if expired > 0 {
                     let account = self.ledger.account(&self.tenant.id, work.kind());
                     account.drop_items(u64::from(expired), DropReason::Expired);
+                    if let Some(follow) = work.follow() {
+                        follow.dropped(expired);
+                    }
                 }
                 let known = &mut state.endpoints[work.kind().endpoint() as usize];
                 known.answered(flight.probe, now);
@@ -285,6 +291,9 @@ impl Sender {
             }
             Landed::Buried { payload, reason } => {
                 self.ledger.account(&self.tenant.id, payload.kind).dead_letter(u64::from(payload.items));
+                if let Some(follow) = &payload.follow {
+                    follow.dead_lettered(payload.items);
+                }
                 warn!(
                     tenant = %self.tenant.id, kind = %payload.kind, items = payload.items, status = reason.status,
                     file = %self.tools.dead_letters.path(self.tenant.id.as_str()).display(),
@@ -316,6 +325,9 @@ impl Sender {
         }
         let reason = || Reason { status: Some(answer.status), words: answer.words.clone() };
         let verdict = judge::judge(answer, payload.encoding);
+        if let Some(follow) = &payload.follow {
+            follow.attempted(format!("{} {}", answer.status, answer.words).trim_end());
+        }
         if !matches!(verdict, Verdict::Delivered | Verdict::Retry | Verdict::Throttled) {
             known.answered(flight.probe, now);
         }
@@ -324,6 +336,9 @@ impl Sender {
                 known.delivered(flight.probe);
                 let account = self.ledger.account(&self.tenant.id, payload.kind);
                 account.deliver(u64::from(payload.items), u64::from(late));
+                if let Some(follow) = &payload.follow {
+                    follow.delivered(payload.items);
+                }
             }
             Verdict::Retry => {
                 let words = format!("{} {}", answer.status, answer.words);
