@@ -161,6 +161,7 @@ mod tests {
             body: vec![b'x'].into(),
             uncompressed: 1,
             suspect: false,
+            follow: None,
             memory: Budget::new(1000).reserve(&Arc::default(), 1).unwrap(),
         })
     }

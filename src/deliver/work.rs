@@ -93,7 +93,7 @@ impl Work {
     /// Who follows its items, if someone does.
     pub(super) fn follow(&self) -> Option<&Follow> {
         match self {
-            Self::Batch(batch, _) => batch.chunks.first()?.follow.as_ref(),
+            Self::Build(batch, _) => batch.chunks.first()?.follow.as_ref(),
             Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
                 payload.follow.as_ref()
             }
