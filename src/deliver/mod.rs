@@ -4,6 +4,7 @@
 //! what takes time. [`Delivery`] gives each tenant that has something to send a driver.
 
 mod auth;
+mod backlog;
 mod client;
 mod dead_letter;
 mod driver;
