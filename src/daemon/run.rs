@@ -1,7 +1,7 @@
 //! From the configuration to a running daemon, and to its end.
 
 use crate::admin::{self, Admin, Exposition};
-use crate::deliver::{ClientError, Delivery};
+use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
 use crate::ledger::Ledger;
 use crate::queue::Queues;
@@ -75,7 +75,9 @@ impl Daemon {
         let registry = Arc::new(registry(settings));
         let ledger = Arc::new(Ledger::default());
         let queues = Arc::new(Queues::new(ledger.clone(), settings.memory.max_queue_bytes));
-        let delivery = Arc::new(Delivery::new(settings, queues.clone(), registry.clone(), ledger.clone())?);
+        let client = Client::new(&settings.delivery, settings.datadog.ca_file.as_deref())?;
+        let delivery = Delivery::new(settings, Box::new(client), queues.clone(), registry.clone(), ledger.clone());
+        let delivery = Arc::new(delivery);
         let exposition = Exposition::new(
             recorder,
             ledger.clone(),

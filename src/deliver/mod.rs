@@ -15,8 +15,9 @@ mod pace;
 mod permits;
 mod work;
 
-pub use client::{Client, ClientError, Destination, Validity};
+pub use client::{Client, ClientError, Destination, Soon, Transport, Validity};
 pub use dead_letter::{DeadLetters, Reason};
+pub use judge::{Answer, Quota};
 
 use crate::ledger::Ledger;
 use crate::payload::Builder;
@@ -51,25 +52,23 @@ const RESTART: Duration = Duration::from_secs(1);
 
 impl Delivery {
     /// A delivery as configured.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be set up.
     pub fn new(
         settings: &Settings,
+        client: Box<dyn Transport>,
         queues: Arc<Queues>,
         registry: Arc<Registry>,
         ledger: Arc<Ledger>,
-    ) -> Result<Self, ClientError> {
+    ) -> Self {
         let delivery = &settings.delivery;
         let tools = Tools {
-            client: Client::new(delivery, settings.datadog.ca_file.as_deref())?,
+            client,
             builder: Builder::new(settings.batch.compression, settings.batch.level),
             permits: Permits::new(delivery.concurrency),
             cores: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
             dead_letters: DeadLetters::new(settings.state.dir.join("dead-letters")),
             drop_late: delivery.drop_late,
         };
-        Ok(Self {
+        Self {
             queues,
             registry,
             ledger,
@@ -77,7 +76,7 @@ impl Delivery {
             rules: Rules::new(settings),
             senders: Mutex::default(),
             flush: watch::Sender::new(false),
-        })
+        }
     }
 
     /// Delivers until it is dropped.

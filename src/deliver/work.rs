@@ -1,6 +1,6 @@
 //! What a tenant's sender has under way, and doing it.
 
-use super::client::{Client, Destination, Validity};
+use super::client::{Destination, Transport, Validity};
 use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
 use super::permits::{Permit, Permits};
@@ -51,7 +51,7 @@ pub(super) enum Landed {
 /// What all tenants' senders share.
 #[derive(Debug)]
 pub(super) struct Tools {
-    pub(super) client: Client,
+    pub(super) client: Box<dyn Transport>,
     pub(super) builder: Builder,
     pub(super) permits: Permits,
     /// Payloads built at once.
