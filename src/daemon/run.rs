@@ -3,10 +3,12 @@
 use crate::admin::{self, Admin, Exposition};
 use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
+use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
 use crate::ledger::Ledger;
 use crate::queue::Queues;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::tenancy::{Registry, Tenant};
+use crate::types::UnixMillis;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::fs;
 use std::io;
@@ -17,7 +19,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info};
+
+/// With `journal.fsync = "interval"`, so often.
+const FSYNC_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The age of what waits is looked at so often, in seconds.
+const EXPIRY_PACE: u64 = 30;
 
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +39,9 @@ pub enum DaemonError {
         /// The system's word.
         source: io::Error,
     },
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
     /// The HTTP client.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -74,7 +86,18 @@ impl Daemon {
         prepare(&settings.state.dir)?;
         let registry = Arc::new(registry(settings));
         let ledger = Arc::new(Ledger::default());
-        let queues = Arc::new(Queues::new(ledger.clone(), settings.memory.max_queue_bytes));
+        let (journal, recovery) = open_journal(settings).await?;
+        let queues = Arc::new(Queues::new(settings, ledger.clone(), Arc::new(journal)));
+        queues.recover(&recovery.lost);
+        for queue in queues.all() {
+            if registry.get(queue.id.as_str()).is_none() {
+                let items: u64 = queue.figures().iter().map(|lane| lane.items).sum();
+                error!(
+                    tenant = %queue.id, items,
+                    "the journal holds items of a tenant that is not configured: they are kept until it is"
+                );
+            }
+        }
         let client = Client::new(&settings.delivery, settings.datadog.ca_file.as_deref())?;
         let delivery = Delivery::new(settings, Box::new(client), queues.clone(), registry.clone(), ledger.clone());
         let delivery = Arc::new(delivery);
@@ -151,6 +174,11 @@ impl Daemon {
             let delivery = delivery.clone();
             async move { delivery.run().await }
         });
+        let keeping = tokio::spawn({
+            let queues = queues.clone();
+            let delivery = delivery.clone();
+            async move { keep_house(&queues, &delivery).await }
+        });
         let operating = admin_listener.map(|listener| tokio::spawn(admin::serve(listener, admin.clone())));
         let (listeners, shared) = ingest;
         ingest::serve(listeners, shared, async {
@@ -164,11 +192,16 @@ impl Daemon {
         if tokio::time::timeout(grace, drained(&ledger)).await.is_err() {
             for (tenant, kind, balance) in ledger.read() {
                 if balance.queued > 0 {
-                    error!(%tenant, %kind, items = balance.queued, "not delivered within shutdown.grace, and lost");
+                    info!(%tenant, %kind, items = balance.queued, "not delivered within shutdown.grace; kept in the journal");
                 }
             }
         }
         sending.abort();
+        let _ = sending.await;
+        keeping.abort();
+        delivery.put_away().await;
+        let journal = queues.journal().clone();
+        let _ = tokio::task::spawn_blocking(move || journal.close()).await;
         if let Some(operating) = operating {
             operating.abort();
         }
@@ -187,6 +220,19 @@ impl Daemon {
     }
 }
 
+/// What is to be done now and then.
+async fn keep_house(queues: &Queues, delivery: &Delivery) {
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for second in 0_u64.. {
+        look.tick().await;
+        delivery.relieve();
+        if second % EXPIRY_PACE == 0 {
+            queues.expire(UnixMillis::now()).await;
+        }
+    }
+}
+
 /// Waits until nothing is queued.
 async fn drained(ledger: &Ledger) {
     let mut look = tokio::time::interval(Duration::from_millis(20));
@@ -201,6 +247,28 @@ fn prepare(dir: &Path) -> Result<(), DaemonError> {
     // Found out now, not when the first dead letter is to be written.
     let probe = dir.join(".writable");
     fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(failed)
+}
+
+async fn open_journal(settings: &Settings) -> Result<(Journal, Recovery), DaemonError> {
+    let dir = settings.journal_dir();
+    let fsync = match settings.journal.fsync {
+        settings::Fsync::Always => Fsync::Always,
+        settings::Fsync::Interval => Fsync::Interval(FSYNC_INTERVAL),
+        settings::Fsync::Never => Fsync::Never,
+    };
+    let options = Options { fsync, ..Options::new(&dir) };
+    let started = Instant::now();
+    let opening = tokio::task::spawn_blocking(move || Journal::open(options));
+    let (journal, recovery) = match opening.await {
+        Ok(opened) => opened?,
+        Err(panic) => return Err(OpenError::Io { path: dir, source: io::Error::other(panic) }.into()),
+    };
+    info!(
+        dir = %dir.display(), segments = recovery.segments, bytes = recovery.bytes, items = recovery.items,
+        torn_bytes = recovery.torn_bytes, damaged = recovery.lost.len(), took_ms = started.elapsed().as_millis(),
+        "journal opened"
+    );
+    Ok((journal, recovery))
 }
 
 fn registry(settings: &Settings) -> Registry {

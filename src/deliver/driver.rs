@@ -10,7 +10,9 @@ use super::dead_letter::Reason;
 use super::endpoint::{EndpointState, Start};
 use super::gate::Backoff;
 use super::judge::{self, Answer, Verdict};
+use super::put_away::put_away;
 use super::work::{self, Landed, Tools, Work};
+use crate::journal::Journal;
 use crate::ledger::{DropReason, Ledger};
 use crate::payload::{Built, Payload};
 use crate::queue::{LaneFigures, Take, TenantQueue};
@@ -56,6 +58,16 @@ struct State {
     doubted: Option<(Endpoint, String)>,
     /// The addresses, made for this key.
     destination: Option<(Secret, Arc<Destination>)>,
+}
+
+/// How items ended.
+enum Fate {
+    /// With Datadog; so many of them were late.
+    Delivered { late: u32 },
+    /// All on disk, with Datadog's reason.
+    DeadLetters,
+    /// So many of them were too old.
+    Expired(u32),
 }
 
 /// What has come of the work of that number.
@@ -217,6 +229,10 @@ impl Sender {
             }
             Start::AfterAnswer => return None,
         };
+        if self.queue.wants(kind) && state.backlog.flying(|work| work.loads(kind)) == 0 {
+            let work = Work::Load(self.queue.clone(), kind);
+            return Some((Held { work, place: Place::default(), not_before: None, refused_once: false }, false));
+        }
         if let Some(index) = state.backlog.next_to_send(kind, now, |at| timer.at(at)) {
             if !known.start(probe, now) {
                 if let Start::At(at) = known.may_start(now) {
@@ -275,12 +291,8 @@ impl Sender {
             }
             Landed::Built { built, expired } => {
                 let Some(work) = &flight.work else { return };
-                if expired > 0 {
-                    let account = self.ledger.account(&self.tenant.id, work.kind());
-                    account.drop_items(u64::from(expired), DropReason::Expired);
-                    if let Some(follow) = work.follow() {
-                        follow.dropped(expired);
-                    }
+                if let Some(payload) = work.payload().filter(|_| expired > 0) {
+                    self.settle(payload, Fate::Expired(expired));
                 }
                 let known = &mut state.endpoints[work.kind().endpoint() as usize];
                 known.answered(flight.probe, now);
@@ -290,10 +302,7 @@ impl Sender {
                 state.hold_built(built, flight.place);
             }
             Landed::Buried { payload, reason } => {
-                self.ledger.account(&self.tenant.id, payload.kind).dead_letter(u64::from(payload.items));
-                if let Some(follow) = &payload.follow {
-                    follow.dead_lettered(payload.items);
-                }
+                self.settle(&payload, Fate::DeadLetters);
                 warn!(
                     tenant = %self.tenant.id, kind = %payload.kind, items = payload.items, status = reason.status,
                     file = %self.tools.dead_letters.path(self.tenant.id.as_str()).display(),
@@ -305,6 +314,7 @@ impl Sender {
                 state.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
                 state.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
             }
+            Landed::Loaded => {}
             Landed::Validated(validity) => self.validated(&mut state, now, &validity),
         }
     }
@@ -334,11 +344,7 @@ impl Sender {
         match verdict {
             Verdict::Delivered => {
                 known.delivered(flight.probe);
-                let account = self.ledger.account(&self.tenant.id, payload.kind);
-                account.deliver(u64::from(payload.items), u64::from(late));
-                if let Some(follow) = &payload.follow {
-                    follow.delivered(payload.items);
-                }
+                self.settle(&payload, Fate::Delivered { late });
             }
             Verdict::Retry => {
                 let words = format!("{} {}", answer.status, answer.words);
@@ -401,6 +407,30 @@ impl Sender {
         }
     }
 
+    /// Items of a payload have come to their end: counted, told to who follows them, and no more in the journal.
+    fn settle(&self, payload: &Payload, fate: Fate) {
+        let account = self.ledger.account(&self.tenant.id, payload.kind);
+        let follow = payload.follow.as_ref();
+        let items = match fate {
+            Fate::Delivered { late } => {
+                account.deliver(u64::from(payload.items), u64::from(late));
+                follow.inspect(|follow| follow.delivered(payload.items));
+                payload.items
+            }
+            Fate::DeadLetters => {
+                account.dead_letter(u64::from(payload.items));
+                follow.inspect(|follow| follow.dead_lettered(payload.items));
+                payload.items
+            }
+            Fate::Expired(items) => {
+                account.drop_items(u64::from(items), DropReason::Expired);
+                follow.inspect(|follow| follow.dropped(items));
+                items
+            }
+        };
+        payload.cover.settle(u64::from(items));
+    }
+
     fn failed(&self, state: &mut State, now: Instant, endpoint: Endpoint, flight: &Flight, words: &str) {
         let known = &mut state.endpoints[endpoint as usize];
         if known.is_open() {
@@ -434,6 +464,12 @@ impl Sender {
             }
             _ => {}
         }
+    }
+
+    /// See [`super::put_away`].
+    pub(super) async fn put_away(&self, journal: &Journal) {
+        let works = self.lock().backlog.by_place();
+        put_away(works.iter(), journal).await;
     }
 
     /// What is held and under way.

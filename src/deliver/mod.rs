@@ -13,6 +13,7 @@ mod gate;
 mod judge;
 mod pace;
 mod permits;
+mod put_away;
 mod work;
 
 pub use client::{Client, ClientError, Destination, Soon, Transport, Validity};
@@ -23,7 +24,7 @@ use crate::ledger::Ledger;
 use crate::payload::Builder;
 use crate::queue::{LaneFigures, Queues, TenantQueue};
 use crate::settings::Settings;
-use crate::tenancy::Registry;
+use crate::tenancy::{Registry, TenantState};
 use crate::types::TenantId;
 use driver::{Rules, Sender};
 use permits::Permits;
@@ -123,6 +124,31 @@ impl Delivery {
     /// Makes every batch due at once, as at shutdown.
     pub fn flush(&self) {
         self.flush.send_replace(true);
+    }
+
+    /// When memory is short, takes it from tenants that cannot deliver at present: what they have waiting is in the
+    /// journal, too.
+    pub fn relieve(&self) {
+        if !self.queues.memory_is_short() {
+            return;
+        }
+        for sender in self.all() {
+            if sender.tenant.state() != TenantState::Active {
+                sender.queue.unload();
+            }
+        }
+    }
+
+    /// At the end, when nothing is under way any more: what is left of batches that were settled in part is written to
+    /// the journal in their place, so that nothing is delivered twice after the next start.
+    pub async fn put_away(&self) {
+        for sender in self.all() {
+            sender.put_away(self.queues.journal()).await;
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Sender>> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// What a tenant has taken from its queue and not settled yet, by kind.

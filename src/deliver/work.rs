@@ -5,8 +5,8 @@ use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
 use super::permits::{Permit, Permits};
 use crate::payload::{Builder, Built, Payload};
-use crate::queue::{Batch, LaneFigures};
-use crate::types::{Encoding, Follow, Kind, UnixMillis};
+use crate::queue::{Batch, LaneFigures, TenantQueue};
+use crate::types::{Encoding, Kind, UnixMillis};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use tokio::sync::Semaphore;
 /// One thing to do. Cheap to clone: what is under way is also kept by the tenant, so that a panic loses nothing.
 #[derive(Debug, Clone)]
 pub(super) enum Work {
+    /// Read spilled items of that kind back.
+    Load(Arc<TenantQueue>, Kind),
     /// Build the batch.
     Build(Arc<Batch>, Encoding),
     /// Send a payload.
@@ -38,6 +40,8 @@ pub(super) enum Landed {
     Answered { payload: Arc<Payload>, answer: Answer, late: u32 },
     /// No answer came.
     Unanswered { payload: Arc<Payload>, error: String },
+    /// Items were read back.
+    Loaded,
     /// The work became these payloads; `expired` items were dropped for their age.
     Built { built: Built, expired: u32 },
     /// The items are on disk.
@@ -63,6 +67,7 @@ pub(super) struct Tools {
 impl Work {
     pub(super) fn kind(&self) -> Kind {
         match self {
+            Self::Load(_, kind) => *kind,
             Self::Build(batch, _) => batch.kind,
             Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
                 payload.kind
@@ -73,6 +78,8 @@ impl Work {
     /// What it holds.
     pub(super) fn figures(&self) -> LaneFigures {
         match self {
+            // They are still in the queue's figures.
+            Self::Load(_, kind) => LaneFigures { kind: *kind, items: 0, bytes: 0, oldest: None },
             Self::Build(batch, _) => LaneFigures {
                 kind: batch.kind,
                 items: batch.chunks.iter().map(|chunk| u64::from(chunk.items)).sum(),
@@ -90,12 +97,12 @@ impl Work {
         }
     }
 
-    /// Who follows its items, if someone does.
-    pub(super) fn follow(&self) -> Option<&Follow> {
+    /// The payload that it is about; a batch is none yet.
+    pub(super) fn payload(&self) -> Option<&Arc<Payload>> {
         match self {
-            Self::Build(batch, _) => batch.chunks.first()?.follow.as_ref(),
+            Self::Build(..) | Self::Load(..) => None,
             Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
-                payload.follow.as_ref()
+                Some(payload)
             }
         }
     }
@@ -103,6 +110,11 @@ impl Work {
     /// Whether doing it sends a request.
     pub(super) fn sends(&self) -> bool {
         matches!(self, Self::Send(_))
+    }
+
+    /// Whether it reads items of that kind back.
+    pub(super) fn loads(&self, kind: Kind) -> bool {
+        matches!(self, Self::Load(_, loaded) if *loaded == kind)
     }
 
     /// Whether it builds a batch of that kind.
@@ -114,6 +126,10 @@ impl Work {
 /// Does the work. A payload built is not sent at once: the sender does so when its turn has come.
 pub(super) async fn fly(tools: Arc<Tools>, to: Arc<Destination>, work: Work, probe: bool) -> Landed {
     match work {
+        Work::Load(ref queue, kind) => match queue.load(kind).await {
+            Ok(()) => Landed::Loaded,
+            Err(error) => Landed::Stuck { error: format!("the journal cannot be read: {error}"), work },
+        },
         Work::Build(ref batch, encoding) => {
             let batch = batch.clone();
             built(work, tools.compute(move |tools| tools.builder.build(&batch, encoding)).await)

@@ -40,11 +40,11 @@ pub trait Submit: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`Refused`].
-    fn submit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send;
+    fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send;
 }
 
 impl Submit for Queues {
-    fn submit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
+    fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
         Queues::submit(self, chunks)
     }
 }

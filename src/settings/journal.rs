@@ -91,6 +91,13 @@ impl Journal {
     }
 }
 
+impl Settings {
+    /// The directory of the journal.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.journal.dir.clone().unwrap_or_else(|| self.state.dir.join("journal"))
+    }
+}
+
 impl Quota {
     /// Reads what a tenant's own table says otherwise.
     pub(super) fn read(&mut self, section: &mut Section<'_>) {
