@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod deliver;
 pub mod ingest;
 pub mod intake;
+pub mod journal;
 pub mod ledger;
 pub mod payload;
 pub mod queue;

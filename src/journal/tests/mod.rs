@@ -1,0 +1,3 @@
+//! Tests of the journal.
+
+mod shell;
