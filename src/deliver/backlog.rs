@@ -153,8 +153,8 @@ impl Backlog {
 mod tests {
     use super::*;
     use crate::deliver::dead_letter::Reason;
-    use crate::payload::Payload;
     use crate::journal::Seq;
+    use crate::payload::Payload;
     use crate::queue::{Acknowledge, Batch, Budget, Cover};
     use crate::types::{Encoding, TenantId, UnixMillis};
     use std::sync::Arc;

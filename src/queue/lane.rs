@@ -211,8 +211,8 @@ impl Lane {
     }
 
     /// Keeps a reader that has read all that was restored or dropped, and nothing more.
-    pub(super) fn put_reader(&mut self, reader: Reader) {
-        self.spilled.reader = Some(reader);
+    pub(super) fn keep_reader(&mut self, reader: Option<Reader>) {
+        self.spilled.reader = reader;
     }
 
     /// Takes a record out of what is spilled, with its room.
@@ -346,7 +346,7 @@ mod tests {
         lane: Lane,
         memory: Arc<Budget>,
         disk: Arc<Budget>,
-        share: Arc<Share>,
+        shares: [Arc<Share>; 2],
         journal: Arc<Acknowledged>,
         next: u64,
     }
@@ -355,7 +355,7 @@ mod tests {
         fn with_memory(bytes: usize) -> Self {
             let (memory, disk) = (Budget::new(bytes), Budget::new(1 << 30));
             let lane = Lane::new(Kind::Logs, Account::default());
-            Self { lane, memory, disk, share: Arc::default(), journal: Arc::default(), next: 1 }
+            Self { lane, memory, disk, shares: Default::default(), journal: Arc::default(), next: 1 }
         }
 
         fn new() -> Self {
@@ -363,9 +363,9 @@ mod tests {
         }
 
         fn push(&mut self, chunk: Chunk, now: Instant) -> bool {
-            let receipt = Receipt { seq: Seq(self.next), room: self.disk.grant(&self.share, chunk.bytes.len()) };
+            let receipt = Receipt { seq: Seq(self.next), room: self.disk.grant(&self.shares[0], chunk.bytes.len()) };
             self.next += 1;
-            let memory = self.memory.reserve(&self.share, chunk.bytes.len());
+            let memory = self.memory.reserve(&self.shares[1], chunk.bytes.len());
             self.lane.push(Stored { chunk, receipt, memory }, now)
         }
 
@@ -383,7 +383,7 @@ mod tests {
                 head: Bytes::new(),
                 payload: chunk.bytes,
             };
-            let memory = self.memory.grant(&self.share, entry.payload.len());
+            let memory = self.memory.grant(&self.shares[1], entry.payload.len());
             self.lane.restore(&chunk.tenant, Record { seq: Seq(seq), sealed: false, entry }, memory);
         }
     }
@@ -443,7 +443,9 @@ mod tests {
         lane.push(chunk(1, 1), now);
         assert_eq!((lane.lane.spilled(), lane.lane.items(), lane.lane.bytes()), (3, 4, 121));
         assert_eq!(lane.lane.wants(), Some((Some(Seq(1)), false)));
-        let Take::Batch(first) = lane.take(Kind::Logs.limits(), Duration::ZERO, now) else { panic!("one is in memory") };
+        let Take::Batch(first) = lane.take(Kind::Logs.limits(), Duration::ZERO, now) else {
+            panic!("one is in memory")
+        };
         lane.restore(2, chunk(1, 40));
         lane.restore(2, chunk(1, 40));
         lane.restore(1, chunk(1, 40));
@@ -457,6 +459,7 @@ mod tests {
         rest.cover.settle(3);
         first.cover.settle(1);
         assert_eq!((lane.journal.seqs(), lane.disk.used()), (vec![2, 3, 4, 1], 0));
+        drop((first, rest));
         lane.push(chunk(1, 1), now);
         assert_eq!(lane.lane.spilled(), 0);
     }

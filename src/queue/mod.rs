@@ -10,6 +10,9 @@ mod lane;
 mod record;
 mod tenant;
 
+#[cfg(test)]
+mod tests;
+
 pub use budget::{Budget, Reservation};
 pub use cover::{Acknowledge, Cover, Receipt};
 pub use lane::{Batch, Take};
@@ -19,7 +22,7 @@ pub use tenant::{LaneFigures, TenantQueue};
 use crate::journal::{AppendError, Journal, Lost, Seq};
 use crate::ledger::{DropReason, Ledger};
 use crate::settings::{Quota, Settings};
-use crate::types::{Chunk, Kind, TenantId, UnixMillis};
+use crate::types::{Chunk, TenantId, UnixMillis};
 use lane::Stored;
 use record::read_lane_key;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -112,8 +115,7 @@ impl Queues {
             account.accept(lost.items.unwrap_or(0));
             account.drop_items(lost.items.unwrap_or(0), DropReason::Damaged);
         }
-        for lane in self.ground.journal.lanes() {
-            let Some(backlog) = self.ground.journal.backlog(&lane) else { continue };
+        for (lane, backlog) in self.ground.journal.lanes() {
             let Some((kind, tenant)) = read_lane_key(&lane) else {
                 error!(
                     lane = %String::from_utf8_lossy(&lane), records = backlog.records,
@@ -226,54 +228,6 @@ impl Queues {
 
 impl Acknowledge for Journal {
     fn acknowledge(&self, seqs: &[Seq]) {
-        self.ack(seqs);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::{Kind, UnixMillis};
-
-    fn chunk(tenant: &str, bytes: usize) -> Chunk {
-        Chunk {
-            tenant: TenantId::new(tenant).unwrap(),
-            kind: Kind::Logs,
-            items: 1,
-            oldest: UnixMillis(0),
-            accepted: UnixMillis(0),
-            bytes: vec![b'x'; bytes].into(),
-            follow: None,
-        }
-    }
-
-    fn accepted(ledger: &Ledger) -> u64 {
-        ledger.read().iter().map(|(_, _, balance)| balance.accepted).sum()
-    }
-
-    #[tokio::test]
-    async fn a_refused_request_leaves_nothing_in_the_queue() {
-        let ledger = Arc::new(Ledger::default());
-        let queues = Queues::new(ledger.clone(), 4000);
-        let refused = queues.submit(vec![chunk("a", 100), chunk("b", 5000)]).await;
-        assert!(matches!(refused, Err(Refused::Full { tenant, .. }) if tenant.as_str() == "b"));
-        assert_eq!((queues.memory_used(), accepted(&ledger)), (0, 0));
-        queues.stop_accepting();
-        assert_eq!(queues.submit(vec![chunk("a", 1)]).await, Err(Refused::Stopping));
-    }
-
-    #[tokio::test]
-    async fn a_tenant_with_items_is_announced_once_until_it_is_left() {
-        let queues = Queues::new(Arc::default(), 1 << 20);
-        queues.submit(vec![chunk("a", 1)]).await.unwrap();
-        queues.submit(vec![chunk("a", 1)]).await.unwrap();
-        let queue = queues.next_ready().await;
-        assert!(queues.ready.lock().unwrap().is_empty());
-        assert!(!queue.leave(), "items are waiting");
-        let taken = queue.take(Kind::Logs, Kind::Logs.limits(), Duration::ZERO, Instant::now());
-        assert!(matches!(taken, Take::Batch(batch) if batch.chunks.len() == 2));
-        assert!(queue.leave());
-        queues.submit(vec![chunk("a", 1)]).await.unwrap();
-        assert_eq!(queues.next_ready().await.id.as_str(), "a");
+        self.ack(seqs.iter().copied());
     }
 }

@@ -179,7 +179,7 @@ impl TenantQueue {
     /// # Errors
     /// When the journal cannot be read; nothing has changed then.
     pub async fn load(self: &Arc<Self>, kind: Kind) -> io::Result<()> {
-        let Some((after, nothing_loaded)) = self.with(kind, Lane::wants).flatten() else { return Ok(()) };
+        let Some((after, nothing_loaded)) = self.with(kind, |lane| lane.wants()).flatten() else { return Ok(()) };
         let piece = [PIECE, PIECE / 8].into_iter().find_map(|bytes| self.ground.memory.reserve(&self.memory, bytes));
         let memory = match piece {
             Some(memory) => memory,
@@ -211,7 +211,7 @@ impl TenantQueue {
             };
             self.ground.acks.acknowledge(&seqs);
             while self.with(kind, |lane| expired(lane) && lane.wants().is_some()).unwrap_or(false) {
-                if !self.drop_piece(kind, DropReason::Expired, |record| record.entry.accepted < cutoff).await? {
+                if !self.drop_piece(kind, DropReason::Expired, PIECE, |record| record.entry.accepted < cutoff).await? {
                     break;
                 }
             }
@@ -243,7 +243,7 @@ impl TenantQueue {
                 left = left.saturating_sub(record.entry.payload.len());
                 more
             };
-            match self.drop_piece(kind, DropReason::Evicted, doomed).await {
+            match self.drop_piece(kind, DropReason::Evicted, excess, doomed).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -260,18 +260,22 @@ impl TenantQueue {
         oldest.map(|(_, kind)| kind)
     }
 
-    /// Drops the first spilled records that are doomed. False when there were none.
+    /// Drops those of the first so many bytes of spilled records that are doomed. False when there were none.
     async fn drop_piece(
         self: &Arc<Self>,
         kind: Kind,
         reason: DropReason,
+        bytes: usize,
         mut doomed: impl FnMut(&Record) -> bool,
     ) -> io::Result<bool> {
-        let Some(Some((after, _))) = self.with(kind, Lane::wants) else { return Ok(false) };
+        let Some(Some((after, _))) = self.with(kind, |lane| lane.wants()) else { return Ok(false) };
         let before = self.with(kind, |lane| lane.spilled());
-        let Some(mut piece) = self.read(kind, after, PIECE).await? else { return Ok(false) };
+        let Some(mut piece) = self.read(kind, after, bytes.clamp(PIECE / 64, PIECE)).await? else { return Ok(false) };
         let count = piece.records.iter().take_while(|record| doomed(record)).count();
-        piece.records.truncate(count);
+        if count < piece.records.len() {
+            piece.records.truncate(count);
+            piece.reader = None;
+        }
         if count == 0 && piece.lost.is_empty() && !piece.end {
             return Ok(false);
         }
@@ -289,7 +293,7 @@ impl TenantQueue {
         let journal = self.ground.journal.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let batch = journal.read(&mut reader, bytes as u64)?;
-            Ok::<_, io::Error>(Piece { records: batch.records, lost: batch.lost, end: batch.end, reader })
+            Ok::<_, io::Error>(Piece { records: batch.records, lost: batch.lost, end: batch.end, reader: Some(reader) })
         });
         reading.await.unwrap_or_else(|panic| Err(io::Error::other(panic))).map(Some)
     }
@@ -337,7 +341,7 @@ impl TenantQueue {
                 "items are missing from the journal and counted as dropped (damaged); was the directory changed by hand?"
             );
         }
-        lane.put_reader(piece.reader);
+        lane.keep_reader(piece.reader);
         drop(inner);
         self.ground.acks.acknowledge(&dropped);
         true
@@ -352,12 +356,12 @@ impl TenantQueue {
     }
 }
 
-/// A piece of a lane's backlog, and the reader that goes on after it.
+/// A piece of a lane's backlog, and the reader that goes on after it, if there is one.
 struct Piece {
     records: Vec<Record>,
     lost: Vec<Lost>,
     end: bool,
-    reader: Reader,
+    reader: Option<Reader>,
 }
 
 /// Says what the disk has lost.
