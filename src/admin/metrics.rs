@@ -5,6 +5,7 @@
 //! delivered + queued + dead-lettered + dropped holds in every scrape.
 
 use crate::deliver::Delivery;
+use crate::journal::Health;
 use crate::ledger::{Balance, DropReason, Ledger};
 use crate::queue::Queues;
 use crate::tenancy::{Registry, TenantState};
@@ -63,6 +64,11 @@ impl Exposition {
         Self { recorder, ledger, queues, delivery, registry, max_tenants, labelled: Mutex::default() }
     }
 
+    /// Whether the journal cannot be written.
+    pub fn journal_fails(&self) -> bool {
+        matches!(self.queues.journal().health(), Health::Failing(_))
+    }
+
     /// The text of one scrape.
     pub fn render(&self, now: UnixMillis) -> String {
         self.recorder.run_upkeep();
@@ -98,8 +104,17 @@ impl Exposition {
             }
         }
         self.tenant_states(&mut text);
-        let _ = writeln!(text, "# TYPE dogsled_memory_queue_bytes gauge");
-        let _ = writeln!(text, "dogsled_memory_queue_bytes {}", self.queues.memory_used());
+        let journal = self.queues.journal();
+        let figures = journal.figures();
+        for (name, value) in [
+            ("memory_queue_bytes", self.queues.memory_used() as u64),
+            ("journal_bytes", figures.bytes),
+            ("journal_live_bytes", figures.live_bytes),
+            ("journal_segments", figures.segments as u64),
+            ("journal_writable", u64::from(!self.journal_fails())),
+        ] {
+            let _ = writeln!(text, "# TYPE dogsled_{name} gauge\ndogsled_{name} {value}");
+        }
         text
     }
 

@@ -3,7 +3,7 @@
 use crate::admin::{self, Admin, Exposition};
 use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
-use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
+use crate::journal::{Fsync, Health, Journal, OpenError, Options, Recovery};
 use crate::ledger::Ledger;
 use crate::queue::Queues;
 use crate::settings::{self, Settings};
@@ -222,11 +222,20 @@ impl Daemon {
 
 /// What is to be done now and then.
 async fn keep_house(queues: &Queues, delivery: &Delivery) {
+    let mut fine = true;
     let mut look = tokio::time::interval(Duration::from_secs(1));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for second in 0_u64.. {
         look.tick().await;
         delivery.relieve();
+        queues.count_lost();
+        let health = queues.journal().health();
+        match &health {
+            Health::Fine if !fine => info!("the journal can be written again; telemetry is taken"),
+            Health::Failing(error) if fine => error!("telemetry is refused (503) until this is mended: {error}"),
+            _ => {}
+        }
+        fine = matches!(health, Health::Fine);
         if second % EXPIRY_PACE == 0 {
             queues.expire(UnixMillis::now()).await;
         }

@@ -205,6 +205,25 @@ impl Lane {
         missing.items
     }
 
+    /// Drops a spilled record that the journal has lost, wherever it stood. Those in memory are not lost.
+    pub(super) fn lose(&mut self, seq: Seq, items: u64, bytes: usize) {
+        let spilled = &mut self.spilled;
+        if spilled.after.is_some_and(|after| seq <= after) || spilled.records == 0 {
+            return;
+        }
+        spilled.records -= 1;
+        spilled.items = spilled.items.saturating_sub(items);
+        if spilled.records == 0 {
+            spilled.room = None;
+        } else if let Some(room) = &mut spilled.room {
+            drop(room.split(bytes));
+        }
+        self.account.drop_items(items, DropReason::Damaged);
+        if let Some(follow) = spilled.follows.remove(&seq) {
+            follow.dropped(u32::try_from(items).unwrap_or(u32::MAX));
+        }
+    }
+
     /// The reader to read on with, if what it would read is what comes next.
     pub(super) fn take_reader(&mut self) -> Option<Reader> {
         self.spilled.reader.take()

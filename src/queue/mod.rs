@@ -104,10 +104,7 @@ impl Queues {
         for lost in lost {
             let lane = lost.lane.as_deref().and_then(read_lane_key);
             let Some((kind, tenant)) = lane else {
-                error!(
-                    file = %lost.file.display(), offset = lost.offset, bytes = lost.bytes, records = lost.records,
-                    "part of the journal is damaged; whose items it held cannot be told"
-                );
+                report_unknown(lost);
                 continue;
             };
             tenant::report(&tenant, kind, lost);
@@ -190,6 +187,16 @@ impl Queues {
         }
     }
 
+    /// Counts what the journal has found damaged while it tidied up. To be called now and then.
+    pub fn count_lost(&self) {
+        for lost in self.ground.journal.take_lost() {
+            match lost.lane.as_deref().and_then(read_lane_key) {
+                Some((kind, tenant)) => self.tenant(&tenant).lose(kind, &lost),
+                None => report_unknown(&lost),
+            }
+        }
+    }
+
     /// Refuses new chunks from now on.
     pub fn stop_accepting(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -224,6 +231,14 @@ impl Queues {
         let new = || Arc::new(TenantQueue::new(id.clone(), self.ground.clone(), quota));
         tenants.entry(id.clone()).or_insert_with(new).clone()
     }
+}
+
+fn report_unknown(lost: &Lost) {
+    let copy = lost.quarantined.as_ref().map(|path| tracing::field::display(path.display()));
+    error!(
+        file = %lost.file.display(), offset = lost.offset, bytes = lost.bytes, records = lost.records, copy,
+        "part of the journal is damaged; whose items it held cannot be told"
+    );
 }
 
 impl Acknowledge for Journal {

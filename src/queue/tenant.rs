@@ -254,6 +254,14 @@ impl TenantQueue {
         }
     }
 
+    /// Counts a record that the journal has lost.
+    pub(super) fn lose(&self, kind: Kind, lost: &Lost) {
+        report(&self.id, kind, lost);
+        if let Some(seq) = lost.seq {
+            self.with(kind, |lane| lane.lose(seq, lost.items.unwrap_or(0), lost.bytes as usize));
+        }
+    }
+
     fn oldest_lane(&self) -> Option<Kind> {
         let inner = self.lock();
         let oldest = inner.lanes.iter().filter_map(|lane| Some((lane.first()?, lane.kind))).min_by_key(|(seq, _)| *seq);
