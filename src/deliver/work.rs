@@ -3,7 +3,7 @@
 use super::client::{Client, Destination, Validity};
 use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
-use super::permits::{Permit, Permits};
+use super::permits::{Permits, Turn};
 use crate::payload::{Builder, Built, Payload};
 use crate::queue::{Batch, LaneFigures};
 use crate::types::{Encoding, Follow, Kind, UnixMillis};
@@ -111,14 +111,15 @@ impl Work {
     }
 }
 
-/// Does the work. A payload built is not sent at once: the sender does so when its turn has come.
-pub(super) async fn fly(tools: Arc<Tools>, to: Arc<Destination>, work: Work, probe: bool) -> Landed {
+/// Does the work; `turn` is for what [`sends`](Work::sends). A payload built is not sent at once: the sender does so
+/// when its turn has come.
+pub(super) async fn fly(tools: Arc<Tools>, to: Arc<Destination>, work: Work, turn: Option<Turn>) -> Landed {
     match work {
         Work::Build(ref batch, encoding) => {
             let batch = batch.clone();
             built(work, tools.compute(move |tools| tools.builder.build(&batch, encoding)).await)
         }
-        Work::Send(payload) => send(tools, &to, payload, probe).await,
+        Work::Send(payload) => send(tools, &to, payload, turn).await,
         Work::Halve { ref payload, suspect } => {
             let halved = payload.clone();
             built(work, tools.compute(move |tools| tools.builder.halve(&halved, suspect)).await)
@@ -145,7 +146,7 @@ fn built(work: Work, result: io::Result<Built>) -> Landed {
     }
 }
 
-async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, probe: bool) -> Landed {
+async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, turn: Option<Turn>) -> Landed {
     let cutoff = UnixMillis::now().minus(payload.kind.max_age());
     let mut late = 0;
     if payload.oldest < cutoff {
@@ -162,7 +163,7 @@ async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, probe:
             Err(error) => return Landed::Stuck { work: Work::Send(payload), error: error.to_string() },
         }
     }
-    let Some(_permit): Option<Permit> = tools.permits.acquire(probe).await else {
+    let Some(_permit) = tools.permits.wait(turn.unwrap_or(Turn::Waiting { probe: false })).await else {
         return Landed::Stuck { work: Work::Send(payload), error: "shutting down".into() };
     };
     let started = tokio::time::Instant::now();

@@ -34,6 +34,11 @@ impl Scrape {
         self.values.get(name).into_iter().flatten().filter(|(have, _)| fits(have)).map(|(_, value)| value).sum()
     }
 
+    /// How many series of a name there are.
+    pub fn count(&self, name: &str) -> usize {
+        self.values.get(name).map_or(0, Vec::len)
+    }
+
     /// A count of items of a tenant, of all kinds, such as `items_delivered_total`.
     pub fn items(&self, tenant: &str, name: &str) -> u64 {
         self.sum(&format!("dogsled_{name}"), &[("tenant", tenant)]) as u64

@@ -72,3 +72,8 @@ pub fn gather(output: impl Read + Send + 'static) -> Lines {
     });
     lines
 }
+
+/// A v1 event of that title.
+pub fn event(title: &str) -> serde_json::Value {
+    serde_json::json!({ "title": title, "text": "x" })
+}
