@@ -105,6 +105,11 @@ impl Work {
         matches!(self, Self::Send(_))
     }
 
+    /// Whether doing it writes a dead letter.
+    pub(super) fn buries(&self) -> bool {
+        matches!(self, Self::Bury(..))
+    }
+
     /// Whether it builds a batch of that kind.
     pub(super) fn builds(&self, kind: Kind) -> bool {
         matches!(self, Self::Build(batch, _) if batch.kind == kind)
