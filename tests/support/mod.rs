@@ -2,7 +2,7 @@
 //! means to script the one and to feed the other.
 
 // Every test program compiles this module for itself and uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 mod daemon;
 mod intake;
