@@ -16,6 +16,8 @@ mod protobuf;
 mod series;
 mod strings;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
