@@ -1,12 +1,78 @@
 //! `dogsled run`.
 
+use super::{BAD_CONFIGURATION, complain};
+use crate::admin;
+use crate::daemon::{Daemon, logging, systemd};
+use crate::settings::Settings;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
 
-/// The daemon
+/// Run the daemon
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The configuration file [default: /etc/dogsled/dogsled.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
 
+/// Runs the daemon until SIGTERM or SIGINT. Exit codes: 0 ended in order, 1 failed, 2 bad configuration.
 pub fn main(args: &Args) -> ExitCode {
-    let _ = args;
-    ExitCode::from(1)
+    let settings = match Settings::load(args.config.as_deref()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            error.problems().iter().for_each(complain);
+            return BAD_CONFIGURATION.into();
+        }
+    };
+    if let Err(error) = logging::init(&settings.log) {
+        complain(error);
+        return BAD_CONFIGURATION.into();
+    }
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
+    let recorder = match admin::install_recorder() {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            error!("metrics: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!("the runtime could not be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        info!(version = env!("CARGO_PKG_VERSION"), tenants = settings.tenants.len(), "starting");
+        let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => {
+                error!("signals cannot be received: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let daemon = match Daemon::start(&settings, recorder).await {
+            Ok(daemon) => daemon,
+            Err(error) => {
+                error!("{error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        systemd::ready();
+        daemon
+            .run(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                systemd::stopping();
+            })
+            .await;
+        ExitCode::SUCCESS
+    })
 }

@@ -1,1 +1,7 @@
-//! daemon
+//! The daemon: puts the parts together, keeps them going, ends them in order.
+
+pub mod logging;
+mod run;
+pub mod systemd;
+
+pub use run::{Daemon, DaemonError};

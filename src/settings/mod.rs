@@ -1,10 +1,23 @@
-//! The typed configuration.
+//! The typed configuration: its loading from TOML and environment, its checking, and its printing without secrets.
 
+mod check;
+mod load;
 mod model;
+mod print;
+mod problems;
+mod reader;
+mod secrets;
 mod sites;
+mod source;
+mod units;
 
+#[cfg(test)]
+mod tests;
+
+pub use load::DEFAULT_PATH;
 pub use model::{
     Admin, Batch, Compression, Datadog, Delivery, Ingest, Log, LogFormat, Memory, Settings, Shutdown, State,
     StaticTenant, Tenancy,
 };
+pub use problems::{Place, Problem, SettingsError};
 pub use sites::{Site, SiteHosts, Sites};

@@ -1,12 +1,14 @@
 //! The configuration as the daemon uses it: checked, typed, defaults filled in.
 
+use super::units::{as_duration, as_size};
 use crate::types::{Secret, TenantId};
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything that can be configured.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Settings {
     /// `[state]`
     pub state: State,
@@ -15,6 +17,7 @@ pub struct Settings {
     /// `[tenancy]`
     pub tenancy: Tenancy,
     /// `[tenants.<id>]`
+    #[serde(serialize_with = "by_name", skip_serializing_if = "BTreeMap::is_empty")]
     pub tenants: BTreeMap<TenantId, StaticTenant>,
     /// `[batch]`
     pub batch: Batch,
@@ -30,23 +33,27 @@ pub struct Settings {
     pub shutdown: Shutdown,
     /// `[datadog]`
     pub datadog: Datadog,
+    /// What is allowed but probably not meant, one line each, found while loading.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// Where the daemon keeps what must survive it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct State {
     /// The state directory, 0700.
     pub dir: PathBuf,
 }
 
 /// The local HTTP port.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Ingest {
     /// Address and port; empty for none.
     pub listen: String,
     /// Path of a Unix socket; empty for none.
     pub socket: String,
     /// The largest request body, in bytes after decompression.
+    #[serde(serialize_with = "as_size")]
     pub max_body: usize,
     /// Connections at once.
     pub max_connections: usize,
@@ -55,13 +62,15 @@ pub struct Ingest {
     /// Whether addresses beyond loopback may be served without tokens.
     pub allow_anonymous: bool,
     /// How long a client may take to send a request's header, and how long a connection may idle.
+    #[serde(serialize_with = "as_duration")]
     pub header_timeout: Duration,
     /// How long a client may take to send a request's body.
+    #[serde(serialize_with = "as_duration")]
     pub body_timeout: Duration,
 }
 
 /// How a request's tenant is found.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Tenancy {
     /// The header that names it.
     pub header: String,
@@ -70,26 +79,29 @@ pub struct Tenancy {
     /// Whether tags are looked at.
     pub from_tags: bool,
     /// The tenant of requests that name none.
+    #[serde(serialize_with = "or_empty")]
     pub default: Option<TenantId>,
     /// The most tenants with metrics of their own; others share the label `other`.
     pub max_labels: usize,
 }
 
 /// A tenant of the configuration file.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct StaticTenant {
     /// Its Datadog site.
     pub site: String,
     /// Its API key; none: telemetry is held until there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<Secret>,
     /// Local ingest tokens that stand for this tenant: 32 hex digits each.
     pub ingest_tokens: Vec<Secret>,
 }
 
 /// When a batch is due and how it is compressed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Batch {
     /// The longest that an item waits for others.
+    #[serde(serialize_with = "as_duration")]
     pub max_age: Duration,
     /// Which compression.
     pub compression: Compression,
@@ -98,7 +110,8 @@ pub struct Batch {
 }
 
 /// The configured compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// The best that the endpoint takes.
     Auto,
@@ -113,40 +126,45 @@ pub enum Compression {
 }
 
 /// How payloads are submitted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Delivery {
     /// Requests of one tenant at once.
     pub concurrency_per_tenant: usize,
     /// Requests at once.
     pub concurrency: usize,
     /// How long one request may take.
+    #[serde(serialize_with = "as_duration")]
     pub timeout: Duration,
     /// The first retry comes within this time.
+    #[serde(serialize_with = "as_duration")]
     pub retry_initial: Duration,
     /// Retries are never further apart than this.
+    #[serde(serialize_with = "as_duration")]
     pub retry_max: Duration,
     /// Whether items that Datadog would not keep for their age are dropped instead of sent.
     pub drop_late: bool,
     /// How often a key in use is validated, about.
+    #[serde(serialize_with = "as_duration")]
     pub validate_interval: Duration,
 }
 
 /// Bounds on memory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Memory {
     /// Bytes of items waiting in memory.
+    #[serde(serialize_with = "as_size")]
     pub max_queue_bytes: usize,
 }
 
 /// The operator's port.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Admin {
     /// Address and port; empty for none.
     pub listen: String,
 }
 
 /// The daemon's own log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Log {
     /// A level, or directives as of `tracing-subscriber`'s `EnvFilter`.
     pub level: String,
@@ -155,7 +173,8 @@ pub struct Log {
 }
 
 /// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Human on a terminal, JSON otherwise.
     Auto,
@@ -166,22 +185,25 @@ pub enum LogFormat {
 }
 
 /// How the daemon ends.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Shutdown {
     /// How long what is queued is still delivered.
+    #[serde(serialize_with = "as_duration")]
     pub grace: Duration,
 }
 
 /// Datadog's side.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Datadog {
     /// The site of tenants that name none.
     pub default_site: String,
     /// Whether plain `http://` is allowed beyond loopback.
     pub allow_plaintext: bool,
     /// PEM file with certificates to trust besides the system's.
+    #[serde(serialize_with = "path_or_empty")]
     pub ca_file: Option<PathBuf>,
-    /// The known sites.
+    /// The known sites. Those that are as Datadog has them are not printed.
+    #[serde(skip_serializing_if = "super::Sites::is_standard")]
     pub sites: super::Sites,
 }
 
@@ -254,4 +276,27 @@ impl Default for Shutdown {
     fn default() -> Self {
         Self { grace: Duration::from_secs(20) }
     }
+}
+
+impl Default for Datadog {
+    fn default() -> Self {
+        Self {
+            default_site: "datadoghq.com".into(),
+            allow_plaintext: false,
+            ca_file: None,
+            sites: super::Sites::default(),
+        }
+    }
+}
+
+fn or_empty<S: Serializer>(id: &Option<TenantId>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_ref().map_or("", TenantId::as_str))
+}
+
+fn path_or_empty<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.as_deref().unwrap_or("".as_ref()).display())
+}
+
+fn by_name<S: Serializer>(tenants: &BTreeMap<TenantId, StaticTenant>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(tenants.iter().map(|(id, tenant)| (id.as_str(), tenant)))
 }

@@ -1,6 +1,7 @@
 //! Datadog's sites and the hosts of each.
 
 use crate::types::HostRole;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// The sites that a tenant may be on. Nothing is ever sent to a host that this table does not give.
@@ -19,7 +20,7 @@ pub struct Site {
 }
 
 /// The base addresses of a site's hosts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SiteHosts {
     /// For [`HostRole::Api`].
     pub api: String,
@@ -43,6 +44,21 @@ const BUILT_IN: [(&str, &str); 9] = [
     ("uk1.datadoghq.com", "uk1.datadoghq.com"),
     ("ddog-gov.com", "app.ddog-gov.com"),
     ("us2.ddog-gov.com", "us2.ddog-gov.com"),
+];
+
+/// The names of the sites as regions (docs.datadoghq.com/getting_started/site).
+const REGIONS: [(&str, &str); 11] = [
+    ("us", "datadoghq.com"),
+    ("us1", "datadoghq.com"),
+    ("us3", "us3.datadoghq.com"),
+    ("us5", "us5.datadoghq.com"),
+    ("eu", "datadoghq.eu"),
+    ("eu1", "datadoghq.eu"),
+    ("ap1", "ap1.datadoghq.com"),
+    ("ap2", "ap2.datadoghq.com"),
+    ("uk1", "uk1.datadoghq.com"),
+    ("us1-fed", "ddog-gov.com"),
+    ("us2-fed", "us2.ddog-gov.com"),
 ];
 
 impl SiteHosts {
@@ -85,8 +101,72 @@ impl Sites {
         self.known.insert(name.to_owned(), hosts);
     }
 
+    /// Whether every site is as Datadog has it.
+    pub fn is_standard(&self) -> bool {
+        self.changed().next().is_none()
+    }
+
+    /// The site that a person means by another name for it: a region as of Datadog's documentation, the address of its
+    /// web application or API, or a misspelling.
+    pub(super) fn meant_by(&self, text: &str) -> Option<&str> {
+        let lower = text.to_ascii_lowercase();
+        let region = REGIONS.iter().find(|(region, _)| *region == lower).map(|(_, site)| *site);
+        let host = lower.trim_start_matches("https://").trim_start_matches("http://");
+        let host = host.split(['/', ':', '?', '#']).next().unwrap_or_default();
+        let within = |site: &&str| host == *site || host.ends_with(&format!(".{site}"));
+        // The longest: us3.datadoghq.com lies within datadoghq.com too.
+        let names = || self.known.keys().map(String::as_str);
+        region
+            .and_then(|site| names().find(|name| *name == site))
+            .or_else(|| names().filter(within).max_by_key(|site| site.len()))
+            .or_else(|| super::problems::nearest(host, names()))
+    }
+
+    fn changed(&self) -> impl Iterator<Item = (&String, &SiteHosts)> {
+        let standard = |name: &str| BUILT_IN.iter().find(|(site, _)| *site == name);
+        self.known.iter().filter(move |(name, hosts)| {
+            standard(name).is_none_or(|(site, app)| SiteHosts::standard(site, app) != **hosts)
+        })
+    }
+
     /// The names of the known sites.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.known.keys().map(String::as_str)
+    }
+}
+
+impl Serialize for Sites {
+    /// Writes the sites that are not as Datadog has them.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.changed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_names_of_a_site_find_it() {
+        for (text, site) in [
+            ("US1", Some("datadoghq.com")),
+            ("eu", Some("datadoghq.eu")),
+            ("US1-FED", Some("ddog-gov.com")),
+            ("https://app.datadoghq.eu/", Some("datadoghq.eu")),
+            ("api.us3.datadoghq.com", Some("us3.datadoghq.com")),
+            ("datadogq.com", Some("datadoghq.com")),
+            ("zzz", None),
+        ] {
+            assert_eq!(Sites::default().meant_by(text), site, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_default_site_is_known_and_has_its_four_hosts() {
+        let site = Sites::default().get("datadoghq.eu").unwrap();
+        assert_eq!(site.hosts.base(HostRole::Api), "https://api.datadoghq.eu");
+        assert_eq!(site.hosts.base(HostRole::Logs), "https://http-intake.logs.datadoghq.eu");
+        assert_eq!(site.hosts.base(HostRole::Events), "https://event-management-intake.datadoghq.eu");
+        assert_eq!(site.hosts.base(HostRole::App), "https://app.datadoghq.eu");
     }
 }

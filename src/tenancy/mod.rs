@@ -1,8 +1,10 @@
 //! The live registry of tenants: who exists, where its telemetry goes, which token stands for it.
 
 mod registry;
+mod resolve;
 
 pub use registry::Registry;
+pub use resolve::{Advice, Caller, Claims, Denied, Resolver};
 
 use crate::settings::Site;
 use crate::types::{Secret, TenantId};

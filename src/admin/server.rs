@@ -1,0 +1,88 @@
+//! The listener of the operator's port.
+
+use super::Exposition;
+use crate::types::UnixMillis;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// Connections at once; operators are few.
+const CONNECTIONS: usize = 64;
+
+/// A connection without a request for this long is ended.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the operator's port shows.
+#[derive(Debug)]
+pub struct Admin {
+    /// The metrics.
+    pub exposition: Exposition,
+    /// Whether the daemon takes telemetry.
+    pub ready: AtomicBool,
+}
+
+/// Serves the operator's port until it is dropped.
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections on the admin port just now");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        };
+        let admin = admin.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(|request| std::future::ready(Ok::<_, Infallible>(admin.answer(&request))));
+            let mut http = hyper::server::conn::http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+            // What ends a connection is the client's affair.
+            let _ = http.serve_connection(TokioIo::new(stream), answer).await;
+            drop(place);
+        });
+    }
+}
+
+impl Admin {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let reading = [Method::GET, Method::HEAD].contains(request.method());
+        let (status, content_type, body) = match request.uri().path() {
+            "/metrics" | "/healthz" | "/readyz" if !reading => {
+                (StatusCode::METHOD_NOT_ALLOWED, JSON, r#"{"errors":["use GET"]}"#.to_owned())
+            }
+            "/metrics" => (StatusCode::OK, PROMETHEUS, self.exposition.render(UnixMillis::now())),
+            "/healthz" => (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
+            "/readyz" if self.ready.load(Ordering::Relaxed) => (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
+            "/readyz" => {
+                (StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"errors":["the daemon is shutting down"]}"#.to_owned())
+            }
+            _ => {
+                let body = r#"{"errors":["nothing is served here; there are /metrics, /healthz and /readyz"]}"#;
+                (StatusCode::NOT_FOUND, JSON, body.to_owned())
+            }
+        };
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+        }
+        response
+    }
+}
+
+const JSON: &str = "application/json";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";

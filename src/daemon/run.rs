@@ -1,0 +1,215 @@
+//! From the configuration to a running daemon, and to its end.
+
+use crate::admin::{self, Admin, Exposition};
+use crate::deliver::{ClientError, Delivery};
+use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
+use crate::ledger::Ledger;
+use crate::queue::Queues;
+use crate::settings::Settings;
+use crate::tenancy::{Registry, Tenant};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tracing::{error, info};
+
+/// Why the daemon could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The state directory.
+    #[error("state.dir {path}: {source}; make it writable for the user that runs dogsled, or set another")]
+    State {
+        /// The directory.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The HTTP client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The local port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The tenant header.
+    #[error(transparent)]
+    Header(#[from] InvalidHeader),
+    /// The admin port.
+    #[error("admin.listen {address}: {source}; free the address or set another")]
+    AdminListen {
+        /// The address.
+        address: String,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Nothing would be taken.
+    #[error("neither ingest.listen nor ingest.socket is set: there is nowhere to take telemetry from")]
+    NoListener,
+}
+
+/// A daemon that listens, ready to [`run`](Self::run).
+#[derive(Debug)]
+pub struct Daemon {
+    grace: Duration,
+    ledger: Arc<Ledger>,
+    registry: Arc<Registry>,
+    queues: Arc<Queues>,
+    delivery: Arc<Delivery>,
+    ingest: (Vec<Listener>, Arc<Shared>),
+    admin: Arc<Admin>,
+    admin_listener: Option<TcpListener>,
+}
+
+impl Daemon {
+    /// Opens everything that the configuration names.
+    ///
+    /// # Errors
+    /// When something cannot be opened; nothing is left listening then.
+    pub async fn start(settings: &Settings, recorder: PrometheusHandle) -> Result<Self, DaemonError> {
+        prepare(&settings.state.dir)?;
+        let registry = Arc::new(registry(settings));
+        let ledger = Arc::new(Ledger::default());
+        let queues = Arc::new(Queues::new(ledger.clone(), settings.memory.max_queue_bytes));
+        let delivery = Arc::new(Delivery::new(settings, queues.clone(), registry.clone(), ledger.clone())?);
+        let exposition = Exposition::new(
+            recorder,
+            ledger.clone(),
+            queues.clone(),
+            delivery.clone(),
+            registry.clone(),
+            settings.tenancy.max_labels,
+        );
+        let admin_listener = match settings.admin.listen.as_str() {
+            "" => None,
+            address => Some(
+                TcpListener::bind(address)
+                    .await
+                    .map_err(|source| DaemonError::AdminListen { address: address.to_owned(), source })?,
+            ),
+        };
+        let mut listeners = Vec::new();
+        if !settings.ingest.listen.is_empty() {
+            listeners.push(Listener::tcp(&settings.ingest.listen).await?);
+        }
+        if !settings.ingest.socket.is_empty() {
+            listeners.push(Listener::unix(Path::new(&settings.ingest.socket)).await?);
+        }
+        if listeners.is_empty() {
+            return Err(DaemonError::NoListener);
+        }
+        for listener in &listeners {
+            info!(listener = "ingest", address = listener.name(), "listening");
+        }
+        let shared = Shared::new(settings, registry.clone(), queues.clone())?;
+        let daemon = Self {
+            grace: settings.shutdown.grace,
+            ledger,
+            registry,
+            queues,
+            delivery,
+            ingest: (listeners, Arc::new(shared)),
+            admin: Arc::new(Admin { exposition, ready: AtomicBool::new(true) }),
+            admin_listener,
+        };
+        if let Some(address) = daemon.admin_address() {
+            info!(listener = "admin", address = %address, "listening");
+        }
+        Ok(daemon)
+    }
+
+    /// Where the local HTTP port listens: addresses and socket paths.
+    pub fn ingest_addresses(&self) -> Vec<String> {
+        self.ingest.0.iter().map(|listener| listener.name().to_owned()).collect()
+    }
+
+    /// Where the admin port listens.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_listener.as_ref()?.local_addr().ok()
+    }
+
+    /// The counts of items, to be read while the daemon runs.
+    pub fn ledger(&self) -> Arc<Ledger> {
+        self.ledger.clone()
+    }
+
+    /// The tenants, to be read while the daemon runs.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.clone()
+    }
+
+    /// Works until `shutdown` comes, then takes nothing more and delivers for the configured grace.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { grace, ledger, queues, delivery, ingest, admin, admin_listener, .. } = self;
+        let sending = tokio::spawn({
+            let delivery = delivery.clone();
+            async move { delivery.run().await }
+        });
+        let operating = admin_listener.map(|listener| tokio::spawn(admin::serve(listener, admin.clone())));
+        let (listeners, shared) = ingest;
+        ingest::serve(listeners, shared, async {
+            shutdown.await;
+            info!(grace_seconds = grace.as_secs(), "shutting down: taking nothing more, delivering what is queued");
+            admin.ready.store(false, Ordering::Relaxed);
+        })
+        .await;
+        queues.stop_accepting();
+        delivery.flush();
+        if tokio::time::timeout(grace, drained(&ledger)).await.is_err() {
+            for (tenant, kind, balance) in ledger.read() {
+                if balance.queued > 0 {
+                    error!(%tenant, %kind, items = balance.queued, "not delivered within shutdown.grace, and lost");
+                }
+            }
+        }
+        sending.abort();
+        if let Some(operating) = operating {
+            operating.abort();
+        }
+        let total = ledger.read().iter().fold(crate::ledger::Balance::default(), |mut total, (_, _, balance)| {
+            total.add(balance);
+            total
+        });
+        info!(
+            accepted = total.accepted,
+            delivered = total.delivered,
+            dead_lettered = total.dead_lettered,
+            dropped = total.dropped.iter().sum::<u64>(),
+            queued = total.queued,
+            "stopped"
+        );
+    }
+}
+
+/// Waits until nothing is queued.
+async fn drained(ledger: &Ledger) {
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    while ledger.read().iter().any(|(_, _, balance)| balance.queued > 0) {
+        look.tick().await;
+    }
+}
+
+fn prepare(dir: &Path) -> Result<(), DaemonError> {
+    let failed = |source| DaemonError::State { path: dir.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    // Found out now, not when the first dead letter is to be written.
+    let probe = dir.join(".writable");
+    fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(failed)
+}
+
+fn registry(settings: &Settings) -> Registry {
+    let registry = Registry::default();
+    for (id, tenant) in &settings.tenants {
+        // Loading the settings has checked that every site is known.
+        let Some(site) = settings.datadog.sites.get(&tenant.site) else { continue };
+        registry.insert(Arc::new(Tenant::new(id.clone(), site, tenant.api_key.clone())));
+        for token in &tenant.ingest_tokens {
+            registry.add_token(token, id);
+        }
+    }
+    registry
+}

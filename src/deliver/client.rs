@@ -1,0 +1,202 @@
+//! The HTTP client toward Datadog: submissions and the validation of keys.
+
+use super::judge::{self, Answer};
+use crate::payload::Payload;
+use crate::settings::{Delivery, Site};
+use crate::types::{Endpoint, HostRole, Secret};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// A client for all tenants. Connections are HTTP/1.1, as the Agent's are: a request that hangs or a connection that is
+/// reset touches no other request.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+}
+
+/// The addresses and the key of one tenant.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    urls: [reqwest::Url; Endpoint::COUNT],
+    validate: reqwest::Url,
+    key: HeaderValue,
+}
+
+/// Why a client or a destination could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The certificate file.
+    #[error("datadog.ca_file {path}: {reason}")]
+    Certificates {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// TLS or the resolver could not be set up.
+    #[error("the HTTP client could not be set up: {0}")]
+    Setup(#[source] reqwest::Error),
+    /// An address of the site.
+    #[error("the address {url} of a Datadog site is not valid: {reason}")]
+    Url {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The API key cannot be a header.
+    #[error("the API key holds characters that no header can carry; Datadog's keys are 32 hexadecimal digits")]
+    Key,
+}
+
+/// What validating a key told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Validity {
+    /// Datadog knows the key.
+    Valid,
+    /// Datadog refuses the key, in these words.
+    Invalid(String),
+    /// Nothing is known: the request failed or was answered otherwise.
+    Unknown(String),
+}
+
+const DD_API_KEY: HeaderName = HeaderName::from_static("dd-api-key");
+const ORIGIN: HeaderName = HeaderName::from_static("dd-evp-origin");
+const ORIGIN_VERSION: HeaderName = HeaderName::from_static("dd-evp-origin-version");
+
+/// Bytes of an answer's body that are kept.
+const WORDS: usize = 2048;
+
+impl Client {
+    /// A client with the configured time-outs that trusts the system's certificates and those of `ca_file`.
+    ///
+    /// # Errors
+    /// When the certificates cannot be read or TLS cannot be set up.
+    pub fn new(delivery: &Delivery, ca_file: Option<&Path>) -> Result<Self, ClientError> {
+        // Another part of the process may have installed the same provider already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("dogsled/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .http1_only()
+            .timeout(delivery.timeout)
+            .connect_timeout(delivery.timeout.min(Duration::from_secs(10)))
+            .pool_max_idle_per_host(delivery.concurrency)
+            // Below the idle time-out of common load balancers, so that they do not close first.
+            .pool_idle_timeout(Duration::from_secs(50));
+        if let Some(path) = ca_file {
+            let certificates = |reason: String| ClientError::Certificates { path: path.display().to_string(), reason };
+            let pem = std::fs::read(path).map_err(|error| certificates(error.to_string()))?;
+            let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| certificates(error.to_string()))?;
+            if found.is_empty() {
+                return Err(certificates("it holds no PEM certificate".into()));
+            }
+            builder = builder.tls_certs_merge(found);
+        }
+        Ok(Self { http: builder.build().map_err(ClientError::Setup)? })
+    }
+
+    /// Submits a payload. An error is a network's or a time-out's, in words that name no key.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn submit(&self, to: &Destination, payload: &Payload) -> Result<Answer, String> {
+        let endpoint = payload.kind.endpoint();
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(DD_API_KEY, to.key.clone());
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(payload.kind.content_type()));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(encoding) = payload.encoding.header() {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        if endpoint == Endpoint::Logs {
+            headers.insert(ORIGIN, HeaderValue::from_static("dogsled"));
+            headers.insert(ORIGIN_VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+        }
+        let request = self.http.post(to.urls[endpoint as usize].clone()).headers(headers).body(payload.body.clone());
+        let response = request.send().await.map_err(words)?;
+        read(response).await
+    }
+
+    /// Asks Datadog whether a key is good (docs.datadoghq.com/api/latest/authentication).
+    pub async fn validate(&self, to: &Destination) -> Validity {
+        let request = self.http.get(to.validate.clone()).header(DD_API_KEY, to.key.clone());
+        let answer = match request.send().await {
+            Ok(response) => read(response).await,
+            Err(error) => Err(words(error)),
+        };
+        match answer {
+            Ok(answer) if (200..300).contains(&answer.status) => Validity::Valid,
+            Ok(answer) if matches!(answer.status, 401 | 403) => {
+                Validity::Invalid(format!("{} {}", answer.status, answer.words))
+            }
+            Ok(answer) => Validity::Unknown(format!("{} {}", answer.status, answer.words)),
+            Err(error) => Validity::Unknown(error),
+        }
+    }
+}
+
+impl Destination {
+    /// The addresses of `site`, with a tenant's key.
+    ///
+    /// # Errors
+    /// When an address or the key is not usable.
+    pub fn new(site: &Site, key: &Secret) -> Result<Self, ClientError> {
+        use Endpoint::*;
+        let url = |role: HostRole, path: &str| {
+            let url = format!("{}{path}", site.hosts.base(role));
+            reqwest::Url::parse(&url).map_err(|error| ClientError::Url { url, reason: error.to_string() })
+        };
+        let of = |endpoint: Endpoint| url(endpoint.host_role(), endpoint.path());
+        let mut key = HeaderValue::from_str(key.expose()).map_err(|_| ClientError::Key)?;
+        key.set_sensitive(true);
+        Ok(Self {
+            // In the order of the discriminants.
+            urls: [
+                of(SeriesV2)?,
+                of(SeriesV1)?,
+                of(Distributions)?,
+                of(Sketches)?,
+                of(Logs)?,
+                of(EventsV1)?,
+                of(EventsV2)?,
+                of(CheckRun)?,
+            ],
+            validate: url(HostRole::Api, "/api/v1/validate")?,
+            key,
+        })
+    }
+}
+
+async fn read(mut response: reqwest::Response) -> Result<Answer, String> {
+    let status = response.status().as_u16();
+    let (wait, quota) = judge::read_limits(SystemTime::now(), |name| response.headers().get(name)?.to_str().ok());
+    let mut body = Vec::new();
+    // A whole small answer is read even on success, so that the connection can be used again.
+    while body.len() < WORDS {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(WORDS - body.len())]),
+            Ok(None) => break,
+            // The status has arrived, and it is what counts.
+            Err(_) => break,
+        }
+    }
+    let words = if (200..300).contains(&status) { String::new() } else { String::from_utf8_lossy(&body).trim().into() };
+    Ok(Answer { status, wait, quota, words })
+}
+
+/// An error with its causes, and without the address, whose query could hold secrets.
+fn words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

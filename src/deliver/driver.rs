@@ -1,0 +1,559 @@
+//! The sender of one tenant: a task that exists while the tenant has something to send.
+//!
+//! What it holds lives in [`Sender`], not on the task's stack: should the task panic, its successor finds everything
+//! that was held or under way.
+
+use super::auth::{Auth, Change};
+use super::client::{ClientError, Destination, Validity};
+use super::dead_letter::Reason;
+use super::endpoint::{EndpointState, Start};
+use super::gate::Backoff;
+use super::judge::{self, Answer, Verdict};
+use super::work::{self, Landed, Tools, Work};
+use crate::ledger::{DropReason, Ledger};
+use crate::payload::{Built, Payload};
+use crate::queue::{LaneFigures, Take, TenantQueue};
+use crate::settings::Settings;
+use crate::tenancy::{Tenant, TenantState};
+use crate::types::{Endpoint, Kind, Secret};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+/// Everything about sending one tenant's telemetry.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) tenant: Arc<Tenant>,
+    pub(super) queue: Arc<TenantQueue>,
+    ledger: Arc<Ledger>,
+    tools: Arc<Tools>,
+    rules: Rules,
+    state: Mutex<State>,
+}
+
+/// The configuration, as far as it concerns sending.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    concurrency: usize,
+    max_age: Duration,
+    backoff: Backoff,
+    validate_interval: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    auth: Auth,
+    endpoints: [EndpointState; Endpoint::COUNT],
+    held: VecDeque<Held>,
+    under_way: BTreeMap<u64, Flight>,
+    next_id: u64,
+    /// The kind that was served last, so that the next one has its turn first.
+    last: usize,
+    /// The last refusal by an endpoint of a key in doubt.
+    doubted: Option<(Endpoint, String)>,
+    /// The addresses, made for this key.
+    destination: Option<(Secret, Arc<Destination>)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    work: Work,
+    not_before: Option<Instant>,
+    /// Answered 400 once.
+    refused_once: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Flight {
+    /// None is a validation of the key.
+    work: Option<Work>,
+    probe: bool,
+    refused_once: bool,
+}
+
+/// What has come of the work of that number.
+type Arrival = (u64, Landed);
+
+/// Work that failed for reasons of our own host is tried again after this time.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// A tenant whose key or addresses cannot be used is looked at again after this time.
+const UNUSABLE: Duration = Duration::from_secs(60);
+
+impl Rules {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            concurrency: settings.delivery.concurrency_per_tenant.max(1),
+            max_age: settings.batch.max_age,
+            backoff: Backoff { initial: settings.delivery.retry_initial, max: settings.delivery.retry_max },
+            validate_interval: settings.delivery.validate_interval,
+        }
+    }
+}
+
+impl Sender {
+    pub(super) fn new(
+        tenant: Arc<Tenant>,
+        queue: Arc<TenantQueue>,
+        ledger: Arc<Ledger>,
+        tools: Arc<Tools>,
+        rules: Rules,
+    ) -> Self {
+        let state = State {
+            auth: Auth::new(Instant::now(), rand::random()),
+            endpoints: Default::default(),
+            held: VecDeque::new(),
+            under_way: BTreeMap::new(),
+            next_id: 0,
+            last: 0,
+            doubted: None,
+            destination: None,
+        };
+        Self { tenant, queue, ledger, tools, rules, state: Mutex::new(state) }
+    }
+
+    /// Sends until there is nothing left. With `flush` set, batches do not wait for their age.
+    pub(super) async fn drive(self: Arc<Self>, mut flush: watch::Receiver<bool>) {
+        self.recover();
+        let mut tasks: JoinSet<Arrival> = JoinSet::new();
+        let mut ids: BTreeMap<tokio::task::Id, u64> = BTreeMap::new();
+        loop {
+            let flushing = *flush.borrow_and_update();
+            let timer = self.start_due(flushing, &mut tasks, &mut ids);
+            self.show_state();
+            if tasks.is_empty() && self.lock().held.is_empty() && self.queue.leave() {
+                return;
+            }
+            tokio::select! {
+                Some(joined) = tasks.join_next_with_id() => match joined {
+                    Ok((task, (id, landed))) => {
+                        ids.remove(&task);
+                        self.land(id, landed);
+                    }
+                    Err(panic) => {
+                        if let Some(id) = ids.remove(&panic.id()) {
+                            self.lost(id, &panic.to_string());
+                        }
+                    }
+                },
+                () = self.queue.changed() => {}
+                Ok(()) = flush.changed() => {}
+                () = sleep_until(timer) => {}
+            }
+        }
+    }
+
+    /// Takes over from a task that ended with work under way.
+    fn recover(&self) {
+        let mut state = self.lock();
+        let ids: Vec<u64> = state.under_way.keys().copied().collect();
+        for id in ids {
+            state.give_back(id, Instant::now());
+        }
+    }
+
+    /// Starts what may start. Returns when to look again if nothing else happens.
+    fn start_due(
+        self: &Arc<Self>,
+        flushing: bool,
+        tasks: &mut JoinSet<Arrival>,
+        ids: &mut BTreeMap<tokio::task::Id, u64>,
+    ) -> Option<Instant> {
+        let now = Instant::now();
+        let mut timer = Earliest::default();
+        let mut state = self.lock();
+        let to = match state.destination(&self.tenant) {
+            Ok(to) => to?,
+            Err(error) => {
+                error!(tenant = %self.tenant.id, "its telemetry is held: {error}");
+                return Some(now + UNUSABLE);
+            }
+        };
+        let mut spawn = |id: u64, task: std::pin::Pin<Box<dyn Future<Output = Arrival> + Send>>| {
+            ids.insert(tasks.spawn(task).id(), id);
+        };
+        if let Some(at) = state.auth.next_check() {
+            if at <= now {
+                state.auth.start_check();
+                let id = state.take_off(None, false, false);
+                let (tools, to) = (self.tools.clone(), to.clone());
+                spawn(id, Box::pin(async move { (id, Landed::Validated(tools.client.validate(&to).await)) }));
+            } else {
+                timer.at(at);
+            }
+        }
+        for kind in self.turns(&state) {
+            while let Some((held, probe)) = self.next(&mut state, kind, flushing, now, &mut timer) {
+                let id = state.take_off(Some(held.work.clone()), probe, held.refused_once);
+                let (this, tools, to) = (self.clone(), self.tools.clone(), to.clone());
+                spawn(
+                    id,
+                    Box::pin(async move {
+                        let sealed = |payload: &Arc<Payload>| this.sealed(id, payload);
+                        (id, work::fly(tools, to, held.work, probe, sealed).await)
+                    }),
+                );
+            }
+        }
+        timer.0
+    }
+
+    /// The kinds with something to do, the one after the last served first.
+    fn turns(&self, state: &State) -> Vec<Kind> {
+        let mut kinds = self.queue.kinds();
+        kinds.extend(state.held.iter().map(|held| held.work.kind()));
+        kinds.sort_unstable();
+        kinds.dedup();
+        let after = kinds.partition_point(|kind| (*kind as usize) <= state.last);
+        kinds.rotate_left(after);
+        kinds
+    }
+
+    /// The next work of a kind that may start now, and whether it is a probe.
+    fn next(
+        &self,
+        state: &mut State,
+        kind: Kind,
+        flushing: bool,
+        now: Instant,
+        timer: &mut Earliest,
+    ) -> Option<(Held, bool)> {
+        // Work that sends nothing waits for nobody but its own time.
+        if let Some(held) = state.pop_held(now, |work| work.kind() == kind && !work.sends(), timer) {
+            return Some((held, false));
+        }
+        let sending = state.under_way.values().filter(|flight| flight.work.is_some()).count();
+        if !state.auth.may_send() || sending >= self.rules.concurrency || !self.tools.permits.allows_another(sending) {
+            return None;
+        }
+        let endpoint = kind.endpoint() as usize;
+        let probe = match state.endpoints[endpoint].may_start(now) {
+            Start::Now { probe } => probe,
+            Start::At(at) => {
+                timer.at(at);
+                return None;
+            }
+            Start::AfterAnswer => return None,
+        };
+        let held = match state.pop_held(now, |work| work.kind() == kind, timer) {
+            Some(held) => held,
+            None => {
+                let max_age = if flushing { Duration::ZERO } else { self.rules.max_age };
+                let limits = state.endpoints[endpoint].limits(kind);
+                match self.queue.take(kind, limits, max_age, now) {
+                    Take::Batch(batch) => {
+                        let encodings = self.tools.builder.encodings(kind);
+                        let refused = state.endpoints[endpoint].encodings_refused;
+                        let encoding = encodings[refused.min(encodings.len() - 1)];
+                        let work = Work::Batch(Arc::new(batch), encoding);
+                        Held { work, not_before: None, refused_once: false }
+                    }
+                    Take::Later(at) => {
+                        timer.at(at);
+                        return None;
+                    }
+                    Take::Empty => return None,
+                }
+            }
+        };
+        if !state.endpoints[endpoint].start(probe, now) {
+            state.held.push_front(held);
+            if let Start::At(at) = state.endpoints[endpoint].may_start(now) {
+                timer.at(at);
+            }
+            return None;
+        }
+        state.last = kind as usize;
+        Some((held, probe))
+    }
+
+    /// A batch under way has become a payload.
+    fn sealed(&self, id: u64, payload: &Arc<Payload>) {
+        let mut state = self.lock();
+        state.endpoints[payload.kind.endpoint() as usize].built(payload);
+        if let Some(flight) = state.under_way.get_mut(&id) {
+            flight.work = Some(Work::Send(payload.clone()));
+        }
+    }
+
+    /// A task panicked: what it had is tried again.
+    fn lost(&self, id: u64, panic: &str) {
+        error!(tenant = %self.tenant.id, panic, "a submission task failed; its payload is kept and sent again");
+        metrics::counter!("dogsled_panics_total", "part" => "delivery").increment(1);
+        self.lock().give_back(id, Instant::now());
+    }
+
+    fn land(&self, id: u64, landed: Landed) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let Some(flight) = state.under_way.remove(&id) else { return };
+        match landed {
+            Landed::Answered { payload, answer, late } => {
+                self.answered(&mut state, now, &flight, payload, &answer, late);
+            }
+            Landed::Unanswered { payload, error } => {
+                let endpoint = payload.kind.endpoint();
+                self.failed(&mut state, now, endpoint, &flight, &error);
+                state.hold(Work::Send(payload), None, flight.refused_once);
+            }
+            Landed::Built { built, expired } => {
+                if let (Some(work), true) = (&flight.work, expired > 0) {
+                    let account = self.ledger.account(&self.tenant.id, work.kind());
+                    account.drop_items(u64::from(expired), DropReason::Expired);
+                }
+                if let Some(work) = flight.work {
+                    state.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
+                }
+                state.hold_built(built);
+            }
+            Landed::Buried { payload, reason } => {
+                self.ledger.account(&self.tenant.id, payload.kind).dead_letter(u64::from(payload.items));
+                warn!(
+                    tenant = %self.tenant.id, kind = %payload.kind, items = payload.items, status = reason.status,
+                    file = %self.tools.dead_letters.path(self.tenant.id.as_str()).display(),
+                    "items were refused and are kept as dead letters: {}", reason.words
+                );
+            }
+            Landed::Stuck { work, error } => {
+                error!(tenant = %self.tenant.id, kind = %work.kind(), "a payload is kept and tried again: {error}");
+                state.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
+                state.hold(work, Some(now + STUCK), flight.refused_once);
+            }
+            Landed::Validated(validity) => self.validated(&mut state, now, &validity),
+        }
+    }
+
+    fn answered(
+        &self,
+        state: &mut State,
+        now: Instant,
+        flight: &Flight,
+        payload: Arc<Payload>,
+        answer: &Answer,
+        late: u32,
+    ) {
+        let endpoint = payload.kind.endpoint();
+        let known = &mut state.endpoints[endpoint as usize];
+        if let Some(quota) = answer.quota {
+            known.learn(quota, now);
+        }
+        let reason = || Reason { status: Some(answer.status), words: answer.words.clone() };
+        let verdict = judge::judge(answer, payload.encoding);
+        if !matches!(verdict, Verdict::Delivered | Verdict::Retry | Verdict::Throttled) {
+            known.answered(flight.probe, now);
+        }
+        match verdict {
+            Verdict::Delivered => {
+                known.delivered(flight.probe);
+                let account = self.ledger.account(&self.tenant.id, payload.kind);
+                account.deliver(u64::from(payload.items), u64::from(late));
+            }
+            Verdict::Retry => {
+                let words = format!("{} {}", answer.status, answer.words);
+                self.failed(state, now, endpoint, flight, &words);
+                state.hold(Work::Send(payload), None, flight.refused_once);
+            }
+            Verdict::Throttled => {
+                if known.is_open() {
+                    let wait = answer.wait.map(|wait| wait.as_secs_f64());
+                    info!(tenant = %self.tenant.id, endpoint = endpoint.path(), wait, "rate limited; waiting");
+                }
+                known.throttled(flight.probe, now, answer.wait, &self.rules.backoff, rand::random());
+                state.hold(Work::Send(payload), None, flight.refused_once);
+            }
+            Verdict::TooLarge => {
+                known.too_large(&payload);
+                if payload.items > 1 {
+                    state.hold(Work::Halve { suspect: payload.suspect, payload }, None, false);
+                } else {
+                    state.hold(Work::Bury(payload, reason()), None, false);
+                }
+            }
+            Verdict::Malformed if !payload.suspect && !flight.refused_once => {
+                // A 400 may be the intake's own trouble (a slow upload was answered so): once more.
+                let later = now + self.rules.backoff.wait(1, rand::random());
+                state.hold(Work::Send(payload), Some(later), true);
+            }
+            Verdict::Malformed if payload.items > 1 => {
+                state.hold(Work::Halve { payload, suspect: true }, None, false);
+            }
+            Verdict::Malformed | Verdict::Refused => state.hold(Work::Bury(payload, reason()), None, false),
+            Verdict::WrongEncoding => {
+                let encodings = self.tools.builder.encodings(payload.kind);
+                let at = encodings.iter().position(|encoding| *encoding == payload.encoding);
+                match at.and_then(|at| encodings.get(at + 1)) {
+                    Some(next) => {
+                        known.encodings_refused = known.encodings_refused.max(at.unwrap_or_default() + 1);
+                        warn!(
+                            tenant = %self.tenant.id, kind = %payload.kind, refused = payload.encoding.name(),
+                            instead = next.name(), "the encoding is refused: {}", answer.words
+                        );
+                        state.hold(Work::Reencode(payload, *next), None, false);
+                    }
+                    None => state.hold(Work::Bury(payload, reason()), None, false),
+                }
+            }
+            // The contract of this endpoint asks for an application key, which no tenant has: with a good API key,
+            // this refusal is final (docs.datadoghq.com/api/latest/events).
+            Verdict::Unauthorized if payload.kind == Kind::EventV2 && flight.refused_once => {
+                state.hold(Work::Bury(payload, reason()), None, false);
+            }
+            Verdict::Unauthorized => {
+                state.auth.doubt(now);
+                state.doubted = Some((endpoint, format!("{} {}", answer.status, answer.words)));
+                let refused_once = flight.refused_once || payload.kind == Kind::EventV2;
+                state.hold(Work::Send(payload), None, refused_once);
+            }
+        }
+    }
+
+    fn failed(&self, state: &mut State, now: Instant, endpoint: Endpoint, flight: &Flight, words: &str) {
+        let known = &mut state.endpoints[endpoint as usize];
+        if known.is_open() {
+            warn!(tenant = %self.tenant.id, endpoint = endpoint.path(), "submission failed; trying again: {words}");
+        }
+        known.failed(flight.probe, now, &self.rules.backoff, rand::random());
+    }
+
+    fn validated(&self, state: &mut State, now: Instant, validity: &Validity) {
+        let interval = self.rules.validate_interval;
+        let change = state.auth.checked(validity, now, interval, &self.rules.backoff, rand::random());
+        match (change, validity) {
+            (Change::Refused, Validity::Invalid(words)) => {
+                // It was the key, not the payloads.
+                state.held.iter_mut().for_each(|held| held.refused_once = false);
+                error!(
+                    tenant = %self.tenant.id, site = self.tenant.site.name,
+                    "Datadog refuses the API key; telemetry is held until the key works again: {words}"
+                );
+            }
+            (Change::Restored, _) => info!(tenant = %self.tenant.id, "the API key works again; delivering"),
+            (Change::Cleared, _) => {
+                if let Some((endpoint, words)) = state.doubted.take() {
+                    warn!(
+                        tenant = %self.tenant.id, endpoint = endpoint.path(),
+                        "refused although the API key is good; trying again: {words}"
+                    );
+                    let known = &mut state.endpoints[endpoint as usize];
+                    known.failed(false, now, &self.rules.backoff, rand::random());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is held and under way.
+    pub(super) fn figures(&self) -> Vec<LaneFigures> {
+        let state = self.lock();
+        let under_way = state.under_way.values().filter_map(|flight| flight.work.as_ref());
+        under_way.chain(state.held.iter().map(|held| &held.work)).map(Work::figures).collect()
+    }
+
+    fn show_state(&self) {
+        let state = self.lock();
+        let shown = if self.tenant.key().is_none() {
+            TenantState::Pending
+        } else if state.auth.is_refused() {
+            TenantState::Unauthorized
+        } else if state.endpoints.iter().any(EndpointState::is_throttled) {
+            TenantState::Throttled
+        } else if state.endpoints.iter().any(|endpoint| !endpoint.is_open()) || !state.auth.may_send() {
+            TenantState::Retrying
+        } else {
+            TenantState::Active
+        };
+        self.tenant.set_state(shown);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Where to send, if the tenant has a key.
+    fn destination(&mut self, tenant: &Tenant) -> Result<Option<Arc<Destination>>, ClientError> {
+        let Some(key) = tenant.key() else { return Ok(None) };
+        if let Some((_, to)) = self.destination.as_ref().filter(|(made_for, _)| *made_for == key) {
+            return Ok(Some(to.clone()));
+        }
+        let to = Arc::new(Destination::new(&tenant.site, &key)?);
+        self.destination = Some((key, to.clone()));
+        Ok(Some(to))
+    }
+
+    fn take_off(&mut self, work: Option<Work>, probe: bool, refused_once: bool) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.under_way.insert(id, Flight { work, probe, refused_once });
+        id
+    }
+
+    /// Puts work that must be done again before what has not been tried.
+    fn hold(&mut self, work: Work, not_before: Option<Instant>, refused_once: bool) {
+        self.held.push_front(Held { work, not_before, refused_once });
+    }
+
+    fn hold_built(&mut self, built: Built) {
+        for payload in built.oversized {
+            let limits = payload.kind.limits();
+            let words = format!(
+                "one item alone is larger than {} takes: {} bytes, {} compressed; at most {} and {}",
+                payload.kind.endpoint().path(),
+                payload.uncompressed,
+                payload.body.len(),
+                limits.uncompressed,
+                limits.compressed
+            );
+            self.hold(Work::Bury(Arc::new(payload), Reason { status: None, words }), None, false);
+        }
+        for payload in built.payloads.into_iter().rev() {
+            self.hold(Work::Send(Arc::new(payload)), None, false);
+        }
+    }
+
+    /// The first held work that `wanted` names and whose time has come.
+    fn pop_held(&mut self, now: Instant, wanted: impl Fn(&Work) -> bool, timer: &mut Earliest) -> Option<Held> {
+        let index = self.held.iter().position(|held| {
+            let due = held.not_before.is_none_or(|at| at <= now);
+            if let (false, Some(at), true) = (due, held.not_before, wanted(&held.work)) {
+                timer.at(at);
+            }
+            due && wanted(&held.work)
+        })?;
+        self.held.remove(index)
+    }
+
+    /// What was under way without coming back is held again.
+    fn give_back(&mut self, id: u64, now: Instant) {
+        let Some(flight) = self.under_way.remove(&id) else { return };
+        match flight.work {
+            Some(work) => {
+                self.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
+                self.hold(work, Some(now + STUCK), flight.refused_once);
+            }
+            None => self.auth.check_lost(),
+        }
+    }
+}
+
+/// The earliest of several times.
+#[derive(Default)]
+struct Earliest(Option<Instant>);
+
+impl Earliest {
+    fn at(&mut self, at: Instant) {
+        self.0 = Some(self.0.map_or(at, |earliest| earliest.min(at)));
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

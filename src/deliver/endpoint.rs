@@ -1,0 +1,143 @@
+//! What is known of one endpoint of one tenant. Pure logic.
+
+use super::gate::{Backoff, Gate, Pass};
+use super::judge::Quota;
+use super::pace::Pace;
+use crate::payload::Payload;
+use crate::types::{Kind, Limits};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// An endpoint as a tenant's sender sees it.
+#[derive(Debug)]
+pub(super) struct EndpointState {
+    gate: Gate,
+    pace: Pace,
+    paced_until: Option<Instant>,
+    /// Compressed bytes an uncompressed byte, as of late; starts at the worst.
+    ratio: f64,
+    /// Batches are kept below this many uncompressed bytes since a larger one was answered 413.
+    ceiling: Option<usize>,
+    /// How many encodings have been refused.
+    pub(super) encodings_refused: usize,
+}
+
+/// What keeps a request from starting, or that it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// It may, as the probe or not.
+    Now { probe: bool },
+    /// Not before this time.
+    At(Instant),
+    /// Not before a request under way is answered.
+    AfterAnswer,
+}
+
+impl Default for EndpointState {
+    fn default() -> Self {
+        Self {
+            gate: Gate::default(),
+            pace: Pace::default(),
+            paced_until: None,
+            ratio: 1.0,
+            ceiling: None,
+            encodings_refused: 0,
+        }
+    }
+}
+
+impl EndpointState {
+    /// Whether something may be sent, before it is known whether there is something.
+    pub(super) fn may_start(&self, now: Instant) -> Start {
+        if let Some(until) = self.paced_until.filter(|until| *until > now) {
+            return Start::At(until);
+        }
+        match self.gate.pass(now) {
+            Pass::Go => Start::Now { probe: false },
+            Pass::Probe => Start::Now { probe: true },
+            Pass::NotBefore(at) => Start::At(at),
+            Pass::Probing => Start::AfterAnswer,
+        }
+    }
+
+    /// Takes the right to send. False when the pace does not give it yet.
+    pub(super) fn start(&mut self, probe: bool, now: Instant) -> bool {
+        match self.pace.take(now) {
+            Ok(()) => {
+                self.paced_until = None;
+                if probe {
+                    self.gate.start_probe();
+                }
+                true
+            }
+            Err(at) => {
+                // Never the same instant again, lest the caller spin.
+                self.paced_until = Some(at.max(now + Duration::from_millis(1)));
+                false
+            }
+        }
+    }
+
+    /// The limits for the next batch: the kind's, with the uncompressed bytes lowered to what will likely compress to
+    /// within the compressed limit.
+    pub(super) fn limits(&self, kind: Kind) -> Limits {
+        let mut limits = kind.limits();
+        // A tenth of room: a batch that misses the limit all the same is compressed twice.
+        let fitting = (limits.compressed as f64 * 0.9 / self.ratio.max(0.001)) as usize;
+        limits.uncompressed = limits.uncompressed.min(fitting).min(self.ceiling.unwrap_or(usize::MAX)).max(1);
+        limits
+    }
+
+    /// A payload was built: learn how well its kind compresses.
+    pub(super) fn built(&mut self, payload: &Payload) {
+        // Small payloads compress worse than the large ones for which the figure is used.
+        if payload.uncompressed >= 16 * 1024 {
+            let ratio = payload.body.len() as f64 / payload.uncompressed as f64;
+            self.ratio = if self.ratio >= 1.0 { ratio } else { self.ratio * 0.8 + ratio * 0.2 };
+        }
+    }
+
+    pub(super) fn delivered(&mut self, probe: bool) {
+        self.gate.succeed(probe);
+        self.ceiling = self.ceiling.map(|ceiling| ceiling + ceiling / 16);
+    }
+
+    pub(super) fn failed(&mut self, probe: bool, now: Instant, backoff: &Backoff, chance: f64) {
+        self.gate.fail(probe, now, backoff, chance);
+    }
+
+    pub(super) fn throttled(
+        &mut self,
+        probe: bool,
+        now: Instant,
+        wait: Option<Duration>,
+        backoff: &Backoff,
+        chance: f64,
+    ) {
+        self.gate.throttle(probe, now, wait, backoff, chance);
+    }
+
+    /// An answer that says nothing of the endpoint's health (a payload's fault, a key in doubt).
+    pub(super) fn answered(&mut self, probe: bool, now: Instant) {
+        if probe {
+            self.gate.abandon_probe(now);
+        }
+    }
+
+    pub(super) fn learn(&mut self, quota: Quota, now: Instant) {
+        self.pace.learn(quota, now);
+    }
+
+    pub(super) fn too_large(&mut self, payload: &Payload) {
+        let half = (payload.uncompressed / 2).max(1024);
+        self.ceiling = Some(self.ceiling.map_or(half, |ceiling| ceiling.min(half)));
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    pub(super) fn is_throttled(&self) -> bool {
+        self.gate.is_throttled()
+    }
+}

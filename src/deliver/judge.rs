@@ -1,0 +1,169 @@
+//! What an answer of Datadog means. Pure logic; the table is that of the contract.
+
+use crate::types::Encoding;
+use std::time::{Duration, SystemTime};
+
+/// An answer, as far as it matters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The least time to wait that the answer asks for.
+    pub wait: Option<Duration>,
+    /// The rate limit that the answer tells of.
+    pub quota: Option<Quota>,
+    /// The body's beginning, for people.
+    pub words: String,
+}
+
+/// A rate limit: so many requests in each period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests; at least 1.
+    pub limit: u32,
+    /// Length of the period; at least a second.
+    pub period: Duration,
+}
+
+/// What to do with the payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has arrived.
+    Delivered,
+    /// Send it again later.
+    Retry,
+    /// Send it again, not before the time that the answer names.
+    Throttled,
+    /// Divide it.
+    TooLarge,
+    /// Something in it is refused: find out what.
+    Malformed,
+    /// Encode it otherwise.
+    WrongEncoding,
+    /// The key is in doubt.
+    Unauthorized,
+    /// It will never be taken.
+    Refused,
+}
+
+/// Longer waits than this are not believed.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// Judges an answer to a payload that was sent in `encoding`.
+pub fn judge(answer: &Answer, encoding: Encoding) -> Verdict {
+    match answer.status {
+        200..=299 => Verdict::Delivered,
+        400 if encoding != Encoding::Identity && names_the_encoding(&answer.words) => Verdict::WrongEncoding,
+        400 => Verdict::Malformed,
+        401 | 403 => Verdict::Unauthorized,
+        408 => Verdict::Retry,
+        413 => Verdict::TooLarge,
+        415 if encoding != Encoding::Identity => Verdict::WrongEncoding,
+        429 => Verdict::Throttled,
+        402..=499 => Verdict::Refused,
+        // A redirect is not followed: it may come from a captive portal or a proxy, and would carry the key elsewhere.
+        _ => Verdict::Retry,
+    }
+}
+
+fn names_the_encoding(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    words.contains("content-encoding") || words.contains("content encoding") || words.contains("zstd")
+}
+
+/// Reads the headers that tell of rate limits
+/// (docs.datadoghq.com/api/latest/rate-limits; `Retry-After` is not documented there, but honoured).
+pub fn read_limits<'a>(now: SystemTime, header: impl Fn(&str) -> Option<&'a str>) -> (Option<Duration>, Option<Quota>) {
+    let seconds = |name: &str| header(name)?.trim().parse::<f64>().ok().filter(|s| s.is_finite() && *s >= 0.0);
+    let retry_after = match header("retry-after") {
+        None => None,
+        Some(_) if seconds("retry-after").is_some() => seconds("retry-after"),
+        Some(date) => httpdate::parse_http_date(date.trim()).ok().map(|at| {
+            // Against the server's own clock where it tells it.
+            let now = header("date").and_then(|date| httpdate::parse_http_date(date.trim()).ok()).unwrap_or(now);
+            at.duration_since(now).unwrap_or_default().as_secs_f64()
+        }),
+    };
+    let wait = match (retry_after, seconds("x-ratelimit-reset")) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (a, b) => a.or(b),
+    };
+    let wait = wait.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT));
+    let quota = match (seconds("x-ratelimit-limit"), seconds("x-ratelimit-period")) {
+        (Some(limit), Some(period)) if limit >= 1.0 && period >= 1.0 => Some(Quota {
+            limit: limit.min(f64::from(u32::MAX)) as u32,
+            period: Duration::try_from_secs_f64(period).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT),
+        }),
+        _ => None,
+    };
+    (wait, quota)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(status: u16, words: &str) -> Verdict {
+        judge(&Answer { status, words: words.into(), ..Answer::default() }, Encoding::Zstd)
+    }
+
+    #[test]
+    fn each_status_means_what_the_contract_says() {
+        use Verdict::*;
+        for (status, expected) in [
+            (200, Delivered),
+            (202, Delivered),
+            (301, Retry),
+            (400, Malformed),
+            (401, Unauthorized),
+            (402, Refused),
+            (403, Unauthorized),
+            (404, Refused),
+            (408, Retry),
+            (413, TooLarge),
+            (415, WrongEncoding),
+            (422, Refused),
+            (429, Throttled),
+            (500, Retry),
+            (503, Retry),
+            (599, Retry),
+        ] {
+            assert_eq!(verdict(status, ""), expected, "{status}");
+        }
+        assert_eq!(verdict(400, "unsupported Content-Encoding: zstd"), WrongEncoding);
+        let plain = judge(&Answer { status: 415, ..Answer::default() }, Encoding::Identity);
+        assert_eq!(plain, Refused, "there is no plainer encoding to fall back to");
+    }
+
+    fn limits(pairs: &[(&str, &'static str)]) -> (Option<Duration>, Option<Quota>) {
+        read_limits(SystemTime::UNIX_EPOCH, |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| *value))
+    }
+
+    #[test]
+    fn the_longer_of_the_two_waits_counts() {
+        let (wait, quota) = limits(&[
+            ("retry-after", "3"),
+            ("x-ratelimit-reset", "7"),
+            ("x-ratelimit-limit", "10"),
+            ("x-ratelimit-period", "60"),
+        ]);
+        assert_eq!(wait, Some(Duration::from_secs(7)));
+        assert_eq!(quota, Some(Quota { limit: 10, period: Duration::from_secs(60) }));
+    }
+
+    #[test]
+    fn a_date_is_read_against_the_servers_clock() {
+        let (wait, _) =
+            limits(&[("retry-after", "Sat, 21 Nov 2026 10:00:30 GMT"), ("date", "Sat, 21 Nov 2026 10:00:00 GMT")]);
+        assert_eq!(wait, Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn nonsense_is_not_believed() {
+        for value in ["-1", "soon", "NaN", "inf", ""] {
+            assert_eq!(limits(&[("x-ratelimit-reset", value), ("x-ratelimit-limit", value)]), (None, None), "{value}");
+        }
+        assert_eq!(limits(&[("retry-after", "1e300")]).0, Some(LONGEST_WAIT));
+        assert_eq!(limits(&[("x-ratelimit-limit", "0"), ("x-ratelimit-period", "10")]).1, None);
+    }
+}

@@ -1,0 +1,199 @@
+//! What a tenant's sender has under way, and doing it.
+
+use super::client::{Client, Destination, Validity};
+use super::dead_letter::{DeadLetters, Reason};
+use super::judge::Answer;
+use super::permits::{Permit, Permits};
+use crate::payload::{Builder, Built, Payload};
+use crate::queue::{Batch, LaneFigures};
+use crate::types::{Encoding, Kind, UnixMillis};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// One thing to do. Cheap to clone: what is under way is also kept by the tenant, so that a panic loses nothing.
+#[derive(Debug, Clone)]
+pub(super) enum Work {
+    /// Build the batch and send it.
+    Batch(Arc<Batch>, Encoding),
+    /// Send a payload.
+    Send(Arc<Payload>),
+    /// Divide a payload.
+    Halve {
+        payload: Arc<Payload>,
+        /// Whether the halves are suspects of a 400.
+        suspect: bool,
+    },
+    /// Encode a payload otherwise.
+    Reencode(Arc<Payload>, Encoding),
+    /// Write a payload to the dead letters.
+    Bury(Arc<Payload>, Reason),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Landed {
+    /// Datadog answered; so many of the items were late.
+    Answered { payload: Arc<Payload>, answer: Answer, late: u32 },
+    /// No answer came.
+    Unanswered { payload: Arc<Payload>, error: String },
+    /// The work became these payloads; `expired` items were dropped for their age.
+    Built { built: Built, expired: u32 },
+    /// The items are on disk.
+    Buried { payload: Arc<Payload>, reason: Reason },
+    /// Something of ours failed: memory, disk. To be tried again.
+    Stuck { work: Work, error: String },
+    /// The key was validated.
+    Validated(Validity),
+}
+
+/// What all tenants' senders share.
+#[derive(Debug)]
+pub(super) struct Tools {
+    pub(super) client: Client,
+    pub(super) builder: Builder,
+    pub(super) permits: Permits,
+    /// Payloads built at once.
+    pub(super) cores: Semaphore,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) drop_late: bool,
+}
+
+impl Work {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Batch(batch, _) => batch.kind,
+            Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
+                payload.kind
+            }
+        }
+    }
+
+    /// What it holds.
+    pub(super) fn figures(&self) -> LaneFigures {
+        match self {
+            Self::Batch(batch, _) => LaneFigures {
+                kind: batch.kind,
+                items: batch.chunks.iter().map(|chunk| u64::from(chunk.items)).sum(),
+                bytes: batch.chunks.iter().map(|chunk| chunk.bytes.len()).sum(),
+                oldest: batch.chunks.iter().map(|chunk| chunk.accepted).min(),
+            },
+            Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
+                LaneFigures {
+                    kind: payload.kind,
+                    items: u64::from(payload.items),
+                    bytes: payload.body.len(),
+                    oldest: Some(payload.accepted),
+                }
+            }
+        }
+    }
+
+    /// Whether doing it sends a request.
+    pub(super) fn sends(&self) -> bool {
+        matches!(self, Self::Batch(..) | Self::Send(_))
+    }
+}
+
+/// Does the work. `sealed` is called when a batch has become the payload that is sent, so that the batch can be let go.
+pub(super) async fn fly(
+    tools: Arc<Tools>,
+    to: Arc<Destination>,
+    work: Work,
+    probe: bool,
+    sealed: impl FnOnce(&Arc<Payload>),
+) -> Landed {
+    match work {
+        Work::Batch(batch, encoding) => {
+            let kept = batch.clone();
+            match tools.clone().compute(move |tools| tools.builder.build(&batch, encoding)).await {
+                Ok(mut built) if built.payloads.len() == 1 && built.oversized.is_empty() => {
+                    drop(kept);
+                    let payload = Arc::new(built.payloads.remove(0));
+                    sealed(&payload);
+                    send(tools, &to, payload, probe).await
+                }
+                Ok(built) => Landed::Built { built, expired: 0 },
+                Err(error) => Landed::Stuck { work: Work::Batch(kept, encoding), error: error.to_string() },
+            }
+        }
+        Work::Send(payload) => send(tools, &to, payload, probe).await,
+        Work::Halve { ref payload, suspect } => {
+            let halved = payload.clone();
+            built(work, tools.compute(move |tools| tools.builder.halve(&halved, suspect)).await)
+        }
+        Work::Reencode(ref payload, encoding) => {
+            let payload = payload.clone();
+            built(work, tools.compute(move |tools| tools.builder.reencode(&payload, encoding)).await)
+        }
+        Work::Bury(ref payload, ref reason) => {
+            let (buried, words) = (payload.clone(), reason.clone());
+            let write = move |tools: &Tools| tools.dead_letters.write(&buried, &words, UnixMillis::now());
+            match tools.on_disk(write).await {
+                Ok(()) => Landed::Buried { payload: payload.clone(), reason: reason.clone() },
+                Err(error) => Landed::Stuck { error: error.to_string(), work },
+            }
+        }
+    }
+}
+
+fn built(work: Work, result: io::Result<Built>) -> Landed {
+    match result {
+        Ok(built) => Landed::Built { built, expired: 0 },
+        Err(error) => Landed::Stuck { work, error: error.to_string() },
+    }
+}
+
+async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, probe: bool) -> Landed {
+    let cutoff = UnixMillis::now().minus(payload.kind.max_age());
+    let mut late = 0;
+    if payload.oldest < cutoff {
+        let examined = payload.clone();
+        let result = tools.clone().compute(move |tools| {
+            let late = examined.late_items(cutoff)?;
+            let rest =
+                if late > 0 && tools.drop_late { Some(tools.builder.without_late(&examined, cutoff)?) } else { None };
+            Ok((late, rest))
+        });
+        match result.await {
+            Ok((expired, Some(built))) => return Landed::Built { built, expired },
+            Ok((count, None)) => late = count,
+            Err(error) => return Landed::Stuck { work: Work::Send(payload), error: error.to_string() },
+        }
+    }
+    let Some(_permit): Option<Permit> = tools.permits.acquire(probe).await else {
+        return Landed::Stuck { work: Work::Send(payload), error: "shutting down".into() };
+    };
+    let started = tokio::time::Instant::now();
+    let result = tools.client.submit(to, &payload).await;
+    record(&payload, started.elapsed(), &result);
+    match result {
+        Ok(answer) => Landed::Answered { payload, answer, late },
+        Err(error) => Landed::Unanswered { payload, error },
+    }
+}
+
+fn record(payload: &Payload, took: Duration, result: &Result<Answer, String>) {
+    let status = result.as_ref().map_or_else(|_| "none".to_owned(), |answer| answer.status.to_string());
+    metrics::counter!("dogsled_delivery_requests_total", "status" => status).increment(1);
+    metrics::histogram!("dogsled_delivery_seconds").record(took.as_secs_f64());
+    metrics::histogram!("dogsled_payload_bytes", "encoding" => payload.encoding.name())
+        .record(payload.body.len() as f64);
+}
+
+impl Tools {
+    /// Runs CPU work off the async threads, as much at once as there are cores.
+    async fn compute<T: Send + 'static>(
+        self: Arc<Self>,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let this = self.clone();
+        let Ok(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
+        tokio::task::spawn_blocking(move || work(&this)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    async fn on_disk(self: Arc<Self>, work: impl FnOnce(&Self) -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        tokio::task::spawn_blocking(move || work(&self)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+}

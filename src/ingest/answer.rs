@@ -1,0 +1,193 @@
+//! What an emitter is told: Datadog's own bodies on success, `{"errors":["..."]}` otherwise.
+
+use super::body::BodyError;
+use super::encoding::{DecodeError, Unsupported};
+use super::route::Intake;
+use crate::queue::Refused;
+use crate::tenancy::Denied;
+use crate::wire::Refusal;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use std::time::Duration;
+
+/// When to come again while the daemon is stopping: its successor should be there by then.
+const STOPPING_RETRY: Duration = Duration::from_secs(5);
+
+/// When to come again while too many bodies are being read.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
+
+/// A whole answer.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// What went wrong and what to do about it.
+    pub message: String,
+    /// When to come again.
+    pub retry_after: Option<Duration>,
+    /// The methods to use instead.
+    pub allow: Option<&'static str>,
+    /// Whether the connection is of no further use.
+    pub close: bool,
+}
+
+impl Problem {
+    /// A problem without further headers.
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), retry_after: None, allow: None, close: false }
+    }
+
+    /// 503: the daemon is stopping.
+    pub(super) fn stopping() -> Self {
+        Self {
+            retry_after: Some(STOPPING_RETRY),
+            close: true,
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is shutting down: send this again")
+        }
+    }
+
+    /// 503: too much at once.
+    pub(super) fn busy() -> Self {
+        let message = "too many request bodies are being read at once: send this again, or send smaller requests";
+        Self { retry_after: Some(BUSY_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    /// 408: the body took too long.
+    pub(super) fn slow(limit: Duration) -> Self {
+        let message = format!("the body did not arrive within {} seconds (ingest.body_timeout)", limit.as_secs_f64());
+        Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, message) }
+    }
+
+    /// 413: over `ingest.max_body`.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let message =
+            format!("the body is larger than {limit} bytes (ingest.max_body, decompressed): send less at once");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// 405.
+    pub(super) fn method(allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("use the method {allow}")) }
+    }
+
+    /// 500: a fault of this program.
+    pub(super) fn internal() -> Self {
+        let message = "an internal error of the daemon (its log says more); nothing of this request was taken";
+        Self { close: true, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, message) }
+    }
+
+    /// What went wrong while reading a body of at most `limit` bytes.
+    pub(super) fn of_body(error: BodyError, limit: usize) -> Self {
+        match error {
+            BodyError::TooLarge => Self::too_large(limit),
+            BodyError::Exhausted => Self::busy(),
+            BodyError::Broken(reason) => Self {
+                close: true,
+                ..Self::new(StatusCode::BAD_REQUEST, format!("the body could not be read: {reason}"))
+            },
+        }
+    }
+
+    /// What went wrong while decoding a body to at most `limit` bytes.
+    pub(super) fn of_decoding(error: DecodeError, limit: usize) -> Self {
+        match error {
+            DecodeError::TooLarge => Self::too_large(limit),
+            DecodeError::Exhausted => Self::busy(),
+            DecodeError::Corrupt(encoding, reason) => {
+                Self::new(StatusCode::BAD_REQUEST, format!("the body is not valid {}: {reason}", encoding.name()))
+            }
+        }
+    }
+}
+
+impl From<Unsupported> for Problem {
+    fn from(unsupported: Unsupported) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, unsupported.to_string())
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let status = match denied {
+            Denied::TokenMissing | Denied::Unnamed(_) => StatusCode::UNAUTHORIZED,
+            Denied::Invalid(_) => StatusCode::BAD_REQUEST,
+            Denied::TokenUnknown(_) | Denied::Unknown { .. } | Denied::Foreign { .. } | Denied::ItemsUnnamed { .. } => {
+                StatusCode::FORBIDDEN
+            }
+        };
+        Self::new(status, denied.to_string())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal {
+            Refusal::Malformed { .. } | Refusal::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        Self::new(status, refusal.to_string())
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full { retry_after, .. } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, format!("{refused}: send this again later"))
+            },
+            Refused::Stopping => Self::stopping(),
+        }
+    }
+}
+
+impl From<Problem> for Answer {
+    fn from(problem: Problem) -> Self {
+        let body = serde_json::json!({ "errors": [problem.message] }).to_string();
+        let mut answer = json(problem.status, Bytes::from(body));
+        let headers = answer.headers_mut();
+        if let Some(after) = problem.retry_after {
+            // Whole seconds, rounded up: coming too early would be refused again.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if let Some(allow) = problem.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if problem.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// A JSON answer that never changes.
+pub(super) fn fixed(status: StatusCode, body: &'static str) -> Answer {
+    json(status, Bytes::from_static(body.as_bytes()))
+}
+
+/// Datadog's answer when everything was taken (docs.datadoghq.com/api/latest: metrics, logs, service-checks). Events
+/// have an answer of their own, but for probes. datadogpy raises on any answer with the key `errors` from a v1 path.
+pub(super) fn taken(intake: Intake) -> Answer {
+    match intake {
+        Intake::SeriesV2 => fixed(StatusCode::ACCEPTED, r#"{"errors":[]}"#),
+        Intake::LogsV2 | Intake::EventsV2 | Intake::Sketches => fixed(StatusCode::ACCEPTED, "{}"),
+        Intake::LogsV1 => fixed(StatusCode::OK, "{}"),
+        Intake::SeriesV1 | Intake::Distributions | Intake::EventsV1 | Intake::Agent | Intake::CheckRun => {
+            fixed(StatusCode::ACCEPTED, r#"{"status":"ok"}"#)
+        }
+    }
+}

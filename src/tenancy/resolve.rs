@@ -1,0 +1,401 @@
+//! Which tenant a request belongs to: the first of path, header, ingest token, tag and default that names one.
+//!
+//! Pure logic. A request is resolved twice: by what its head says before its body is read ([`Resolver::caller`]), and
+//! by what the tags of its items say afterwards ([`Resolver::assign`]).
+
+use super::{Registry, Tenant};
+use crate::settings::Tenancy;
+use crate::types::{InvalidTenantId, TenantId};
+use std::sync::Arc;
+
+/// What the head of a request says about its tenant.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Claims<'a> {
+    /// The tenant that the path names.
+    pub path: Option<&'a str>,
+    /// The tenant that the tenant header names.
+    pub header: Option<&'a str>,
+    /// The keys that the request carries in any of the places of a Datadog API key, in order of precedence. Official
+    /// clients always send one, so a key need not be an ingest token.
+    pub keys: [Option<&'a str>; 4],
+}
+
+/// Whose a request is, as far as its head tells.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// One tenant's.
+    Tenant {
+        /// Whose.
+        tenant: Arc<Tenant>,
+        /// Whether its token speaks for it alone, so that an item's tag may not name another tenant.
+        bound: bool,
+    },
+    /// Each item is for itself: its tag's tenant, or the default.
+    Items {
+        /// The tenant of items without a tag.
+        default: Option<Arc<Tenant>>,
+        /// Whether a key came along that is no ingest token.
+        unknown_key: bool,
+    },
+}
+
+/// Why a request is refused. `Display` is the text for the emitter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// A token is needed and no key came.
+    #[error("no ingest token: send the tenant's token in the DD-API-KEY header")]
+    TokenMissing,
+    /// The key is no ingest token, and nothing else names a tenant.
+    #[error("unknown token: the API key of this request is no tenant's ingest token; {0}")]
+    TokenUnknown(Advice),
+    /// Nothing names a tenant.
+    #[error("no tenant: {0}")]
+    Unnamed(Advice),
+    /// A name that no tenant can have.
+    #[error(transparent)]
+    Invalid(#[from] InvalidTenantId),
+    /// The named tenant does not exist.
+    #[error("unknown tenant {tenant:?}, named by the {by}: register it, or correct the name")]
+    Unknown {
+        /// The name.
+        tenant: String,
+        /// Where it was found.
+        by: &'static str,
+    },
+    /// The token is another tenant's.
+    #[error("the {by} names tenant {tenant:?}, but the ingest token of this request is another tenant's")]
+    Foreign {
+        /// The name.
+        tenant: String,
+        /// Where it was found.
+        by: &'static str,
+    },
+    /// Some items name their tenant and others do not.
+    #[error("{unnamed} of {items} items name no tenant: {advice}")]
+    ItemsUnnamed {
+        /// How many do not.
+        unnamed: u64,
+        /// Of how many.
+        items: u64,
+        /// What to do.
+        advice: Advice,
+    },
+}
+
+/// How to name a tenant, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("name one by the path /tenants/<tenant>/..., the header {header}, an ingest token as API key{}, or set tenancy.default", tag_advice(.tag.as_deref()))]
+pub struct Advice {
+    header: String,
+    tag: Option<String>,
+}
+
+fn tag_advice(tag: Option<&str>) -> String {
+    tag.map(|tag| format!(", a tag {tag}:<tenant> in every item")).unwrap_or_default()
+}
+
+/// The rules, with what they are applied to.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolver<'a> {
+    /// Who exists.
+    pub registry: &'a Registry,
+    /// `[tenancy]`
+    pub tenancy: &'a Tenancy,
+    /// `ingest.require_token`
+    pub require_token: bool,
+}
+
+impl Resolver<'_> {
+    /// Whose the request is by its head.
+    ///
+    /// # Errors
+    /// When the head names a tenant that does not exist, when a needed token is missing or unknown, when token and
+    /// name disagree, and when no item could name a tenant either.
+    pub fn caller(&self, claims: &Claims<'_>) -> Result<Caller, Denied> {
+        let named = match (claims.path, claims.header) {
+            (Some(name), _) => Some((name, "path")),
+            (None, Some(name)) => Some((name, "header")),
+            (None, None) => None,
+        };
+        if self.require_token {
+            return self.bound_caller(claims);
+        }
+        if let Some((name, by)) = named {
+            return Ok(Caller::Tenant { tenant: self.find(name, by)?, bound: false });
+        }
+        if let Some(tenant) = self.by_token(claims) {
+            return Ok(Caller::Tenant { tenant, bound: false });
+        }
+        let default = self.default_tenant()?;
+        let unknown_key = claims.keys.iter().any(Option::is_some);
+        if default.is_none() && !self.tenancy.from_tags {
+            return Err(self.unnamed(unknown_key));
+        }
+        Ok(Caller::Items { default, unknown_key })
+    }
+
+    /// The tag to look for in the items of this caller's request.
+    pub fn tag(&self, caller: &Caller) -> Option<&str> {
+        let look = match caller {
+            Caller::Tenant { bound, .. } => *bound,
+            Caller::Items { .. } => true,
+        };
+        (look && self.tenancy.from_tags).then_some(self.tenancy.tag.as_str())
+    }
+
+    /// The tenant of each run of items, given what the items' tags say and how many items each run has.
+    ///
+    /// # Errors
+    /// When a tag names a tenant that does not exist or that is not the caller's, and when items have no tenant.
+    pub fn assign<'p>(
+        &self,
+        caller: &Caller,
+        parts: impl Iterator<Item = (Option<&'p str>, u32)> + Clone,
+    ) -> Result<Vec<Arc<Tenant>>, Denied> {
+        let one = |(tag, _): (Option<&str>, u32)| match (caller, tag) {
+            (Caller::Tenant { tenant, bound }, tag) => match tag {
+                Some(name) if *bound && name != tenant.id.as_str() => {
+                    Err(Denied::Foreign { tenant: shorten(name), by: "tag" })
+                }
+                _ => Ok(Arc::clone(tenant)),
+            },
+            (Caller::Items { .. }, Some(name)) => self.find(name, "tag"),
+            (Caller::Items { default: Some(default), .. }, None) => Ok(Arc::clone(default)),
+            (Caller::Items { default: None, unknown_key }, None) => {
+                let count = |wanted: fn(&Option<&str>) -> bool| {
+                    parts.clone().filter(|(tag, _)| wanted(tag)).map(|(_, items)| u64::from(items)).sum::<u64>()
+                };
+                let (unnamed, items) = (count(|tag| tag.is_none()), count(|_| true));
+                if unnamed == items {
+                    Err(self.unnamed(*unknown_key))
+                } else {
+                    Err(Denied::ItemsUnnamed { unnamed, items, advice: self.advice() })
+                }
+            }
+        };
+        parts.clone().map(one).collect()
+    }
+
+    /// With `require_token`: the token's tenant, and no other name beside it.
+    fn bound_caller(&self, claims: &Claims<'_>) -> Result<Caller, Denied> {
+        let Some(tenant) = self.by_token(claims) else {
+            let given = claims.keys.iter().any(Option::is_some);
+            return Err(if given { Denied::TokenUnknown(self.advice()) } else { Denied::TokenMissing });
+        };
+        for (name, by) in [(claims.path, "path"), (claims.header, "header")] {
+            match name {
+                Some(name) if name != tenant.id.as_str() => {
+                    return Err(Denied::Foreign { tenant: shorten(name), by });
+                }
+                _ => {}
+            }
+        }
+        Ok(Caller::Tenant { tenant, bound: true })
+    }
+
+    fn by_token(&self, claims: &Claims<'_>) -> Option<Arc<Tenant>> {
+        claims.keys.iter().flatten().find_map(|key| self.registry.by_token(key))
+    }
+
+    fn find(&self, name: &str, by: &'static str) -> Result<Arc<Tenant>, Denied> {
+        match self.registry.get(name) {
+            Some(tenant) => Ok(tenant),
+            None if TenantId::is_valid(name) => Err(Denied::Unknown { tenant: name.to_owned(), by }),
+            None => Err(Denied::Invalid(InvalidTenantId(shorten(name)))),
+        }
+    }
+
+    fn default_tenant(&self) -> Result<Option<Arc<Tenant>>, Denied> {
+        self.tenancy.default.as_ref().map(|id| self.find(id.as_str(), "setting tenancy.default")).transpose()
+    }
+
+    fn unnamed(&self, unknown_key: bool) -> Denied {
+        if unknown_key { Denied::TokenUnknown(self.advice()) } else { Denied::Unnamed(self.advice()) }
+    }
+
+    fn advice(&self) -> Advice {
+        let tag = self.tenancy.from_tags.then(|| self.tenancy.tag.clone());
+        Advice { header: self.tenancy.header.clone(), tag }
+    }
+}
+
+/// A name as far as an error text needs it: what comes from outside may be long.
+fn shorten(name: &str) -> String {
+    name.chars().take(TenantId::MAX_LEN + 1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Sites;
+    use crate::types::Secret;
+
+    const TOKEN_A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const TOKEN_B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+    const OTHER_KEY: &str = "0123456789abcdef0123456789abcdef";
+
+    struct House {
+        registry: Registry,
+        tenancy: Tenancy,
+        require_token: bool,
+    }
+
+    impl House {
+        /// With the tenants a, b and c; a and b have a token.
+        fn new() -> Self {
+            let registry = Registry::default();
+            let site = Sites::default().get("datadoghq.com").unwrap();
+            for id in ["a", "b", "c"] {
+                registry.insert(Arc::new(Tenant::new(TenantId::new(id).unwrap(), site.clone(), None)));
+            }
+            registry.add_token(&Secret::new(TOKEN_A), &TenantId::new("a").unwrap());
+            registry.add_token(&Secret::new(TOKEN_B), &TenantId::new("b").unwrap());
+            Self { registry, tenancy: Tenancy::default(), require_token: false }
+        }
+
+        fn without_tags(mut self) -> Self {
+            self.tenancy.from_tags = false;
+            self
+        }
+
+        fn with_default(mut self, id: &str) -> Self {
+            self.tenancy.default = Some(TenantId::new(id).unwrap());
+            self
+        }
+
+        fn strict(mut self) -> Self {
+            self.require_token = true;
+            self
+        }
+
+        fn resolver(&self) -> Resolver<'_> {
+            Resolver { registry: &self.registry, tenancy: &self.tenancy, require_token: self.require_token }
+        }
+
+        /// The tenants of items with these tags, in a request with this head.
+        fn tenants(&self, claims: Claims<'_>, tags: &[Option<&str>]) -> Result<String, Denied> {
+            let resolver = self.resolver();
+            let caller = resolver.caller(&claims)?;
+            let tenants = resolver.assign(&caller, tags.iter().map(|tag| (*tag, 2)))?;
+            Ok(tenants.iter().map(|tenant| tenant.id.as_str()).collect::<Vec<_>>().join(" "))
+        }
+    }
+
+    fn claims<'a>(path: Option<&'a str>, header: Option<&'a str>, key: Option<&'a str>) -> Claims<'a> {
+        Claims { path, header, keys: [None, None, key, None] }
+    }
+
+    #[test]
+    fn the_first_of_path_header_token_tag_and_default_names_the_tenant() {
+        let house = House::new().with_default("c");
+        for (head, tag, tenant) in [
+            (claims(Some("a"), Some("b"), Some(TOKEN_B)), Some("b"), "a"),
+            (claims(None, Some("a"), Some(TOKEN_B)), Some("b"), "a"),
+            (claims(None, None, Some(TOKEN_A)), Some("b"), "a"),
+            (claims(None, None, None), Some("a"), "a"),
+            (claims(None, None, None), None, "c"),
+        ] {
+            assert_eq!(house.tenants(head, &[tag]).unwrap(), tenant, "{head:?} {tag:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_no_token_is_ignored_when_something_else_names_the_tenant() {
+        let house = House::new();
+        assert_eq!(house.tenants(claims(Some("a"), None, Some(OTHER_KEY)), &[None]).unwrap(), "a");
+        assert_eq!(house.tenants(claims(None, Some("a"), Some(OTHER_KEY)), &[None]).unwrap(), "a");
+        assert_eq!(house.tenants(claims(None, None, Some(OTHER_KEY)), &[Some("a"), Some("b")]).unwrap(), "a b");
+        let house = house.with_default("c");
+        assert_eq!(house.tenants(claims(None, None, Some(OTHER_KEY)), &[None]).unwrap(), "c");
+    }
+
+    #[test]
+    fn a_request_that_names_no_tenant_is_told_how_to() {
+        for house in [House::new(), House::new().without_tags()] {
+            let unnamed = house.tenants(claims(None, None, None), &[None]).unwrap_err();
+            assert!(matches!(unnamed, Denied::Unnamed(_)), "{unnamed:?}");
+            let text = unnamed.to_string();
+            assert!(text.contains("/tenants/<tenant>") && text.contains("X-Tenant"), "{text}");
+            assert_eq!(text.contains("tag tenant:<tenant>"), house.tenancy.from_tags, "{text}");
+            let unknown = house.tenants(claims(None, None, Some(OTHER_KEY)), &[None]).unwrap_err();
+            assert!(matches!(unknown, Denied::TokenUnknown(_)), "{unknown:?}");
+            assert!(!unknown.to_string().contains(OTHER_KEY));
+        }
+    }
+
+    #[test]
+    fn any_place_of_a_key_may_hold_the_token() {
+        let house = House::new();
+        for place in 0..4 {
+            let mut head = Claims { keys: [None, None, None, Some(OTHER_KEY)], ..Claims::default() };
+            head.keys[place] = Some(TOKEN_A);
+            assert_eq!(house.tenants(head, &[None]).unwrap(), "a", "{place}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_unknown_or_impossible_is_refused_wherever_it_stands() {
+        let house = House::new().with_default("c");
+        for (head, tag, by) in [
+            (claims(Some("z"), None, Some(TOKEN_A)), None, "path"),
+            (claims(None, Some("z"), Some(TOKEN_A)), None, "header"),
+            (claims(None, None, None), Some("z"), "tag"),
+        ] {
+            assert_eq!(house.tenants(head, &[tag]), Err(Denied::Unknown { tenant: "z".into(), by }));
+        }
+        let long = "x".repeat(5_000);
+        for name in ["", "a b", "..", &long] {
+            let refused = house.tenants(claims(None, Some(name), None), &[None]).unwrap_err();
+            assert!(matches!(&refused, Denied::Invalid(_)), "{refused:?}");
+            assert!(refused.to_string().len() < 300);
+        }
+        let refused = House::new().with_default("gone").tenants(claims(None, None, None), &[None]).unwrap_err();
+        assert!(refused.to_string().contains("tenancy.default"), "{refused}");
+    }
+
+    #[test]
+    fn one_item_without_a_tenant_refuses_all_and_is_counted() {
+        let house = House::new();
+        let refused = house.tenants(claims(None, None, None), &[Some("a"), None, Some("b")]).unwrap_err();
+        assert!(matches!(refused, Denied::ItemsUnnamed { unnamed: 2, items: 6, .. }), "{refused:?}");
+        let refused = house.tenants(claims(None, None, None), &[Some("a"), Some("z")]).unwrap_err();
+        assert!(matches!(refused, Denied::Unknown { by: "tag", .. }), "{refused:?}");
+    }
+
+    #[test]
+    fn tags_are_looked_at_only_where_they_matter() {
+        let tag = |house: &House, head: Claims<'_>| {
+            let caller = house.resolver().caller(&head).unwrap();
+            house.resolver().tag(&caller).map(str::to_owned)
+        };
+        let named = claims(Some("a"), None, None);
+        assert_eq!(tag(&House::new(), named), None);
+        assert_eq!(tag(&House::new(), claims(None, None, None)), Some("tenant".into()));
+        assert_eq!(tag(&House::new().without_tags().with_default("a"), claims(None, None, None)), None);
+        assert_eq!(tag(&House::new().strict(), claims(None, None, Some(TOKEN_A))), Some("tenant".into()));
+    }
+
+    #[test]
+    fn where_a_token_is_required_nothing_else_will_do() {
+        let house = House::new().with_default("c").strict();
+        for head in [claims(Some("a"), None, None), claims(None, Some("a"), None), claims(None, None, None)] {
+            assert_eq!(house.tenants(head, &[None]), Err(Denied::TokenMissing), "{head:?}");
+        }
+        let refused = house.tenants(claims(Some("a"), None, Some(OTHER_KEY)), &[None]).unwrap_err();
+        assert!(matches!(refused, Denied::TokenUnknown(_)));
+        assert_eq!(house.tenants(claims(None, None, Some(TOKEN_A)), &[None, Some("a")]).unwrap(), "a a");
+        assert_eq!(house.tenants(claims(Some("a"), Some("a"), Some(TOKEN_A)), &[None]).unwrap(), "a");
+    }
+
+    #[test]
+    fn a_required_token_speaks_for_its_own_tenant_only() {
+        let house = House::new().strict();
+        for (head, tag, by) in [
+            (claims(Some("b"), None, Some(TOKEN_A)), None, "path"),
+            (claims(Some("a"), Some("b"), Some(TOKEN_A)), None, "header"),
+            (claims(None, None, Some(TOKEN_A)), Some("b"), "tag"),
+        ] {
+            assert_eq!(house.tenants(head, &[tag]), Err(Denied::Foreign { tenant: "b".into(), by }));
+        }
+    }
+}
