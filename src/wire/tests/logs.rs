@@ -253,7 +253,7 @@ fn parts_end_where_a_request_is_full() {
         check_parts(&parts, NOW);
     }
     for (log, first) in [
-        (format!(r#"{{"date":"{}"}}"#, "x".repeat(1_249_987)), 3),
+        (format!(r#"{{"date":"{}"}}"#, "x".repeat(1_249_988)), 3),
         (format!(r#"{{"a":"{}"}}"#, "x".repeat(1_200_000)), 4),
     ] {
         let body = format!("[{}]", vec![&log[..]; 6].join(","));

@@ -99,8 +99,13 @@ pub(super) fn refusal(form: Form, body: &str, context: &Context<'_>) -> (usize, 
 #[test]
 fn probes_give_no_parts_in_any_form() {
     for form in FORMS {
-        for body in ["", " ", "{}", " { \n } "] {
+        for body in ["", "{}", "{ }"] {
             assert_eq!(split_text(form, body, &TAGGED), Ok(Vec::new()), "{form:?} {body:?}");
+        }
+        let is_protobuf = matches!(form, Form::SeriesV2Proto | Form::Sketches);
+        for body in ["\n", " { \n } "] {
+            let is_probe = split_text(form, body, &TAGGED) == Ok(Vec::new());
+            assert_eq!(is_probe, !is_protobuf, "{form:?} {body:?}");
         }
     }
     for form in [Form::SeriesV2Json, Form::SeriesV1, Form::Distributions] {

@@ -29,7 +29,7 @@ const BODIES: &[(Form, &[u8])] = &[
     (Form::CheckRun, br#"[{"check":"a","host_name":"h","status":0,"tags":["b","tenant:acme"],"timestamp":1}]"#),
     (
         Form::SeriesV2Proto,
-        b"\x0a\x2a\x0a\x0a\x0a\x04host\x12\x02h1\x12\x01a\x1a\x0btenant:acme\x22\x0c\x09\0\0\0\0\0\0\x29\x40\x10\x01\x40",
+        b"\x0a\x2b\x0a\x0a\x0a\x04host\x12\x02h1\x12\x01a\x1a\x0btenant:acme\x22\x0b\x09\0\0\0\0\0\0\x29\x40\x10\x01\x28\x01",
     ),
     (Form::Sketches, b"\x0a\x16\x0a\x01a\x22\x0btenant:acme\x3a\x04\x08\x05\x10\x01\x12\x00"),
 ];
