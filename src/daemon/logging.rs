@@ -116,9 +116,8 @@ where
         }
         let mut tenant = FindTenant(None);
         event.record(&mut tenant);
-        let from_span = || {
-            context.event_scope(event)?.find_map(|span| Some(span.extensions().get::<SpanTenant>()?.0.clone()))
-        };
+        let from_span =
+            || context.event_scope(event)?.find_map(|span| Some(span.extensions().get::<SpanTenant>()?.0.clone()));
         let kind = Kind { callsite: metadata.callsite(), tenant: tenant.0.or_else(from_span) };
         self.counts().admit(kind, (self.clock)())
     }
