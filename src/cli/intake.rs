@@ -1,12 +1,15 @@
 //! `dogsled intake`.
 
 use crate::intake::{Intake, Options};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A stand-in for Datadog, for development and tests
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "While it runs, `curl http://127.0.0.1:8290/` tells how to see what arrived and how to make it fail."
+)]
 pub struct Args {
     /// The address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8290", value_name = "ADDR")]
@@ -27,7 +30,13 @@ pub struct Args {
 
 pub fn main(args: &Args) -> ExitCode {
     let level = if args.quiet { tracing::Level::ERROR } else { tracing::Level::INFO };
-    tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level).with_target(false).compact().init();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_max_level(level)
+        .with_target(false)
+        .compact()
+        .init();
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -40,8 +49,9 @@ pub fn main(args: &Args) -> ExitCode {
 fn serve(args: &Args) -> io::Result<()> {
     let any_key = args.keys.iter().any(|key| key == "any");
     let keys = args.keys.iter().filter(|key| *key != "any").cloned().collect();
-    let record_bytes = Options::default().record_bytes.filter(|_| !args.no_record);
-    let intake = Intake::bind(&args.listen, Options { keys, any_key, record_bytes })?;
+    let defaults = Options::default();
+    let record_bytes = defaults.record_bytes.filter(|_| !args.no_record);
+    let intake = Intake::bind(&args.listen, Options { keys, any_key, record_bytes, ..defaults })?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", intake.addr())?;
     stdout.flush()?;

@@ -155,43 +155,144 @@ impl Visit for FindTenant {
 /// Counts what is similar, in windows of time that begin with the first of a kind.
 #[derive(Debug)]
 struct Counts<K> {
-    kinds: HashMap<K, Count>,
-    next_sweep: Option<Instant>,
+    open: HashMap<K, Count>,
+    /// When the first of the open windows ends.
+    next_end: Option<Instant>,
+    /// Windows that ended with something left out, and how much.
+    ended: Vec<(K, u64)>,
 }
 
 #[derive(Debug)]
 struct Count {
     begun: Instant,
-    seen: u64,
+    written: u64,
+    suppressed: u64,
 }
 
 impl<K> Default for Counts<K> {
     fn default() -> Self {
-        Self { kinds: HashMap::new(), next_sweep: None }
+        Self { open: HashMap::new(), next_end: None, ended: Vec::new() }
     }
 }
 
 impl<K: Eq + std::hash::Hash> Counts<K> {
     /// Whether one more of this kind is to be written.
     fn admit(&mut self, kind: K, now: Instant) -> bool {
-        if self.kinds.len() >= MAX_KINDS && !self.kinds.contains_key(&kind) {
+        self.end_windows(now);
+        if self.open.len() >= MAX_KINDS && !self.open.contains_key(&kind) {
             return true;
         }
-        self.next_sweep.get_or_insert(now + WINDOW);
-        let count = self.kinds.entry(kind).or_insert(Count { begun: now, seen: 0 });
-        count.seen += 1;
-        // A window that is over was not reported yet: this message, when written, lets the report follow.
-        count.seen <= BURST || now.duration_since(count.begun) >= WINDOW
+        self.next_end.get_or_insert(now + WINDOW);
+        let count = self.open.entry(kind).or_insert(Count { begun: now, written: 0, suppressed: 0 });
+        if count.written < BURST {
+            count.written += 1;
+            return true;
+        }
+        count.suppressed += 1;
+        false
     }
 
-    /// Ends the windows that are over: the kinds of which something was left out, and how many.
+    /// What was left out in the windows that ended since this was asked last.
     fn due(&mut self, now: Instant) -> Vec<(K, u64)> {
-        if self.next_sweep.is_none_or(|at| now < at) {
-            return Vec::new();
+        self.end_windows(now);
+        std::mem::take(&mut self.ended)
+    }
+
+    fn end_windows(&mut self, now: Instant) {
+        if self.next_end.is_none_or(|at| now < at) {
+            return;
         }
-        let is_over = |count: &Count| now.duration_since(count.begun) >= WINDOW;
-        let over: Vec<_> = self.kinds.extract_if(|_, count| is_over(count)).collect();
-        self.next_sweep = self.kinds.values().map(|count| count.begun + WINDOW).min();
-        over.into_iter().filter_map(|(kind, count)| Some((kind, count.seen.checked_sub(BURST + 1)?))).collect()
+        let over = self.open.extract_if(|_, count| now.duration_since(count.begun) >= WINDOW);
+        self.ended.extend(over.filter(|(_, count)| count.suppressed > 0).map(|(kind, count)| (kind, count.suppressed)));
+        self.next_end = self.open.values().map(|count| count.begun + WINDOW).min();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn a_burst_is_written_and_the_rest_of_the_window_counted() {
+        let (start, mut counts) = (Instant::now(), Counts::default());
+        let admitted = (0..20).filter(|_| counts.admit("a", start)).count();
+        assert_eq!(admitted, 5);
+        assert!(counts.admit("b", start), "another kind has a burst of its own");
+        assert_eq!(counts.due(start + WINDOW / 2), []);
+        assert_eq!(counts.due(start + WINDOW), [("a", 15)]);
+        assert_eq!(counts.due(start + WINDOW * 2), [], "reported once");
+        assert!(counts.admit("a", start + WINDOW * 2));
+    }
+
+    #[test]
+    fn a_window_begins_with_the_first_of_its_kind() {
+        let (start, mut counts) = (Instant::now(), Counts::default());
+        let second = Duration::from_secs(1);
+        assert!(counts.admit("a", start));
+        for _ in 0..6 {
+            counts.admit("b", start + second);
+        }
+        assert_eq!(counts.due(start + WINDOW), []);
+        assert_eq!(counts.due(start + WINDOW + second), [("b", 1)]);
+    }
+
+    #[test]
+    fn the_memory_for_counting_is_bounded_and_beyond_it_all_is_written() {
+        let (start, mut counts) = (Instant::now(), Counts::default());
+        for kind in 0..MAX_KINDS * 2 {
+            for _ in 0..=BURST {
+                counts.admit(kind, start);
+            }
+        }
+        assert_eq!(counts.open.len(), MAX_KINDS);
+        assert!(counts.admit(MAX_KINDS + 1, start));
+        assert_eq!(counts.due(start + WINDOW).len(), MAX_KINDS);
+        assert!(counts.open.is_empty());
+    }
+
+    #[test]
+    fn a_bad_directive_is_an_error_that_names_it() {
+        let error = init(&Log { level: "info,dogsled=loud".into(), format: LogFormat::Json }).unwrap_err();
+        assert!(error.to_string().starts_with("log.level: \"info,dogsled=loud\""), "{error}");
+    }
+
+    /// A log is a matter of the whole process, hence one for this test alone.
+    #[test]
+    fn a_flood_of_one_tenant_is_cut_and_reported_and_others_are_heard() {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "--nocapture", "daemon::logging::tests::writes_a_flood"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{text}");
+        let with = |needle: &str| text.lines().filter(|line| line.contains(needle)).count();
+        assert_eq!(with("refused"), 5 + 1, "{text}");
+        assert_eq!(with("\"tenant\":\"loud\",\"place\":"), 1, "{text}");
+        assert_eq!(with("\"suppressed\":45"), 1, "{text}");
+        assert_eq!(with("in a span"), 5 + 1, "{text}");
+        assert_eq!(with("tick"), 50, "{text}");
+    }
+
+    #[test]
+    #[ignore = "run by the test above, in a process of its own"]
+    fn writes_a_flood() {
+        let seconds = Arc::new(AtomicU64::new(0));
+        let (start, clock) = (Instant::now(), Arc::clone(&seconds));
+        let quiet = Quiet::new(move || start + Duration::from_secs(clock.load(Ordering::Relaxed)));
+        let registry = tracing_subscriber::registry().with(EnvFilter::new("info"));
+        registry.with(form::layer().with_writer(stderr).json().flatten_event(true)).with(quiet).init();
+        let refuse = |tenant: &str| tracing::error!(tenant, "refused");
+        for round in 0..50 {
+            refuse("loud");
+            let _span = tracing::info_span!("deliver", tenant = if round == 7 { "c" } else { "d" }).entered();
+            tracing::warn!("in a span");
+            tracing::info!("tick");
+        }
+        refuse("quiet");
+        seconds.store(11, Ordering::Relaxed);
+        tracing::info!("later");
     }
 }

@@ -97,7 +97,7 @@ impl Daemon {
             listeners.push(Listener::tcp(&settings.ingest.listen).await?);
         }
         if !settings.ingest.socket.is_empty() {
-            listeners.push(Listener::unix(Path::new(&settings.ingest.socket))?);
+            listeners.push(Listener::unix(Path::new(&settings.ingest.socket)).await?);
         }
         if listeners.is_empty() {
             return Err(DaemonError::NoListener);
@@ -204,9 +204,8 @@ fn prepare(dir: &Path) -> Result<(), DaemonError> {
 fn registry(settings: &Settings) -> Registry {
     let registry = Registry::default();
     for (id, tenant) in &settings.tenants {
-        let name = if tenant.site.is_empty() { &settings.datadog.default_site } else { &tenant.site };
         // Loading the settings has checked that every site is known.
-        let Some(site) = settings.datadog.sites.get(name) else { continue };
+        let Some(site) = settings.datadog.sites.get(&tenant.site) else { continue };
         registry.insert(Arc::new(Tenant::new(id.clone(), site, tenant.api_key.clone())));
         for token in &tenant.ingest_tokens {
             registry.add_token(token, id);

@@ -43,7 +43,7 @@ impl Pace {
                     limit => quota.period / (limit - 1),
                 };
                 let Some(rate) = Rate::with_period(interval) else { return };
-                let limiter = RateLimiter::direct_with_clock(rate.allow_burst(NonZeroU32::MIN), TokioClock::default());
+                let limiter = RateLimiter::direct_with_clock(rate.allow_burst(NonZeroU32::MIN), TokioClock);
                 *slot = Some(Learnt { quota, seen: now, limiter });
             }
         }

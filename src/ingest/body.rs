@@ -58,11 +58,14 @@ where
     };
     let most = announced.unwrap_or(limit);
     let mut gathered = Vec::new();
-    for part in [first, second] {
-        append(&mut gathered, &part, most, limit, hold)?;
-    }
+    make_room(&mut gathered, first.len() + second.len(), most, limit, hold)?;
+    gathered.extend_from_slice(&first);
+    gathered.extend_from_slice(&second);
+    drop((first, second));
     while let Some(part) = next(body).await? {
-        append(&mut gathered, &part, most, limit, hold)?;
+        let needed = gathered.len() + part.len();
+        make_room(&mut gathered, needed, most, limit, hold)?;
+        gathered.extend_from_slice(&part);
     }
     if gathered.capacity() > gathered.len() + gathered.len() / 4 {
         gathered.shrink_to_fit();
@@ -89,14 +92,14 @@ where
     let _ = tokio::time::timeout(DRAIN_TIME, read).await;
 }
 
-fn append(
+/// Makes room for `needed` bytes, and for as many again where that many may come.
+fn make_room(
     gathered: &mut Vec<u8>,
-    part: &Bytes,
+    needed: usize,
     most: usize,
     limit: usize,
     hold: &mut Reservation,
 ) -> Result<(), BodyError> {
-    let needed = gathered.len() + part.len();
     if needed > limit {
         return Err(BodyError::TooLarge);
     }
@@ -105,7 +108,6 @@ fn append(
         hold.grow(capacity.saturating_sub(hold.bytes()))?;
         gathered.reserve_exact(capacity - gathered.len());
     }
-    gathered.extend_from_slice(part);
     Ok(())
 }
 

@@ -77,6 +77,11 @@ struct Counts {
 
 impl Counts {
     fn new() -> Self {
+        metrics::describe_counter!("dogsled_ingest_requests_total", "Requests to the local HTTP port, by status");
+        metrics::describe_counter!(
+            "dogsled_ingest_panics_total",
+            "Requests and connections lost to a fault of this program"
+        );
         let requests = [200, 202, 400, 401, 403, 404, 405, 408, 413, 415, 429, 500, 503]
             .into_iter()
             .filter_map(|status| StatusCode::from_u16(status).ok())
@@ -359,4 +364,24 @@ fn not_found(target: Target<'_>, path: &str) -> Problem {
         )
     };
     Problem::new(StatusCode::NOT_FOUND, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_keeps_its_requests_body_in_memory_only_when_it_is_most_of_it() {
+        let body = Bytes::from(vec![b'x'; 1_000]);
+        let elsewhere = Bytes::from(vec![b'y'; 10]);
+        for (part, kept) in [(body.slice(..), true), (body.slice(300..800), true), (body.slice(900..910), false)] {
+            let mut detached = part.clone();
+            detach(&mut detached, &body);
+            assert_eq!(detached, part);
+            assert_eq!(detached.as_ptr() == part.as_ptr(), kept, "{} bytes", part.len());
+        }
+        let mut detached = elsewhere.clone();
+        detach(&mut detached, &body);
+        assert_eq!(detached.as_ptr(), elsewhere.as_ptr());
+    }
 }

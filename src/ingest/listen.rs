@@ -76,11 +76,11 @@ impl Listener {
     ///
     /// # Errors
     /// When the path is taken or cannot be made.
-    pub fn unix(path: &Path) -> Result<Self, ListenError> {
+    pub async fn unix(path: &Path) -> Result<Self, ListenError> {
         let failed = |source| ListenError::Socket { path: path.to_owned(), source };
         match std::fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.file_type().is_socket() => return Err(ListenError::NotASocket(path.to_owned())),
-            Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => match UnixStream::connect(path).await {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     std::fs::remove_file(path).map_err(failed)?;
                 }
@@ -146,7 +146,7 @@ mod tests {
         let path = dir.path().join("s");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let listener = Listener::unix(&path).unwrap();
+        let listener = Listener::unix(&path).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         drop(listener);
         assert!(!path.exists());
@@ -156,12 +156,12 @@ mod tests {
     async fn a_socket_that_is_served_and_a_file_that_is_no_socket_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let served = dir.path().join("s");
-        let _listener = Listener::unix(&served).unwrap();
-        assert!(matches!(Listener::unix(&served), Err(ListenError::SocketInUse(_))));
+        let _listener = Listener::unix(&served).await.unwrap();
+        assert!(matches!(Listener::unix(&served).await, Err(ListenError::SocketInUse(_))));
         assert!(served.exists());
         let file = dir.path().join("f");
         std::fs::write(&file, "x").unwrap();
-        assert!(matches!(Listener::unix(&file), Err(ListenError::NotASocket(_))));
+        assert!(matches!(Listener::unix(&file).await, Err(ListenError::NotASocket(_))));
         assert_eq!(std::fs::read(&file).unwrap(), b"x");
     }
 
@@ -169,9 +169,9 @@ mod tests {
     async fn the_socket_of_a_successor_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        let first = Listener::unix(&path).unwrap();
+        let first = Listener::unix(&path).await.unwrap();
         std::fs::remove_file(&path).unwrap();
-        let _second = Listener::unix(&path).unwrap();
+        let _second = Listener::unix(&path).await.unwrap();
         drop(first);
         assert!(path.exists());
     }

@@ -271,3 +271,32 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | TimedOut
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failures_that_come_again_make_accepting_rest() {
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM; then ECONNABORTED, EINTR, EHOSTUNREACH.
+        for code in [24, 23, 105, 12] {
+            assert!(!concerns_one_connection(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        for code in [103, 4, 113] {
+            assert!(concerns_one_connection(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_from_the_end_of_its_last_request() {
+        let activity = Arc::new(Activity::new());
+        assert_eq!(activity.idle_since(), Some(activity.start));
+        let (one, two) = (activity.begin(), activity.begin());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        drop(one);
+        assert_eq!(activity.idle_since(), None);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        drop(two);
+        assert_eq!(activity.idle_since(), Some(activity.start + Duration::from_secs(10)));
+    }
+}

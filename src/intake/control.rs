@@ -1,6 +1,7 @@
 //! The control API under `/_intake/`, by which tests script the stand-in and read what it received.
 
 use super::answer::{Answer, json_body, with_type};
+use super::faults::Rule;
 use super::record::{Filter, Item};
 use super::state::Handle;
 use hyper::{Method, StatusCode};
@@ -14,6 +15,31 @@ use std::time::Duration;
 /// How long `/_intake/wait` waits unless told otherwise.
 const WAIT: Duration = Duration::from_secs(10);
 
+const HELP: &str = r#"This is dogsled's stand-in for Datadog. It takes what Datadog's API takes, checks it, and keeps it to be looked at.
+
+GET    /_intake/received            counts by API key and kind; ?key= and ?kind= narrow them
+GET    /_intake/received?items=true the items themselves, in the order of arrival; ?from=, ?limit=
+GET    /_intake/wait?items=N        answers once N items arrived (?attempts=N: requests), 408 after ?timeout_ms=
+POST   /_intake/faults              {"key","path","skip","times","effect"}, with one of these effects:
+         {"status":{"code":503,"headers":{},"body":""}}   {"hang":{"seconds":5}}   {"delay_ms":200}
+         {"close":{"when":"headers"}} (or half_body, body)   {"answer_lost":{}}
+         {"quota":{"limit":10,"period_s":5,"retry_after":"seconds","headers":true,"grace_ms":100}}
+         {"reject_items":{"contains":"poison"}}   {"max_body":{"sent":1000,"decompressed":1000}}
+GET    /_intake/faults              the faults and how often they struck
+DELETE /_intake/faults/ID           ends a fault; without an id all of them
+POST   /_intake/keys                {"key","org","valid"}: adds, revokes or restores an API key; GET lists them
+POST   /_intake/clients             {"client_id","client_secret","redirect_uris","orgs","rotation","expires_in"}: adds or
+                                    changes an OAuth client; GET lists them
+POST   /_intake/tokens/expire       {"client_id","org"}: access tokens expire; also /_intake/tokens/revoke
+GET    /_intake/oauth               counts of the OAuth server
+POST   /_intake/reset               forgets what arrived and ends all faults
+"#;
+
+/// What there is to ask for.
+pub(super) fn help() -> Answer {
+    with_type(StatusCode::OK, "text/plain; charset=utf-8", HELP)
+}
+
 /// Why a control request is refused; the text names the field or parameter.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
@@ -21,6 +47,8 @@ enum Refusal {
     Body(&'static str, serde_json::Error),
     #[error("the parameter {0} is not a number")]
     Number(&'static str),
+    #[error("this fault cannot be: {0}")]
+    Fault(String),
 }
 
 /// A control request.
@@ -44,14 +72,33 @@ pub(super) async fn control(handle: &Handle, request: Request<'_>) -> Answer {
 async fn respond(handle: &Handle, request: Request<'_>) -> Result<Option<Answer>, Refusal> {
     let query = Query::parse(request.query);
     let answer = match (request.method.as_str(), request.path) {
+        ("GET", "") => help(),
         ("GET", "keys") => ok(&handle.keys()),
         ("POST", "keys") => {
             handle.set_key(body("/_intake/keys", request.body)?);
             ok(&json!({}))
         }
+        ("GET", "clients") => ok(&handle.clients()),
+        ("POST", "clients") => {
+            handle.set_client(body("/_intake/clients", request.body)?);
+            ok(&json!({}))
+        }
+        ("GET", "oauth") => ok(&handle.oauth_counts()),
+        ("POST", "tokens/expire") => {
+            let of: TokensOf = body("/_intake/tokens/expire", request.body)?;
+            ok(&json!({ "expired": handle.expire_tokens(of.client_id.as_deref(), of.org.as_deref()) }))
+        }
+        ("POST", "tokens/revoke") => {
+            let of: TokensOf = body("/_intake/tokens/revoke", request.body)?;
+            ok(&json!({ "revoked": handle.revoke_tokens(of.client_id.as_deref(), of.org.as_deref()) }))
+        }
         ("GET", "faults") => ok(&handle.faults()),
         ("POST", "faults") => {
-            let id = handle.add_fault(body("/_intake/faults", request.body)?);
+            let rule: Rule = body("/_intake/faults", request.body)?;
+            if let Some(problem) = rule.problem() {
+                return Err(Refusal::Fault(problem));
+            }
+            let id = handle.add_fault(rule);
             json_body(StatusCode::CREATED, &json!({ "id": id }))
         }
         ("DELETE", "faults") => removed(handle.remove_fault(query.number("id")?)),
@@ -85,6 +132,14 @@ fn removed(count: usize) -> Answer {
 
 fn body<'a, T: Deserialize<'a>>(path: &'static str, body: &'a [u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| Refusal::Body(path, error))
+}
+
+/// Which tokens are meant; nothing means all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokensOf {
+    client_id: Option<String>,
+    org: Option<String>,
 }
 
 /// An item with its own JSON in it.

@@ -1,6 +1,7 @@
 //! Faults on demand: the ways in which Datadog and the network in between can fail a sender.
 
-use super::quota::{Decision, Quota, Windows};
+use super::quota::{Decision, PERIODS, Quota, Windows};
+use hyper::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,7 +35,7 @@ pub struct Rule {
 pub enum Effect {
     /// It is answered with this status instead of being handled.
     Status {
-        /// The status code.
+        /// The status code, from 200 to 599.
         code: u16,
         /// Headers of the answer.
         #[serde(default)]
@@ -101,6 +102,26 @@ pub enum RetryAfter {
     Seconds,
     /// An HTTP date.
     Date,
+}
+
+impl Rule {
+    /// What is wrong with it, if something is.
+    pub(super) fn problem(&self) -> Option<String> {
+        match &self.effect {
+            Effect::Status { code, .. } if !(200..600).contains(code) => {
+                Some(format!("the status {code} is not between 200 and 599"))
+            }
+            Effect::Status { headers, .. } => headers.iter().find_map(|(name, value)| {
+                let good = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok();
+                (!good).then(|| format!("{name:?}: {value:?} is no header"))
+            }),
+            Effect::Quota(Quota { period_s, .. }) if !PERIODS.contains(period_s) => {
+                Some(format!("the period {period_s} is not between {} and {} s", PERIODS.start(), PERIODS.end()))
+            }
+            Effect::MaxBody { sent: None, decompressed: None } => Some("max_body without a number".into()),
+            _ => None,
+        }
+    }
 }
 
 /// A rule in force, and what came of it.
@@ -277,6 +298,23 @@ mod tests {
         for wrong in [r#"{"effect":{"hang":{"minutes":1}}}"#, r#"{"pth":"/","effect":{"close":{}}}"#] {
             assert!(serde_json::from_str::<Rule>(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_meant_is_named() {
+        for (effect, problem) in [
+            (serde_json::json!({"status": {"code": 101}}), "101"),
+            (serde_json::json!({"status": {"code": 503, "headers": {"a b": "c"}}}), "a b"),
+            (serde_json::json!({"quota": {"limit": 1, "period_s": 0}}), "period 0"),
+            (serde_json::json!({"max_body": {}}), "max_body"),
+        ] {
+            let rule = rule(serde_json::json!({ "effect": effect }));
+            assert!(rule.problem().is_some_and(|text| text.contains(problem)), "{problem}");
+        }
+        assert_eq!(
+            rule(serde_json::json!({"effect": {"status": {"code": 503, "headers": {"a": "c"}}}})).problem(),
+            None
+        );
     }
 
     #[tokio::test(start_paused = true)]

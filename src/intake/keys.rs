@@ -67,6 +67,16 @@ impl Keys {
         self.known().insert(key.key.clone(), key);
     }
 
+    /// Adds a key that an OAuth client creates, unless it has a valid one of that organisation already.
+    pub(super) fn create(&self, key: Key) -> bool {
+        let mut known = self.known();
+        let exists = known.values().any(|old| old.valid && old.org == key.org && old.client_id == key.client_id);
+        if !exists {
+            known.insert(key.key.clone(), key);
+        }
+        !exists
+    }
+
     /// Every key that is known.
     pub(super) fn list(&self) -> Vec<Key> {
         self.known().values().cloned().collect()
@@ -90,8 +100,14 @@ impl Keys {
     }
 }
 
+/// What requests without a key are counted under.
+pub(super) const NO_KEY: &str = "(none)";
+
 /// What of a key may be shown to a person.
 pub(super) fn redacted(key: &str) -> String {
+    if key == NO_KEY {
+        return key.to_owned();
+    }
     match key.char_indices().nth_back(3) {
         Some((at, _)) if at > 0 => format!("…{}", &key[at..]),
         _ => "…".into(),
@@ -118,5 +134,6 @@ mod tests {
         assert_eq!(redacted("0123456789abcdef0123456789abcdef"), "…cdef");
         assert_eq!(redacted("abc"), "…");
         assert_eq!(redacted("abcd"), "…");
+        assert_eq!(redacted(NO_KEY), "(none)");
     }
 }

@@ -12,6 +12,7 @@ mod decode;
 mod endpoint;
 mod faults;
 mod keys;
+mod oauth;
 mod quota;
 mod record;
 mod server;
@@ -22,6 +23,7 @@ mod validate;
 
 pub use faults::{CloseWhen, Effect, Fault, RetryAfter, Rule};
 pub use keys::Key;
+pub use oauth::{Client, OauthCounts, Org, Rotation};
 pub use quota::Quota;
 pub use record::{Counts, Filter, Item, KeyCounts, Received, Recording};
 pub use state::{Handle, Options};
@@ -63,7 +65,10 @@ impl Intake {
     /// Serves until `shutdown`, then lets requests end for at most a second.
     ///
     /// # Errors
-    /// When called outside of a tokio runtime with I/O, as far as that can be told without a panic.
+    /// When the runtime cannot watch the port.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         server::serve(listener, self.handle, shutdown).await;

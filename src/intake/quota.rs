@@ -5,6 +5,7 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// A rate limit; every key has its own allowance.
@@ -13,7 +14,7 @@ use std::time::{Duration, UNIX_EPOCH};
 pub struct Quota {
     /// Requests that a key may make in a period.
     pub limit: u64,
-    /// The length of a period in seconds. Periods are aligned to the calendar.
+    /// The length of a period in seconds, from 0.001 to 10⁹. Periods are aligned to the calendar.
     pub period_s: f64,
     /// The value of `X-RateLimit-Name`.
     #[serde(default = "default_name")]
@@ -28,6 +29,9 @@ pub struct Quota {
     #[serde(default = "default_grace")]
     pub grace_ms: u64,
 }
+
+/// The lengths that a period can have, in seconds: within them no date is out of reach.
+pub(super) const PERIODS: RangeInclusive<f64> = 0.001..=1e9;
 
 fn default_name() -> String {
     "submission".into()
@@ -68,7 +72,7 @@ struct Window {
 impl Windows {
     /// One request with `key` at `now_ms` after the epoch.
     pub(super) fn request(&mut self, quota: &Quota, key: &str, now_ms: u64) -> Decision {
-        let period = ((quota.period_s * 1000.0) as u64).max(1);
+        let period = (quota.period_s.clamp(*PERIODS.start(), *PERIODS.end()) * 1000.0) as u64;
         let window = self.0.entry(key.to_owned()).or_default();
         let index = now_ms / period;
         if window.index != index {

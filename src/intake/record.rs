@@ -356,3 +356,64 @@ impl Drop for Waiting<'_> {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrival<'a>(key: &'a str, items: &[&str]) -> Arrival<'a> {
+        let mut texts = Texts::default();
+        items.iter().for_each(|item| texts.push(item));
+        Arrival {
+            key,
+            kind: "logs",
+            encoding: "identity",
+            items: items.len() as u64,
+            items_cut: 0,
+            bytes_sent: 1,
+            bytes_decompressed: 1,
+            at_ms: 1,
+            texts: Some(texts),
+        }
+    }
+
+    #[test]
+    fn beyond_its_bound_the_record_counts_what_it_does_not_hold() {
+        let records = Records::new(Some(40));
+        for _ in 0..3 {
+            records.accept(arrival("k", &["{}", "[]"]));
+        }
+        let received = records.received(&Filter::default());
+        let held = Recording { on: true, items: 4, bytes: 40, limit_bytes: 40, truncated_items: 2 };
+        assert_eq!(received.recording, held);
+        assert_eq!(received.keys["k"].total.items, 6);
+        let items = records.items(&Filter::default(), 1, 2);
+        assert_eq!(items.iter().map(|item| (item.order, &*item.json)).collect::<Vec<_>>(), [(1, "[]"), (2, "{}")]);
+    }
+
+    #[test]
+    fn a_request_that_a_reset_overtook_leaves_the_new_counts_alone() {
+        let records = Records::new(None);
+        let old = records.begin("k", "logs");
+        records.reset();
+        let new = records.begin("k", "logs");
+        drop(old);
+        let both = records.begin("k", "logs");
+        assert_eq!(records.received(&Filter::default()).keys["k"].total.max_concurrent, 2);
+        drop((new, both));
+        assert_eq!(records.received(&Filter::default()).keys["k"].total.concurrent, 0);
+    }
+
+    #[tokio::test]
+    async fn waiting_is_for_the_keys_and_kinds_asked_for() {
+        let records = Records::new(None);
+        let filter = Filter { key: Some("k".into()), kind: Some("logs".into()) };
+        records.accept(arrival("other", &["{}"]));
+        let reached = records.reached(&filter, 0, 1);
+        let mut reached = std::pin::pin!(reached);
+        let early = tokio::time::timeout(std::time::Duration::ZERO, &mut reached).await;
+        assert!(early.is_err());
+        records.accept(arrival("k", &["{}"]));
+        reached.await;
+    }
+}

@@ -5,7 +5,8 @@ use super::body::Sent;
 use super::control::{self, control};
 use super::endpoint::Endpoint;
 use super::faults::{Active, CloseWhen, Effect};
-use super::keys::redacted;
+use super::keys::{NO_KEY, redacted};
+use super::oauth;
 use super::socket::{Cut, Socket};
 use super::state::{Handle, Shared};
 use super::submit::{Submission, header, submit};
@@ -90,16 +91,16 @@ async fn respond(handle: &Handle, request: Request<Incoming>) -> Option<Answer> 
     let shared = &*handle.0;
     let (endpoint, path_key) = Endpoint::find(path).unzip();
     let key = key_of(&parts.headers, query, path_key.flatten());
-    let (key, name) = (key.as_deref(), key.as_deref().unwrap_or("(none)"));
+    let (key, name) = (key.as_deref(), key.as_deref().unwrap_or(NO_KEY));
     let Some(endpoint) = endpoint else {
         let gate = Gate { shared, rules: shared.faults.matching(key, path), name, path };
         let body = gate.read(body, SMALL_BODY).await?;
         return match gate.open(None).await? {
             Ok(more) => {
-                let answer = validate::respond(shared, &parts, key).unwrap_or_else(|| {
-                    let _ = &body;
-                    answer::errors(StatusCode::NOT_FOUND, "Not found")
-                });
+                let answer = validate::respond(shared, &parts, key)
+                    .or_else(|| oauth::respond(shared, &parts, &body.concat()))
+                    .or_else(|| (path == "/").then(control::help))
+                    .unwrap_or_else(|| answer::errors(StatusCode::NOT_FOUND, "Not found"));
                 gate.close(answer, more)
             }
             Err(answer) => Some(answer),
@@ -120,7 +121,6 @@ async fn respond(handle: &Handle, request: Request<Incoming>) -> Option<Answer> 
     };
     if !answer.status().is_success() {
         shared.records.refuse(name, kind, answer.status().as_u16());
-        tracing::warn!("{} to {path} of key {}", answer.status(), redacted(name));
     }
     Some(answer)
 }
@@ -222,7 +222,8 @@ impl Gate<'_> {
 }
 
 fn scripted(code: u16, headers: &std::collections::BTreeMap<String, String>, body: Option<&str>) -> Answer {
-    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(code).ok().filter(|status| status.as_u16() >= 200);
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = match body {
         Some(body) => answer::with_type(status, "application/json", body.to_owned()),
         None => answer::errors(status, status.canonical_reason().unwrap_or("scripted")),

@@ -2,6 +2,7 @@
 
 use super::faults::{Fault, Faults, Rule};
 use super::keys::{Key, Keys};
+use super::oauth::{Client, Oauth, OauthCounts};
 use super::record::{Filter, Item, Received, Records};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +16,13 @@ pub struct Options {
     pub any_key: bool,
     /// The memory for recorded items in bytes; none records nothing.
     pub record_bytes: Option<usize>,
+    /// OAuth clients registered from the start.
+    pub clients: Vec<Client>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { keys: Vec::new(), any_key: true, record_bytes: Some(256 * 1024 * 1024) }
+        Self { keys: Vec::new(), any_key: true, record_bytes: Some(256 * 1024 * 1024), clients: Vec::new() }
     }
 }
 
@@ -29,6 +32,7 @@ pub(super) struct Shared {
     pub(super) keys: Keys,
     pub(super) faults: Faults,
     pub(super) records: Records,
+    pub(super) oauth: Oauth,
 }
 
 impl Shared {
@@ -37,6 +41,7 @@ impl Shared {
             keys: Keys::new(options.any_key, &options.keys),
             faults: Faults::default(),
             records: Records::new(options.record_bytes),
+            oauth: Oauth::new(options.clients),
         }
     }
 }
@@ -56,7 +61,32 @@ impl Handle {
         self.0.keys.list()
     }
 
-    /// Puts a fault in force; gives its id.
+    /// Registers an OAuth client, or changes it.
+    pub fn set_client(&self, client: Client) {
+        self.0.oauth.set_client(client);
+    }
+
+    /// The OAuth clients registered.
+    pub fn clients(&self) -> Vec<Client> {
+        self.0.oauth.clients()
+    }
+
+    /// How often what was asked of the OAuth server.
+    pub fn oauth_counts(&self) -> OauthCounts {
+        self.0.oauth.counts()
+    }
+
+    /// Lets the access tokens of that client and organisation (or all) expire; says how many there were.
+    pub fn expire_tokens(&self, client_id: Option<&str>, org: Option<&str>) -> usize {
+        self.0.oauth.expire_for(client_id, org)
+    }
+
+    /// Revokes all tokens of that client and organisation (or all), as a customer may; says how many there were.
+    pub fn revoke_tokens(&self, client_id: Option<&str>, org: Option<&str>) -> usize {
+        self.0.oauth.revoke_for(client_id, org)
+    }
+
+    /// Puts a fault in force; gives its id. Numbers out of their range become the nearest that makes sense.
     pub fn add_fault(&self, rule: Rule) -> u64 {
         self.0.faults.add(rule)
     }

@@ -5,7 +5,7 @@ use super::body::{Sent, Unreadable, with_decompressed};
 use super::decode::{self, Refused};
 use super::endpoint::{Endpoint, Form, Voice};
 use super::faults::{Active, Effect};
-use super::keys::Verdict;
+use super::keys::{Verdict, redacted};
 use super::record::Arrival;
 use super::state::Shared;
 use crate::types::UnixMillis;
@@ -48,32 +48,33 @@ pub(super) fn header(headers: &HeaderMap, name: impl hyper::header::AsHeaderName
 /// Handles a submission whose body has been read.
 pub(super) fn submit(shared: &Shared, submission: &Submission<'_>, sent: &Sent) -> Answer {
     let endpoint = submission.endpoint;
-    match shared.keys.judge(submission.key) {
-        Verdict::Valid(_) => {}
-        Verdict::Malformed if matches!(endpoint.voice, Voice::Plain | Voice::Series1) => {
-            return answer::forbidden_page();
-        }
-        verdict => return answer_bad_key(endpoint, &verdict),
-    }
-    match check(shared, submission, sent) {
+    let verdict = shared.keys.judge(submission.key);
+    let outcome = match verdict {
+        Verdict::Valid(_) => check(shared, submission, sent),
+        _ => Err(bad_key(endpoint, &verdict)),
+    };
+    match outcome {
         Ok((form, event)) => answer::accepted(endpoint, form, event.as_ref()),
-        Err(No { status, text }) => answer::refusal(endpoint, status, &text),
+        Err(No { status, text }) => {
+            tracing::warn!("{status} to {} of key {}: {text}", endpoint.path, redacted(submission.name));
+            let is_page = verdict == Verdict::Malformed && matches!(endpoint.voice, Voice::Plain | Voice::Series1);
+            if is_page { answer::forbidden_page() } else { answer::refusal(endpoint, status, &text) }
+        }
     }
 }
 
 /// What is said of a key that is missing or not good: docs.datadoghq.com/api/latest/logs says 401 for a log without a
 /// key, the other intakes say 403 for both.
-fn answer_bad_key(endpoint: &Endpoint, verdict: &Verdict) -> Answer {
+fn bad_key(endpoint: &Endpoint, verdict: &Verdict) -> No {
     let missing = *verdict == Verdict::Missing;
-    let (status, text) = match endpoint.voice {
+    match endpoint.voice {
         Voice::Detailed if missing && endpoint.form == Form::LogsJson => {
-            (StatusCode::UNAUTHORIZED, "API key is missing or invalid")
+            No::new(StatusCode::UNAUTHORIZED, "API key is missing or invalid")
         }
-        Voice::Detailed => (StatusCode::FORBIDDEN, "API key is missing or invalid"),
-        _ if missing => (StatusCode::FORBIDDEN, "API key required"),
-        _ => (StatusCode::FORBIDDEN, "Forbidden"),
-    };
-    answer::refusal(endpoint, status, text)
+        Voice::Detailed => No::new(StatusCode::FORBIDDEN, "API key is missing or invalid"),
+        _ if missing => No::new(StatusCode::FORBIDDEN, "API key required"),
+        _ => No::new(StatusCode::FORBIDDEN, "Forbidden"),
+    }
 }
 
 /// Checks the request from the outside in, and counts it if it is good.

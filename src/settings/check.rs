@@ -36,7 +36,8 @@ fn check_ports(settings: &Settings, problems: &mut Problems) {
         let message = format!("{:?} is too long for a socket: at most {MAX_SOCKET_PATH} bytes", ingest.socket);
         problems.error("ingest.socket", message);
     }
-    if let (Some(at), false) = (ingest_at.filter(|at| !is_loopback(at.ip())), ingest.require_token) {
+    let fine = problems.are_fine(&["ingest.require_token", "ingest.allow_anonymous"]);
+    if let Some(at) = ingest_at.filter(|at| !is_loopback(at.ip()) && fine && !ingest.require_token) {
         if ingest.allow_anonymous {
             let message =
                 format!("{at} is reachable from other machines, and everyone there may send for every tenant");
@@ -53,7 +54,8 @@ fn check_ports(settings: &Settings, problems: &mut Problems) {
         problems
             .warning("ingest.require_token", "is set, but no tenant has ingest_tokens: every request will be refused");
     }
-    if ingest.max_body > settings.memory.max_queue_bytes {
+    let fine = problems.are_fine(&["ingest.max_body", "memory.max_queue_bytes"]);
+    if fine && ingest.max_body > settings.memory.max_queue_bytes {
         let message = format!(
             "{} is less than ingest.max_body, which is {}: one large request could never be queued",
             format_size(settings.memory.max_queue_bytes as u64),
@@ -127,14 +129,15 @@ fn check_delivery(settings: &Settings, problems: &mut Problems) {
         Compression::Auto | Compression::Gzip | Compression::Deflate => 9,
         Compression::None => 0,
     };
-    if batch.level > highest {
+    if problems.are_fine(&["batch.compression"]) && batch.level > highest {
         let message = match highest {
             0 => format!("{} means nothing without compression: remove it", batch.level),
             _ => format!("{} is too high for this compression: 1 to {highest}, or 0 for its default", batch.level),
         };
         problems.error("batch.level", message);
     }
-    if delivery.retry_initial > delivery.retry_max {
+    let fine = problems.are_fine(&["delivery.retry_initial", "delivery.retry_max"]);
+    if fine && delivery.retry_initial > delivery.retry_max {
         let (initial, max) = (format_duration(delivery.retry_initial), format_duration(delivery.retry_max));
         problems.error("delivery.retry_initial", format!("{initial} is more than delivery.retry_max, which is {max}"));
     }

@@ -1,6 +1,6 @@
 //! Loading: file and environment are merged, read section by section, and checked as a whole.
 
-use super::problems::{Problems, SettingsError, join};
+use super::problems::{Place, Problems, SettingsError, join, without_keys};
 use super::reader::Section;
 use super::secrets;
 use super::source::{self, Tree};
@@ -44,14 +44,18 @@ impl Settings {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, SettingsError> {
         let mut problems = Problems::default();
-        let (text, mode) = read(path, &mut problems).unwrap_or_default();
+        let read = read(path, &mut problems);
         let path = path.unwrap_or(Path::new(DEFAULT_PATH));
-        let settings = Self::assemble(&path.display().to_string(), &text, environment, &mut problems);
-        if let Some(key) = problems.first_inline_secret(&path.display().to_string()) {
-            secrets::warn_if_open(&key, path, mode, &mut problems);
+        let name = path.display().to_string();
+        let mut settings = Self::default();
+        if let Some((text, mode)) = read {
+            settings.assemble(&name, &text, environment, &mut problems);
+            if let Some(key) = problems.first_inline_secret(&name) {
+                secrets::warn_if_open(&key, path, mode, &mut problems);
+            }
         }
-        let warnings = problems.finish()?;
-        Ok(Self { warnings, ..settings })
+        settings.warnings = problems.finish()?;
+        Ok(settings)
     }
 
     /// The configuration of a TOML text alone, without any environment.
@@ -60,28 +64,29 @@ impl Settings {
     /// As of [`load`](Self::load).
     pub fn from_toml(text: &str) -> Result<Self, SettingsError> {
         let mut problems = Problems::default();
-        let settings = Self::assemble("configuration", text, [], &mut problems);
-        let warnings = problems.finish()?;
-        Ok(Self { warnings, ..settings })
+        let mut settings = Self::default();
+        settings.assemble("configuration", text, [], &mut problems);
+        settings.warnings = problems.finish()?;
+        Ok(settings)
     }
 
     fn assemble(
+        &mut self,
         name: &str,
         text: &str,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         problems: &mut Problems,
-    ) -> Self {
-        let file = source::from_toml(name, text, problems);
+    ) {
+        // Without the file, what the environment says may be wrong only for what is missing.
+        let Some(file) = source::from_toml(name, text, problems) else { return };
         let environment = source::from_environment(environment, &file, problems);
         let mut tree = source::merge(file, environment, problems);
-        let mut settings = Self::default();
-        settings.read_daemon(&mut tree, problems);
-        settings.read_ingest(&mut tree, problems);
-        settings.read_delivery(&mut tree, problems);
-        settings.read_datadog(&mut tree, problems);
-        settings.read_tenants(&mut tree, problems);
-        check::check(&settings, problems);
-        settings
+        self.read_daemon(&mut tree, problems);
+        self.read_ingest(&mut tree, problems);
+        self.read_delivery(&mut tree, problems);
+        self.read_datadog(&mut tree, problems);
+        self.read_tenants(&mut tree, problems);
+        check::check(self, problems);
     }
 
     fn read_daemon(&mut self, tree: &mut Tree, problems: &mut Problems) {
@@ -133,9 +138,9 @@ impl Settings {
         let mut default = String::new();
         section.text("default", &mut default);
         if !default.is_empty() {
-            match TenantId::new(&default) {
+            match tenant_id(&default) {
                 Ok(id) => tenancy.default = Some(id),
-                Err(error) => section.error("default", error.to_string()),
+                Err(error) => section.error("default", error),
             }
         }
         section.number("max_labels", &mut tenancy.max_labels, 0..=1_000_000);
@@ -213,10 +218,10 @@ impl Settings {
         let mut owners: BTreeMap<String, TenantId> = BTreeMap::new();
         for (name, tenant) in Section::take(tree, "tenants", problems).into_values() {
             let path = join("tenants", &name);
-            let id = match TenantId::new(&name) {
+            let id = match tenant_id(&name) {
                 Ok(id) => id,
                 Err(error) => {
-                    problems.error(&path, error.to_string());
+                    problems.error(&path, error);
                     continue;
                 }
             };
@@ -242,6 +247,14 @@ impl Settings {
             self.tenants.insert(id, tenant);
         }
     }
+}
+
+fn tenant_id(text: &str) -> Result<TenantId, String> {
+    // The message cuts long texts, and what is cut must not be half a key.
+    TenantId::new(text).map_err(|_| match TenantId::new(&without_keys(text)) {
+        Err(error) => error.to_string(),
+        Ok(_) => "is not a tenant id".into(),
+    })
 }
 
 fn read_api_key(section: &mut Section<'_>) -> Option<Secret> {
@@ -288,7 +301,8 @@ fn read_tokens(section: &mut Section<'_>, id: &TenantId, owners: &mut BTreeMap<S
     good
 }
 
-/// The text and mode of the configuration file, empty when the default one is missing.
+/// The text and mode of the configuration file, empty when the default one is missing; nothing when it cannot be read,
+/// which is noted.
 fn read(path: Option<&Path>, problems: &mut Problems) -> Option<(String, u32)> {
     let named = path.unwrap_or(Path::new(DEFAULT_PATH));
     let read = || -> std::io::Result<(String, u32)> {
@@ -300,14 +314,14 @@ fn read(path: Option<&Path>, problems: &mut Problems) -> Option<(String, u32)> {
     };
     match read() {
         Ok(read) => Some(read),
-        Err(error) if path.is_none() && error.kind() == ErrorKind::NotFound => None,
+        Err(error) if path.is_none() && error.kind() == ErrorKind::NotFound => Some((String::new(), 0)),
         Err(error) => {
             let message = match error.kind() {
                 ErrorKind::NotFound => "no such file: check the path given with --config".to_owned(),
                 ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),
                 _ => format!("cannot be read: {error}"),
             };
-            problems.error_at(Some(named.display().to_string()), "", message);
+            problems.error_at(Some(Place::File(named.display().to_string())), "", message);
             None
         }
     }

@@ -11,10 +11,13 @@ mod sites;
 mod source;
 mod units;
 
+#[cfg(test)]
+mod tests;
+
 pub use load::DEFAULT_PATH;
 pub use model::{
     Admin, Batch, Compression, Datadog, Delivery, Ingest, Log, LogFormat, Memory, Settings, Shutdown, State,
     StaticTenant, Tenancy,
 };
-pub use problems::{Problem, SettingsError};
+pub use problems::{Place, Problem, SettingsError};
 pub use sites::{Site, SiteHosts, Sites};

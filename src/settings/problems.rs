@@ -3,11 +3,32 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// Where something was written. In the order in which problems are told: by line, then by variable.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A whole file.
+    File(String),
+    /// A line of a file, and a column where that helps; both from 1.
+    Line(String, usize, Option<usize>),
+    /// An environment variable.
+    Variable(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(name) | Self::Variable(name) => f.write_str(name),
+            Self::Line(file, line, None) => write!(f, "{file}:{line}"),
+            Self::Line(file, line, Some(column)) => write!(f, "{file}:{line}:{column}"),
+        }
+    }
+}
+
 /// One thing that is wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it was written: `FILE:LINE` or the name of an environment variable; nothing for a default.
-    pub place: Option<String>,
+    /// Where it was written; nothing for a default.
+    pub place: Option<Place>,
     /// The key, such as `ingest.max_body`; empty when the whole file is meant.
     pub key: String,
     /// What is wrong and what to do.
@@ -46,12 +67,12 @@ pub(super) struct Problems {
     errors: Vec<Problem>,
     warnings: Vec<String>,
     /// Where each key was written.
-    places: BTreeMap<String, String>,
+    places: BTreeMap<String, Place>,
 }
 
 impl Problems {
     /// Notes where a key was written; the last place counts.
-    pub fn place(&mut self, key: &str, place: String) {
+    pub fn place(&mut self, key: &str, place: Place) {
         self.places.insert(key.to_owned(), place);
     }
 
@@ -61,7 +82,7 @@ impl Problems {
     }
 
     /// Adds an error about something at a place.
-    pub fn error_at(&mut self, place: Option<String>, key: &str, message: impl AsRef<str>) {
+    pub fn error_at(&mut self, place: Option<Place>, key: &str, message: impl AsRef<str>) {
         self.errors.push(Problem { place, key: without_keys(key), message: without_keys(message.as_ref()) });
     }
 
@@ -75,7 +96,7 @@ impl Problems {
     /// The first key that holds a secret and was written in that file.
     pub fn first_inline_secret(&self, file: &str) -> Option<String> {
         let is_secret = |key: &str| key.ends_with(".api_key") || key.ends_with(".ingest_tokens");
-        let is_in_file = |place: &str| place.strip_prefix(file).is_some_and(|line| line.starts_with(':'));
+        let is_in_file = |place: &Place| matches!(place, Place::Line(name, ..) if name == file);
         self.places.iter().find(|(key, place)| is_secret(key) && is_in_file(place)).map(|(key, _)| key.clone())
     }
 
@@ -86,8 +107,14 @@ impl Problems {
         })
     }
 
-    /// The warnings, or all errors.
-    pub fn finish(self) -> Result<Vec<String>, SettingsError> {
+    /// Whether none of some keys has an error: only then does it make sense to compare their values.
+    pub fn are_fine(&self, keys: &[&str]) -> bool {
+        !keys.iter().any(|key| self.has_error(key))
+    }
+
+    /// The warnings, or all errors in the order of their places.
+    pub fn finish(mut self) -> Result<Vec<String>, SettingsError> {
+        self.errors.sort_by(|a, b| a.place.cmp(&b.place));
         if self.errors.is_empty() { Ok(self.warnings) } else { Err(SettingsError { problems: self.errors }) }
     }
 }
@@ -99,14 +126,15 @@ pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
-/// The candidate nearest to a misspelt word, if any is near.
+/// The candidate nearest to a misspelt word, if any is near: one slip in three letters.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
+    let letters = word.chars().count();
     candidates
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
+        .filter(|(slips, _)| slips * 3 <= letters.max(3) && *slips < letters)
+        .min_by_key(|(slips, _)| *slips)
         .map(|(_, candidate)| candidate)
 }
 
@@ -139,7 +167,9 @@ mod tests {
     fn a_misspelt_word_finds_its_neighbour_and_a_strange_one_none() {
         assert_eq!(nearest("max_boddy", ["listen", "max_body"]), Some("max_body"));
         assert_eq!(nearest("Liisten", ["listen", "max_body"]), Some("listen"));
+        assert_eq!(nearest("lgo", ["tag", "log"]), Some("log"));
         assert_eq!(nearest("zzz", ["listen", "max_body"]), None);
+        assert_eq!(nearest("a", ["b"]), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::problems::{Problems, join, nearest, without_keys};
 use super::source::Tree;
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 use config::{Value, ValueKind};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -40,8 +41,8 @@ impl<'a> Section<'a> {
     }
 
     /// Everything in it, when its keys are names.
-    pub fn into_values(self) -> Tree {
-        self.values
+    pub fn into_values(self) -> BTreeMap<String, Value> {
+        self.values.into_iter().collect()
     }
 
     /// Where problems of this section are noted.
@@ -50,9 +51,10 @@ impl<'a> Section<'a> {
     }
 
     /// Takes the tables within a key, such as the sites.
-    pub fn tables(&mut self, key: &'static str) -> Tree {
+    pub fn tables(&mut self, key: &'static str) -> BTreeMap<String, Value> {
         let path = self.path(key);
-        self.value(key).map(|value| table(&path, value, self.problems)).unwrap_or_default()
+        let tables = self.value(key).map(|value| table(&path, value, self.problems));
+        tables.into_iter().flatten().collect()
     }
 
     /// Reads text.
@@ -185,7 +187,7 @@ impl<'a> Section<'a> {
 
     /// Refuses what nobody asked for.
     pub fn finish(mut self) {
-        for key in std::mem::take(&mut self.values).into_keys() {
+        for key in std::mem::take(&mut self.values).into_keys().collect::<BTreeSet<_>>() {
             let message = match nearest(&key, self.asked.iter().copied()) {
                 Some(near) => format!("unknown key; did you mean {near:?}?"),
                 None => format!("unknown key; there are {}", self.asked.join(", ")),

@@ -4,9 +4,10 @@
 //! crate for two reasons: to keep the line of every key, and because its syntax errors quote the offending line, which
 //! may hold an API key.
 
-use super::Sites;
-use super::problems::{Problems, join, nearest};
+use super::problems::{Place, Problems, join, nearest};
+use super::{Settings, Sites};
 use config::{Config, Map, Value, ValueKind};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -31,27 +32,29 @@ const LATER: [(&str, &str); 6] = [
 /// What the environment variables start with.
 const PREFIX: &str = "DOGSLED_";
 
-/// Reads TOML; `name` is what its places are called. What cannot be read is noted and left out.
-pub(super) fn from_toml(name: &str, text: &str, problems: &mut Problems) -> Tree {
+/// Reads TOML; `name` is what its places are called. Unknown sections are noted and left out; nothing when it is not
+/// TOML, which is noted too.
+pub(super) fn from_toml(name: &str, text: &str, problems: &mut Problems) -> Option<Tree> {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let lines = Lines::new(name, text);
     for error in &errors {
         let place = match error.span() {
             Some(span) => {
                 let before = text.get(..span.start).unwrap_or(text);
                 let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-                format!("{}:{column}", Lines { name, text }.place(span.start))
+                Place::Line(name.to_owned(), lines.line(span.start), Some(column))
             }
-            None => name.to_owned(),
+            None => Place::File(name.to_owned()),
         };
         problems.error_at(Some(place), "", format!("not TOML: {}", error.message()));
     }
     if !errors.is_empty() {
         // What the parser made of the rest is a guess; complaints about it would mislead.
-        return Tree::new();
+        return None;
     }
-    let mut tree = Lines { name, text }.table("", table.into_inner(), problems);
+    let mut tree = lines.table("", table.into_inner(), problems);
     tree.retain(|section, _| is_known_section(section, section, problems));
-    tree
+    Some(tree)
 }
 
 /// Whether a section is one of this version's; notes an error about `key` when not.
@@ -73,20 +76,24 @@ fn is_known_section(section: &str, key: &str, problems: &mut Problems) -> bool {
 /// Finds the line of a position.
 struct Lines<'a> {
     name: &'a str,
-    text: &'a str,
+    /// Where each line ends.
+    ends: Vec<usize>,
 }
 
-impl Lines<'_> {
-    fn place(&self, position: usize) -> String {
-        let before = &self.text.as_bytes()[..position.min(self.text.len())];
-        format!("{}:{}", self.name, memchr::memchr_iter(b'\n', before).count() + 1)
+impl<'a> Lines<'a> {
+    fn new(name: &'a str, text: &str) -> Self {
+        Self { name, ends: memchr::memchr_iter(b'\n', text.as_bytes()).collect() }
+    }
+
+    fn line(&self, position: usize) -> usize {
+        self.ends.partition_point(|end| *end < position) + 1
     }
 
     fn table(&self, path: &str, table: DeTable<'_>, problems: &mut Problems) -> Tree {
         let mut tree = Tree::new();
         for (key, value) in table {
             let path = join(path, key.get_ref());
-            problems.place(&path, self.place(key.span().start));
+            problems.place(&path, Place::Line(self.name.to_owned(), self.line(key.span().start), None));
             if let Some(value) = self.value(&path, value, problems) {
                 tree.insert(key.into_inner().into_owned(), value);
             }
@@ -126,34 +133,57 @@ pub(super) fn from_environment(
     file: &Tree,
     problems: &mut Problems,
 ) -> Vec<Layer> {
-    let mut variables: Vec<_> = variables
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        // Without the double underscore it is not ours: Kubernetes sets DOGSLED_PORT and the like for a service of that name.
-        .filter(|(name, _)| name.strip_prefix(PREFIX).is_some_and(|rest| rest.contains("__")))
-        .collect();
+    let variables = variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let mut variables: Vec<_> = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
     variables.sort();
-    variables.into_iter().filter_map(|(name, value)| from_variable(&name, value, file, problems)).collect()
+    // Without a double underscore it is not ours: Kubernetes sets DOGSLED_PORT and more for a service of that name.
+    let (ours, others): (Vec<_>, Vec<_>) =
+        variables.into_iter().partition(|(name, _)| name[PREFIX.len()..].contains("__"));
+    for (name, _) in others {
+        if let Some(meant) = meant_by(&name) {
+            problems.warning("", format!("{name} is ignored; did you mean {meant}, with two underscores?"));
+        }
+    }
+    ours.into_iter().filter_map(|(name, value)| from_variable(&name, value, file, problems)).collect()
+}
+
+/// The variable that was meant by one with single underscores only.
+fn meant_by(name: &str) -> Option<String> {
+    let sections = Settings::default().to_json();
+    let variables = sections.as_object()?.iter().flat_map(|(section, keys)| {
+        let keys = keys.as_object().into_iter().flat_map(|keys| keys.keys());
+        keys.map(move |key| format!("{PREFIX}{section}__{key}").to_ascii_uppercase())
+    });
+    let mut variables = variables.filter(|variable| variable.replace("__", "_") == name);
+    variables.next()
 }
 
 fn from_variable(name: &str, value: OsString, file: &Tree, problems: &mut Problems) -> Option<Layer> {
     let lower = name[PREFIX.len()..].to_ascii_lowercase();
     let mut keys: Vec<String> = lower.split("__").map(str::to_owned).collect();
-    problems.place(&join("", &keys[0]), name.to_owned());
+    problems.place(&join("", &keys[0]), Place::Variable(name.to_owned()));
     if !is_known_section(&keys[0], &keys[0], problems) {
         return None;
     }
-    match keys.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["tenants", id, _] => keys[1] = spelt(id, names(file, &["tenants"])),
+    let spelt = match keys.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["tenants", id, _] => Some((1, spelt(id, names(file, &["tenants"]).collect()))),
         ["datadog", "sites", site, _] => {
-            let known = Sites::default();
-            let known = known.names().chain(names(file, &["datadog", "sites"]));
-            keys[2] = spelt(site, known);
+            let sites = Sites::default();
+            let known = sites.names().chain(names(file, &["datadog", "sites"])).collect();
+            Some((2, spelt(site, known)))
         }
-        _ => {}
+        _ => None,
+    };
+    match spelt {
+        Some((index, Ok(name))) => keys[index] = name,
+        Some((_, Err(message))) => {
+            problems.error_at(Some(Place::Variable(name.to_owned())), "", message);
+            return None;
+        }
+        None => {}
     }
     let path = keys.iter().fold(String::new(), |path, key| join(&path, key));
-    problems.place(&path, name.to_owned());
+    problems.place(&path, Place::Variable(name.to_owned()));
     let Ok(value) = value.into_string() else {
         problems.error(&path, "is not UTF-8 text");
         return None;
@@ -177,11 +207,21 @@ fn names<'a>(tree: &'a Tree, path: &[&str]) -> impl Iterator<Item = &'a str> {
     table.into_iter().flat_map(Tree::keys).map(String::as_str)
 }
 
-/// The first of `names` that a variable would spell like `word`, else `word`.
-fn spelt<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> String {
+/// The one of `names` that a variable would spell like `word`; `word` itself when there is none.
+///
+/// # Errors
+/// When there are several, of which none is `word`.
+fn spelt(word: &str, names: BTreeSet<&str>) -> Result<String, String> {
     let spell = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-    let mut names = names.filter(|name| name.chars().map(spell).eq(word.chars().map(spell)));
-    names.next().unwrap_or(word).to_owned()
+    let is_like = |name: &&&str| name.chars().map(spell).eq(word.chars().map(spell));
+    if names.contains(word) {
+        return Ok(word.to_owned());
+    }
+    match names.iter().filter(is_like).copied().collect::<Vec<_>>()[..] {
+        [] => Ok(word.to_owned()),
+        [name] => Ok(name.to_owned()),
+        ref several => Err(format!("may mean any of {}: use the configuration file for it", several.join(", "))),
+    }
 }
 
 /// One tree of values as the `config` crate wants it.

@@ -136,14 +136,14 @@ impl Kind {
 
     /// What one request may hold.
     ///
-    /// Metrics v2: docs.datadoghq.com/api/latest/metrics (512,000 and 5,242,880 bytes). Metrics v1: the same page
-    /// (3,200,000 and 62,914,560). Distribution points: no limit is published; those of v1 series. Sketches: no limit
+    /// Metrics v2: docs.datadoghq.com/api/latest/metrics (512,000 bytes, less than 5,242,880 decompressed). Metrics v1:
+    /// the same page (3,200,000, less than 62,914,560). Distribution points: no limit is published; those of v1 series. Sketches: no limit
     /// is published; the smallest that any of Datadog's own senders uses. Logs: docs.datadoghq.com/api/latest/logs
     /// (5 MB uncompressed, 1,000 entries). Events: one a request. Check runs: no limit is published; the Agent's.
     pub fn limits(self) -> Limits {
         let (items, uncompressed, compressed) = match self {
-            Self::SeriesV2Json | Self::SeriesV2Proto => (10_000, 5_242_880, 512_000),
-            Self::SeriesV1 | Self::Distributions => (10_000, 62_914_560, 3_200_000),
+            Self::SeriesV2Json | Self::SeriesV2Proto => (10_000, 5_242_879, 512_000),
+            Self::SeriesV1 | Self::Distributions => (10_000, 62_914_559, 3_200_000),
             Self::Sketches => (10_000, 4_194_304, 512_000),
             Self::Logs => (1_000, 5_000_000, 5_000_000),
             Self::EventV1 | Self::EventV2 => (1, 1_048_576, 1_048_576),

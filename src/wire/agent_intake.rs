@@ -4,26 +4,26 @@
 //! `{"apiKey":"…","events":{"api":[{"msg_title":"t","msg_text":"x","timestamp":1700000000,…}]},…}`
 //! (DataDog/datadog-agent, `pkg/metrics/event`).
 
-use super::json::{Fault, Scanner, Text};
+use super::json::{Scanner, Text};
 use super::parts::{Found, Gatherer};
 use super::tags::{self, Search};
-use super::{Context, Part, Refusal, dates, edits::Edits, invalid};
+use super::{Context, Part, Stop, dates, edits::Edits, invalid, malformed};
 use crate::types::Kind;
 use bytes::Bytes;
 use std::ops::Range;
 
 /// Splits a body of `/intake/`.
-pub(super) fn split(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
+pub(super) fn split(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
     let mut scanner = Scanner::new(body)?;
     let mut gatherer = Gatherer::new(Kind::EventV1, body, context.now);
     scanner.white();
     scanner.object(|scanner, key| {
         if key.meaning().as_ref() != b"events" || scanner.peek() == Some(b'n') {
-            return Ok::<(), Refusal>(scanner.skip()?);
+            return scanner.skip();
         }
         scanner.object(|scanner, source| {
             if scanner.peek() == Some(b'n') {
-                return Ok(scanner.skip()?);
+                return scanner.skip();
             }
             scanner.array(|scanner| take(scanner, source, body, context, &mut gatherer))
         })
@@ -39,10 +39,10 @@ fn take<'a>(
     body: &[u8],
     context: &Context<'_>,
     gatherer: &mut Gatherer<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), Stop> {
     let item = gatherer.next_item();
     if scanner.peek() != Some(b'{') {
-        return Err(Fault::new(scanner.at(), "expected an event, which is an object").into());
+        return Err(malformed(scanner.at(), "expected an event, which is an object"));
     }
     let start = scanner.at();
     let mut search = Search::new(context.tenant_tag, item);
@@ -63,7 +63,7 @@ fn take<'a>(
             b"related_event_id" => "related_event_id",
             b"tags" => "tags",
             // What version 1 does not know, it refuses.
-            _ => return Ok(scanner.skip()?),
+            _ => return scanner.skip(),
         };
         let mut edits = Edits::default();
         let value = read_value(name, scanner, item, &mut search, &mut edits, &mut found)?;
@@ -74,7 +74,7 @@ fn take<'a>(
             fields.retain(|(other, _)| *other != name);
             fields.push((name, copy));
         }
-        Ok::<(), Refusal>(())
+        Ok(())
     })?;
     let has = |name| fields.iter().any(|(other, _)| *other == name);
     if !has("title") {
@@ -111,7 +111,7 @@ fn read_value<'a>(
     search: &mut Search<'_, 'a>,
     edits: &mut Edits,
     found: &mut Found<'_>,
-) -> Result<Range<usize>, Refusal> {
+) -> Result<Range<usize>, Stop> {
     let start = scanner.at();
     match name {
         "title" | "text" if scanner.text()?.is_none() => {

@@ -3,15 +3,15 @@
 //! The published schema requires `tags` too, yet Datadog's own senders leave them out or send `null`, so that is taken.
 
 use super::edits::Edits;
-use super::json::{Fault, Number, Scanner};
+use super::json::{Number, Scanner};
 use super::parts::{Found, Gatherer};
 use super::tags::{self, Search};
-use super::{Context, Part, Refusal, dates, invalid};
+use super::{Context, Part, Stop, dates, invalid, malformed};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 
 /// Splits check runs.
-pub(super) fn split(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
+pub(super) fn split(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
     let mut scanner = Scanner::new(body)?;
     let mut gatherer = Gatherer::new(Kind::CheckRun, body, context.now);
     let mut edits = Edits::default();
@@ -27,7 +27,7 @@ pub(super) fn split(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Re
     match scanner.peek() {
         Some(b'[') => scanner.array(&mut take)?,
         Some(b'{') => take(&mut scanner)?,
-        _ => return Err(Fault::new(scanner.at(), "expected an object or an array of objects").into()),
+        _ => return Err(malformed(scanner.at(), "expected an object or an array of objects")),
     }
     scanner.end()?;
     Ok(gatherer.finish())
@@ -52,7 +52,7 @@ impl<'t, 'a> Check<'t, 'a> {
     }
 
     /// Reads and checks the object at the cursor.
-    fn read(&mut self, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Refusal> {
+    fn read(&mut self, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Stop> {
         let item = self.item;
         if scanner.peek() != Some(b'{') {
             scanner.skip()?;

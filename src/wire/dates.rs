@@ -1,6 +1,6 @@
 //! The times that items say of themselves, in the forms that Datadog's formats have.
 
-use super::json::{Number, Scanner};
+use super::json::Number;
 use super::strings::unescape;
 use crate::types::UnixMillis;
 
@@ -15,23 +15,21 @@ pub(super) fn from_seconds(number: Number<'_>) -> UnixMillis {
 
 /// A number of milliseconds, perhaps with a fraction.
 fn from_millis(number: Number<'_>) -> UnixMillis {
-    UnixMillis(number.integer().unwrap_or(number.float() as i64))
+    UnixMillis(number.integer().unwrap_or_else(|| number.float() as i64))
 }
 
-/// Reads the date of a log or event from a JSON value: a number of milliseconds, or a text as [`from_text`] takes.
-pub(super) fn from_value(scanner: &mut Scanner<'_>) -> Option<UnixMillis> {
-    if scanner.peek() == Some(b'"') {
-        let text = scanner.text().ok()??;
-        let mut plain = Vec::new();
-        let meaning = if text.escaped {
-            unescape(text.raw, &mut plain);
-            &plain
-        } else {
-            text.raw
-        };
-        from_text(meaning)
-    } else {
-        scanner.number().ok()?.map(from_millis)
+/// The date of a log or event, of a JSON value that has been scanned: a number of milliseconds, or a text as
+/// [`from_text`] takes.
+pub(super) fn from_value(value: &[u8]) -> Option<UnixMillis> {
+    match value {
+        [b'"', inside @ .., b'"'] if inside.contains(&b'\\') => {
+            let mut plain = Vec::new();
+            unescape(inside, &mut plain);
+            from_text(&plain)
+        }
+        [b'"', inside @ .., b'"'] => from_text(inside),
+        [b'-' | b'0'..=b'9', ..] => Some(from_millis(Number(value))),
+        _ => None,
     }
 }
 

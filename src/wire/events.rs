@@ -4,15 +4,15 @@
 //! passed on as it is; only the Agent's form, which is another one, is translated field by field.
 
 use super::edits::Edits;
-use super::json::{Fault, Scanner, Text};
+use super::json::{Scanner, Text};
 use super::parts::{Found, Gatherer};
 use super::tags::{self, Search};
-use super::{Context, Part, Refusal, dates, invalid};
+use super::{Context, Part, Stop, dates, invalid, malformed};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 
 /// Takes an event of either version.
-pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
+pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
     let mut scanner = Scanner::new(body)?;
     let mut edits = Edits::default();
     let mut event = Event { search: Search::new(context.tenant_tag, 0), time: None };
@@ -41,9 +41,9 @@ struct Event<'t, 'a> {
 }
 
 impl<'a> Event<'_, 'a> {
-    fn read(&mut self, kind: Kind, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Refusal> {
+    fn read(&mut self, kind: Kind, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Stop> {
         if scanner.peek() != Some(b'{') {
-            return Err(Fault::new(scanner.at(), "expected an object").into());
+            return Err(malformed(scanner.at(), "expected an object"));
         }
         if kind == Kind::EventV1 {
             return self.read_v1(scanner, edits);
@@ -51,7 +51,7 @@ impl<'a> Event<'_, 'a> {
         let mut has_data = false;
         scanner.object(|scanner, key| {
             if key.meaning().as_ref() != b"data" {
-                return Ok(scanner.skip()?);
+                return scanner.skip();
             }
             has_data = true;
             self.read_data(scanner, edits)
@@ -60,7 +60,7 @@ impl<'a> Event<'_, 'a> {
     }
 
     /// <https://docs.datadoghq.com/api/latest/events>, version 1: `title` and `text` are required.
-    fn read_v1(&mut self, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Refusal> {
+    fn read_v1(&mut self, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Stop> {
         let (mut has_title, mut has_text) = (false, false);
         scanner.object(|scanner, key| {
             match key.meaning().as_ref() {
@@ -76,18 +76,18 @@ impl<'a> Event<'_, 'a> {
                 b"tags" if self.search.is_on() => drop(tags::pass(scanner, &mut self.search, edits)?),
                 _ => scanner.skip()?,
             }
-            Ok::<(), Refusal>(())
+            Ok(())
         })?;
         require(has_title, "`title`")?;
         require(has_text, "`text`")
     }
 
-    fn read_data(&mut self, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Refusal> {
+    fn read_data(&mut self, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Stop> {
         let mut has_attributes = false;
         require(scanner.peek() == Some(b'{'), "an object `data`")?;
         scanner.object(|scanner, key| {
             if key.meaning().as_ref() != b"attributes" {
-                return Ok(scanner.skip()?);
+                return scanner.skip();
             }
             has_attributes = true;
             self.read_attributes(scanner, edits)
@@ -96,7 +96,7 @@ impl<'a> Event<'_, 'a> {
     }
 
     /// Version 2: `title` of 1 to 500 characters, `category` of two, `attributes` by category.
-    fn read_attributes(&mut self, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Refusal> {
+    fn read_attributes(&mut self, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Stop> {
         let (mut has_title, mut has_category, mut has_attributes) = (false, false, false);
         require(scanner.peek() == Some(b'{'), "an object `data.attributes`")?;
         scanner.object(|scanner, key| {
@@ -120,7 +120,10 @@ impl<'a> Event<'_, 'a> {
                     has_attributes = scanner.peek() == Some(b'{');
                     scanner.skip()?;
                 }
-                b"timestamp" => self.time = dates::from_value(scanner),
+                b"timestamp" => {
+                    let value = scanner.value()?;
+                    self.time = dates::from_value(&scanner.whole()[value]);
+                }
                 b"tags" if self.search.is_on() => drop(tags::pass(scanner, &mut self.search, edits)?),
                 _ => scanner.skip()?,
             }
@@ -132,10 +135,10 @@ impl<'a> Event<'_, 'a> {
     }
 }
 
-fn require(has: bool, what: &str) -> Result<(), Refusal> {
+fn require(has: bool, what: &str) -> Result<(), Stop> {
     if has { Ok(()) } else { Err(invalid(0, format!("the event has no {what}"))) }
 }
 
-fn require_text<'a>(text: Option<Text<'a>>, what: &str) -> Result<Text<'a>, Refusal> {
+fn require_text<'a>(text: Option<Text<'a>>, what: &str) -> Result<Text<'a>, Stop> {
     text.ok_or_else(|| invalid(0, format!("{what} must be a string")))
 }

@@ -10,27 +10,12 @@
 //! half becomes U+FFFD.
 
 use super::strings::{check_utf8, pass_escape, plain_end, unescape};
+use super::{Stop, malformed};
 use std::borrow::Cow;
 use std::ops::Range;
 
 /// How deep arrays and objects may be nested within a value that is passed over. Datadog's advice for logs is 10.
 pub(super) const MAX_DEPTH: u32 = 128;
-
-/// Where and why a text is not JSON, or not the JSON that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// Offset in the text.
-    pub at: usize,
-    /// What was expected or found.
-    pub reason: &'static str,
-}
-
-impl Fault {
-    /// A fault at an offset.
-    pub fn new(at: usize, reason: &'static str) -> Self {
-        Self { at, reason }
-    }
-}
 
 /// The inside of a JSON string, as it stands in the text.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +60,22 @@ impl Number<'_> {
 
     /// The number when it is written as an integer that fits.
     pub fn integer(self) -> Option<i64> {
-        std::str::from_utf8(self.0).ok()?.parse().ok()
+        let (is_negative, digits) = match self.0 {
+            [b'-', digits @ ..] => (true, digits),
+            digits => (false, digits),
+        };
+        // 18 digits fit whatever they are; what is longer is rare.
+        if digits.len() > 18 {
+            return std::str::from_utf8(self.0).ok()?.parse().ok();
+        }
+        let mut value = 0;
+        for digit in digits {
+            if !digit.is_ascii_digit() {
+                return None;
+            }
+            value = value * 10 + i64::from(digit - b'0');
+        }
+        Some(if is_negative { -value } else { value })
     }
 
     /// The nearest float.
@@ -89,18 +89,20 @@ impl Number<'_> {
 pub(super) struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    /// Whether the last string had escapes in it.
+    escaped: bool,
 }
 
 impl<'a> Scanner<'a> {
     /// A cursor at the start of `text`, after checking that all of it is UTF-8.
-    pub fn new(text: &'a [u8]) -> Result<Self, Fault> {
-        check_utf8(text, 0)?;
-        Ok(Self { text, at: 0 })
+    pub fn new(text: &'a [u8]) -> Result<Self, Stop> {
+        check_utf8(text)?;
+        Ok(Self { text, at: 0, escaped: false })
     }
 
     /// A cursor at the start of a text that is known to be UTF-8.
     pub fn trusting(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, escaped: false }
     }
 
     /// The offset of the cursor.
@@ -114,6 +116,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next byte.
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
@@ -124,30 +127,39 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes white space.
+    #[inline]
     pub fn white(&mut self) {
+        if self.peek().is_none_or(|byte| byte <= b' ') {
+            self.pass_white();
+        }
+    }
+
+    #[cold]
+    fn pass_white(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\t' | b'\r')) {
             self.at += 1;
         }
     }
 
     /// Passes `byte` if it is next.
+    #[inline]
     pub fn eat(&mut self, byte: u8) -> bool {
-        let next = self.peek() == Some(byte);
-        self.at += usize::from(next);
-        next
+        if self.peek() != Some(byte) {
+            return false;
+        }
+        self.at += 1;
+        true
     }
 
     /// Passes white space, and refuses anything after it.
-    pub fn end(&mut self) -> Result<(), Fault> {
+    pub fn end(&mut self) -> Result<(), Stop> {
         self.white();
         if self.at == self.text.len() { Ok(()) } else { Err(self.fault("something follows the JSON value")) }
     }
 
     /// Steps through an object: `each` is called with every key, the cursor on its value, and must pass the value.
-    pub fn object<E: From<Fault>>(
-        &mut self,
-        mut each: impl FnMut(&mut Self, Text<'a>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    #[inline(always)]
+    pub fn object(&mut self, mut each: impl FnMut(&mut Self, Text<'a>) -> Result<(), Stop>) -> Result<(), Stop> {
         self.expect(b'{', "expected an object")?;
         self.white();
         if self.eat(b'}') {
@@ -157,16 +169,20 @@ impl<'a> Scanner<'a> {
             let key = self.key()?;
             each(self, key)?;
             self.white();
-            if self.eat(b'}') {
-                return Ok(());
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => break,
+                _ => return Err(self.fault("expected `,` or `}`")),
             }
-            self.expect(b',', "expected `,` or `}`")?;
             self.white();
         }
+        self.at += 1;
+        Ok(())
     }
 
     /// Steps through an array: `each` is called with the cursor on every element, and must pass it.
-    pub fn array<E: From<Fault>>(&mut self, mut each: impl FnMut(&mut Self) -> Result<(), E>) -> Result<(), E> {
+    #[inline(always)]
+    pub fn array(&mut self, mut each: impl FnMut(&mut Self) -> Result<(), Stop>) -> Result<(), Stop> {
         self.expect(b'[', "expected an array")?;
         self.white();
         if self.eat(b']') {
@@ -175,30 +191,44 @@ impl<'a> Scanner<'a> {
         loop {
             each(self)?;
             self.white();
-            if self.eat(b']') {
-                return Ok(());
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => break,
+                _ => return Err(self.fault("expected `,` or `]`")),
             }
-            self.expect(b',', "expected `,` or `]`")?;
             self.white();
         }
+        self.at += 1;
+        Ok(())
     }
 
     /// Passes one value of any kind.
-    pub fn skip(&mut self) -> Result<(), Fault> {
+    #[inline]
+    pub fn skip(&mut self) -> Result<(), Stop> {
         match self.peek() {
-            Some(b'"') => self.string().map(drop),
+            Some(b'"') => self.pass_string().map(drop),
+            _ => self.skip_other(),
+        }
+    }
+
+    /// Passes one value that is no string.
+    #[inline(never)]
+    fn skip_other(&mut self) -> Result<(), Stop> {
+        match self.peek() {
             Some(b'{' | b'[') => self.nested(),
             _ => self.plain(),
         }
     }
 
     /// Passes one value, and gives its text when it is a string.
-    pub fn text(&mut self) -> Result<Option<Text<'a>>, Fault> {
+    #[inline(always)]
+    pub fn text(&mut self) -> Result<Option<Text<'a>>, Stop> {
         if self.peek() == Some(b'"') { self.string().map(Some) } else { self.skip().map(|()| None) }
     }
 
     /// Passes one value, and gives it when it is a number.
-    pub fn number(&mut self) -> Result<Option<Number<'a>>, Fault> {
+    #[inline(always)]
+    pub fn number(&mut self) -> Result<Option<Number<'a>>, Stop> {
         let start = self.at;
         let is_number = matches!(self.peek(), Some(b'-' | b'0'..=b'9'));
         self.skip()?;
@@ -206,14 +236,19 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes one value, and says where it stood.
-    pub fn value(&mut self) -> Result<Range<usize>, Fault> {
+    #[inline(always)]
+    pub fn value(&mut self) -> Result<Range<usize>, Stop> {
         let start = self.at;
         self.skip()?;
         Ok(start..self.at)
     }
 
     /// A key with its colon and the white space around it.
-    fn key(&mut self) -> Result<Text<'a>, Fault> {
+    ///
+    /// Always inlined, as [`Self::string`]: a `Text` is several words, and to hand it over in memory for each string takes
+    /// longer than to scan the string.
+    #[inline(always)]
+    fn key(&mut self) -> Result<Text<'a>, Stop> {
         if self.peek() != Some(b'"') {
             return Err(self.fault("expected a key in quotes"));
         }
@@ -225,33 +260,46 @@ impl<'a> Scanner<'a> {
     }
 
     /// A string; the cursor is on its opening quote.
-    fn string(&mut self) -> Result<Text<'a>, Fault> {
+    #[inline(always)]
+    fn string(&mut self) -> Result<Text<'a>, Stop> {
         let start = self.at + 1;
-        let mut at = start;
-        let mut escaped = false;
+        let end = self.pass_string()?;
+        Ok(Text { at: start, raw: &self.text[start..end], escaped: self.escaped })
+    }
+
+    /// Passes a string, notes whether there are escapes in it, and gives the offset of its closing quote.
+    fn pass_string(&mut self) -> Result<usize, Stop> {
+        let mut end = plain_end(self.text, self.at + 1);
+        self.escaped = self.text.get(end) != Some(&b'"');
+        if self.escaped {
+            end = self.escaped_end(end)?;
+        }
+        self.at = end + 1;
+        Ok(end)
+    }
+
+    /// The offset of the closing quote of a string with a backslash, or something worse, at `at`.
+    #[cold]
+    fn escaped_end(&self, mut at: usize) -> Result<usize, Stop> {
         loop {
-            at = plain_end(self.text, at);
             match self.text.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    at = pass_escape(self.text, at)?;
-                }
-                Some(_) => return Err(Fault::new(at, "a control character in a string must be escaped")),
-                None => return Err(Fault::new(at, "the body ends inside a string")),
+                Some(b'"') => return Ok(at),
+                Some(b'\\') => at = plain_end(self.text, pass_escape(self.text, at)?),
+                Some(_) => return Err(malformed(at, "a control character in a string must be escaped")),
+                None => return Err(malformed(at, "the body ends inside a string")),
             }
         }
-        self.at = at + 1;
-        Ok(Text { at: start, raw: &self.text[start..at], escaped })
     }
 
     /// An object or array, without recursion: one bit a level says which of the two is open.
-    fn nested(&mut self) -> Result<(), Fault> {
+    fn nested(&mut self) -> Result<(), Stop> {
         let mut objects: u128 = 0;
         let mut depth = 0;
         loop {
             match self.peek() {
-                Some(b'"') => drop(self.string()?),
+                Some(b'"') => {
+                    self.pass_string()?;
+                }
                 Some(open @ (b'{' | b'[')) => {
                     if depth == MAX_DEPTH {
                         return Err(self.fault("nested deeper than 128 levels"));
@@ -298,7 +346,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// A number, `true`, `false` or `null`.
-    fn plain(&mut self) -> Result<(), Fault> {
+    #[inline]
+    fn plain(&mut self) -> Result<(), Stop> {
         match self.peek() {
             Some(b'-' | b'0'..=b'9') => self.pass_number(),
             Some(b't') => self.literal(b"true"),
@@ -310,7 +359,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn literal(&mut self, word: &'static [u8]) -> Result<(), Fault> {
+    fn literal(&mut self, word: &'static [u8]) -> Result<(), Stop> {
         if !self.rest().starts_with(word) {
             return Err(self.fault("expected a value"));
         }
@@ -318,42 +367,50 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn pass_number(&mut self) -> Result<(), Fault> {
-        self.eat(b'-');
-        if !self.eat(b'0') {
-            self.digits()?;
-        } else if matches!(self.peek(), Some(b'0'..=b'9')) {
-            return Err(self.fault("a number must not start with 0"));
-        }
-        if self.eat(b'.') {
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
+    fn pass_number(&mut self) -> Result<(), Stop> {
+        let digits = |mut at: usize| {
+            while matches!(self.text.get(at), Some(b'0'..=b'9')) {
+                at += 1;
             }
-            self.digits()?;
+            at
+        };
+        let is = |at: usize, byte: u8| self.text.get(at) == Some(&byte);
+        let whole = if is(self.at, b'-') { self.at + 1 } else { self.at };
+        let mut at = digits(whole);
+        if at == whole {
+            return Err(malformed(at, "expected a digit"));
         }
+        if at > whole + 1 && is(whole, b'0') {
+            return Err(malformed(whole + 1, "a number must not start with 0"));
+        }
+        if is(at, b'.') {
+            let fraction = at + 1;
+            at = digits(fraction);
+            if at == fraction {
+                return Err(malformed(at, "expected a digit"));
+            }
+        }
+        if is(at, b'e') || is(at, b'E') {
+            let exponent = if is(at + 1, b'+') || is(at + 1, b'-') { at + 2 } else { at + 1 };
+            at = digits(exponent);
+            if at == exponent {
+                return Err(malformed(at, "expected a digit"));
+            }
+        }
+        self.at = at;
         Ok(())
     }
 
-    /// At least one digit.
-    fn digits(&mut self) -> Result<(), Fault> {
-        if !matches!(self.peek(), Some(b'0'..=b'9')) {
-            return Err(self.fault("expected a digit"));
+    #[inline]
+    fn expect(&mut self, byte: u8, reason: &'static str) -> Result<(), Stop> {
+        if self.peek() != Some(byte) {
+            return Err(self.fault(reason));
         }
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.at += 1;
-        }
+        self.at += 1;
         Ok(())
     }
 
-    fn expect(&mut self, byte: u8, reason: &'static str) -> Result<(), Fault> {
-        if self.eat(byte) { Ok(()) } else { Err(self.fault(reason)) }
-    }
-
-    fn fault(&self, reason: &'static str) -> Fault {
-        Fault::new(self.at, reason)
+    fn fault(&self, reason: &'static str) -> Stop {
+        malformed(self.at, reason)
     }
 }

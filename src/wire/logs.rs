@@ -6,17 +6,17 @@
 
 use super::dates;
 use super::edits::Edits;
-use super::json::{Fault, Scanner, Text};
+use super::json::{Scanner, Text};
 use super::parts::{Found, Gatherer};
 use super::tags::{self, Place, Search};
-use super::{Context, Part, Refusal, invalid, strings};
+use super::{Context, Part, Stop, invalid, malformed, strings};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::ops::Range;
 
 /// Splits a JSON object, or an array of objects.
-pub(super) fn split_json(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
+pub(super) fn split_json(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
     let mut scanner = Scanner::new(body)?;
     let mut gatherer = Gatherer::new(Kind::Logs, body, context.now);
     let mut splitter = Splitter::new(context)?;
@@ -26,15 +26,15 @@ pub(super) fn split_json(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part
     } else if scanner.peek() == Some(b'{') {
         splitter.take(&mut scanner, &mut gatherer)?;
     } else {
-        return Err(Fault::new(scanner.at(), "expected an object or an array of objects").into());
+        return Err(malformed(scanner.at(), "expected an object or an array of objects"));
     }
     scanner.end()?;
     Ok(gatherer.finish())
 }
 
 /// Splits text: a line is a log, an empty line is none.
-pub(super) fn split_text(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
-    strings::check_utf8(body, 0)?;
+pub(super) fn split_text(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
+    strings::check_utf8(body)?;
     let mut gatherer = Gatherer::new(Kind::Logs, body, context.now);
     let splitter = Splitter::new(context)?;
     let mut start = 0;
@@ -87,7 +87,7 @@ struct QueryTags {
 }
 
 impl<'c> Splitter<'c> {
-    fn new(context: &Context<'c>) -> Result<Self, Refusal> {
+    fn new(context: &Context<'c>) -> Result<Self, Stop> {
         let defaults = context.log_defaults;
         let mut search = Search::new(context.tenant_tag, 0);
         let tags = match &defaults.tags {
@@ -115,7 +115,7 @@ impl<'c> Splitter<'c> {
     }
 
     /// Takes the log at the cursor.
-    fn take<'a>(&mut self, scanner: &mut Scanner<'a>, gatherer: &mut Gatherer<'_>) -> Result<(), Refusal> {
+    fn take<'a>(&mut self, scanner: &mut Scanner<'a>, gatherer: &mut Gatherer<'_>) -> Result<(), Stop> {
         let item = gatherer.next_item();
         let start = scanner.at();
         if scanner.peek() != Some(b'{') {
@@ -219,12 +219,7 @@ const SYSLOG_TIMESTAMP: u8 = 7;
 
 impl<'a> Log<'a> {
     /// Reads the object at the cursor.
-    fn read(
-        &mut self,
-        scanner: &mut Scanner<'a>,
-        search: &mut Search<'_, 'a>,
-        edits: &mut Edits,
-    ) -> Result<(), Refusal> {
+    fn read(&mut self, scanner: &mut Scanner<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<(), Stop> {
         self.is_empty = true;
         scanner.object(|scanner, key| {
             self.is_empty = false;
@@ -243,21 +238,21 @@ impl<'a> Log<'a> {
         scanner: &mut Scanner<'a>,
         search: &mut Search<'_, 'a>,
         edits: &mut Edits,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Stop> {
         let date_rank = match name.len() {
             4 => match name {
                 b"date" => 5,
                 b"host" => {
                     self.has_host = true;
-                    return Ok(scanner.skip()?);
+                    return scanner.skip();
                 }
                 b"tags" if search.is_on() => return tags::pass(scanner, search, edits).map(drop),
-                _ => return Ok(scanner.skip()?),
+                _ => return scanner.skip(),
             },
             6 => match name {
                 b"ddtags" if search.is_on() || self.wants_tags => return self.read_tags(scanner, search, edits),
                 b"syslog" if scanner.peek() == Some(b'{') => return self.read_syslog(scanner),
-                _ => return Ok(scanner.skip()?),
+                _ => return scanner.skip(),
             },
             7 => match name {
                 b"message" => {
@@ -266,37 +261,37 @@ impl<'a> Log<'a> {
                 }
                 b"service" => {
                     self.has_service = true;
-                    return Ok(scanner.skip()?);
+                    return scanner.skip();
                 }
-                _ => return Ok(scanner.skip()?),
+                _ => return scanner.skip(),
             },
             8 => {
                 self.has_source |= name == b"ddsource";
                 self.has_host |= name == b"hostname";
-                return Ok(scanner.skip()?);
+                return scanner.skip();
             }
             9 => match name {
                 b"timestamp" => 1,
                 b"Timestamp" => 3,
                 b"eventTime" => 4,
-                _ => return Ok(scanner.skip()?),
+                _ => return scanner.skip(),
             },
             10 => match name {
                 b"@timestamp" => 0,
                 b"_timestamp" => 2,
-                _ => return Ok(scanner.skip()?),
+                _ => return scanner.skip(),
             },
             14 if name == b"published_date" => 6,
             14 => {
                 self.has_service |= name == b"syslog.appname";
-                return Ok(scanner.skip()?);
+                return scanner.skip();
             }
             15 => {
                 self.has_host |= name == b"syslog.hostname";
-                return Ok(scanner.skip()?);
+                return scanner.skip();
             }
             16 if name == b"syslog.timestamp" => SYSLOG_TIMESTAMP,
-            _ => return Ok(scanner.skip()?),
+            _ => return scanner.skip(),
         };
         self.note_date(date_rank, scanner.value()?);
         Ok(())
@@ -313,7 +308,7 @@ impl<'a> Log<'a> {
         scanner: &mut Scanner<'a>,
         search: &mut Search<'_, 'a>,
         edits: &mut Edits,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Stop> {
         let start = scanner.at();
         let is_null = scanner.peek() == Some(b'n');
         self.tags = match tags::pass(scanner, search, edits)? {
@@ -325,7 +320,7 @@ impl<'a> Log<'a> {
     }
 
     /// What Datadog takes from a nested `syslog` object.
-    fn read_syslog(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Refusal> {
+    fn read_syslog(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Stop> {
         scanner.object(|scanner, key| {
             match key.meaning().as_ref() {
                 b"timestamp" => self.note_date(SYSLOG_TIMESTAMP, scanner.value()?),
@@ -368,7 +363,7 @@ enum Date {
 
 impl Date {
     fn of_value(value: &[u8]) -> Self {
-        dates::from_value(&mut Scanner::trusting(value)).map_or(Self::Unread, Self::Read)
+        dates::from_value(value).map_or(Self::Unread, Self::Read)
     }
 
     fn is_missing(self) -> bool {

@@ -4,10 +4,10 @@
 
 use super::edits::Edits;
 use super::protobuf::{Field, Item, Message};
-use super::{Refusal, invalid, metric};
+use super::{Stop, invalid, metric};
 
 /// Reads a `MetricSeries`.
-pub(super) fn read_series<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edits: &mut Edits) -> Result<(), Refusal> {
+pub(super) fn read_series<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edits: &mut Edits) -> Result<(), Stop> {
     let mut name: &[u8] = b"";
     let mut points = 0;
     for field in message.fields() {
@@ -32,7 +32,7 @@ pub(super) fn read_series<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edi
 }
 
 /// `Resource`: two texts.
-fn read_resource<'a>(field: &Field<'a>, item: &Item<'_, 'a>) -> Result<(), Refusal> {
+fn read_resource<'a>(field: &Field<'a>, item: &Item<'_, 'a>) -> Result<(), Stop> {
     for field in field.message()?.fields() {
         let field = field?;
         if matches!(field.number, 1 | 2) {
@@ -43,7 +43,7 @@ fn read_resource<'a>(field: &Field<'a>, item: &Item<'_, 'a>) -> Result<(), Refus
 }
 
 /// `MetricPoint`: what is left out is zero, as always in proto3.
-fn read_point(field: &Field<'_>, item: &mut Item<'_, '_>, index: usize) -> Result<(), Refusal> {
+fn read_point(field: &Field<'_>, item: &mut Item<'_, '_>, index: usize) -> Result<(), Stop> {
     let mut seconds = 0;
     for field in field.message()?.fields() {
         let field = field?;
@@ -60,7 +60,7 @@ fn read_point(field: &Field<'_>, item: &mut Item<'_, '_>, index: usize) -> Resul
 }
 
 /// Reads a `Sketch`.
-pub(super) fn read_sketch<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edits: &mut Edits) -> Result<(), Refusal> {
+pub(super) fn read_sketch<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edits: &mut Edits) -> Result<(), Stop> {
     let mut name: &[u8] = b"";
     let mut sketches = 0;
     for field in message.fields() {
@@ -81,7 +81,7 @@ pub(super) fn read_sketch<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edi
 }
 
 /// `Dogsketch`: time, count, and four figures that must be finite; then the bins.
-fn read_dogsketch(field: &Field<'_>, item: &mut Item<'_, '_>, index: usize) -> Result<(), Refusal> {
+fn read_dogsketch(field: &Field<'_>, item: &mut Item<'_, '_>, index: usize) -> Result<(), Stop> {
     let mut seconds = 0;
     for field in field.message()?.fields() {
         let field = field?;
@@ -98,7 +98,7 @@ fn read_dogsketch(field: &Field<'_>, item: &mut Item<'_, '_>, index: usize) -> R
     Ok(())
 }
 
-fn check(item: &Item<'_, '_>, name: &[u8], points: usize, no_points: &str) -> Result<(), Refusal> {
+fn check(item: &Item<'_, '_>, name: &[u8], points: usize, no_points: &str) -> Result<(), Stop> {
     let fault = metric::name_fault(name).or((points == 0).then_some(no_points));
     fault.map_or(Ok(()), |reason| Err(invalid(item.index, reason)))
 }

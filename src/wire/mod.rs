@@ -120,15 +120,20 @@ pub enum Refusal {
     },
 }
 
-impl From<json::Fault> for Refusal {
-    fn from(fault: json::Fault) -> Self {
-        Self::Malformed { at: fault.at, reason: fault.reason.to_owned() }
-    }
+/// A [`Refusal`] on its way out. Boxed, so that the results of the scanners, of which there are several a byte of
+/// JSON, fit a register.
+type Stop = Box<Refusal>;
+
+/// The refusal of a body for what stands at an offset.
+#[cold]
+fn malformed(at: usize, reason: &str) -> Stop {
+    Box::new(Refusal::Malformed { at, reason: reason.to_owned() })
 }
 
 /// The refusal of an item that Datadog would refuse.
-fn invalid(item: usize, reason: impl Into<String>) -> Refusal {
-    Refusal::Invalid { item, reason: reason.into() }
+#[cold]
+fn invalid(item: usize, reason: impl Into<String>) -> Stop {
+    Box::new(Refusal::Invalid { item, reason: reason.into() })
 }
 
 /// Validates `body` and splits it into parts, items in order within each part and across the parts of one tenant.
@@ -141,7 +146,7 @@ pub fn split(form: Form, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part
     if is_probe(body) {
         return Ok(Vec::new());
     }
-    match form {
+    let parts = match form {
         Form::SeriesV2Json => series::split(Kind::SeriesV2Json, body, context),
         Form::SeriesV1 => series::split(Kind::SeriesV1, body, context),
         Form::Distributions => series::split(Kind::Distributions, body, context),
@@ -153,7 +158,8 @@ pub fn split(form: Form, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part
         Form::EventV2 => events::split(Kind::EventV2, body, context),
         Form::AgentIntake => agent_intake::split(body, context),
         Form::CheckRun => checks::split(body, context),
-    }
+    };
+    parts.map_err(|stop| *stop)
 }
 
 /// The boundaries of the items of a run of that kind, as half-open byte ranges: what a batch is cut at.

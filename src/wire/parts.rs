@@ -1,7 +1,7 @@
 //! Gathers items into parts: one run a tenant, cut at the kind's limits, copied only where it must be.
 
 use super::edits::Edits;
-use super::{Part, Refusal};
+use super::{Part, Refusal, Stop};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -84,7 +84,7 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Takes an item of the body, changed by `edits`.
-    pub fn take(&mut self, range: Range<usize>, edits: &mut Edits, found: &Found<'_>) -> Result<(), Refusal> {
+    pub fn take(&mut self, range: Range<usize>, edits: &mut Edits, found: &Found<'_>) -> Result<(), Stop> {
         if edits.is_empty() {
             return self.share(range, found);
         }
@@ -93,7 +93,7 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Takes an item that stands in the body as it is to be.
-    fn share(&mut self, range: Range<usize>, found: &Found<'_>) -> Result<(), Refusal> {
+    fn share(&mut self, range: Range<usize>, found: &Found<'_>) -> Result<(), Stop> {
         let item = self.next_item;
         let index = self.run_of(found.tenant.as_deref());
         let limits = self.kind.limits();
@@ -137,7 +137,7 @@ impl<'a> Gatherer<'a> {
         source: Range<usize>,
         found: &Found<'_>,
         write: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Stop> {
         let index = self.run_of(found.tenant.as_deref());
         let limits = self.kind.limits();
         if self.runs[index].items >= limits.items {
@@ -186,9 +186,9 @@ impl<'a> Gatherer<'a> {
     }
 
     /// The refusal of the next item for its size.
-    fn too_large(&self, bytes: usize) -> Refusal {
+    fn too_large(&self, bytes: usize) -> Stop {
         let limit = self.kind.limits().uncompressed;
-        Refusal::TooLarge { item: self.next_item, kind: self.kind, bytes, limit }
+        Box::new(Refusal::TooLarge { item: self.next_item, kind: self.kind, bytes, limit })
     }
 
     /// What a request body has besides the items.

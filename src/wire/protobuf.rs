@@ -5,14 +5,12 @@
 //! included, and only a tenant's tag is cut out.
 
 use super::edits::Edits;
-use super::json::Fault;
 use super::parts::{Found, Gatherer};
-use super::strings::check_utf8;
+use super::strings::utf8_end;
 use super::tags::Search;
-use super::{Context, Part, Refusal, invalid};
+use super::{Context, Part, Stop, invalid, malformed};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
-use std::borrow::Cow;
 use std::ops::Range;
 
 /// The number of the field that holds the items, in `MetricPayload` and `SketchPayload` alike.
@@ -54,11 +52,6 @@ impl<'a> Message<'a> {
     pub fn fields(self) -> Fields<'a> {
         Fields { message: self, at: 0 }
     }
-
-    /// The content, which must be UTF-8.
-    pub fn text(self) -> Result<&'a [u8], Fault> {
-        check_utf8(self.bytes, self.at).map(|()| self.bytes)
-    }
 }
 
 impl<'a> Field<'a> {
@@ -66,26 +59,26 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// When it is a number: it is a message of another form then.
-    pub fn message(&self) -> Result<Message<'a>, Fault> {
+    pub fn message(&self) -> Result<Message<'a>, Stop> {
         match self.value {
             Value::Bytes(message) => Ok(message),
-            _ => Err(Fault::new(self.range.start, "expected a field with a length")),
+            _ => Err(malformed(self.range.start, "expected a field with a length")),
         }
     }
 
     /// Its value when it is a varint.
-    pub fn varint(&self) -> Result<u64, Fault> {
+    pub fn varint(&self) -> Result<u64, Stop> {
         match self.value {
             Value::Varint(value) => Ok(value),
-            _ => Err(Fault::new(self.range.start, "expected a varint field")),
+            _ => Err(malformed(self.range.start, "expected a varint field")),
         }
     }
 
     /// Its value when it is a double.
-    pub fn double(&self) -> Result<f64, Fault> {
+    pub fn double(&self) -> Result<f64, Stop> {
         match self.value {
             Value::Fixed64(bits) => Ok(f64::from_bits(bits)),
-            _ => Err(Fault::new(self.range.start, "expected a 64-bit field")),
+            _ => Err(malformed(self.range.start, "expected a 64-bit field")),
         }
     }
 }
@@ -97,7 +90,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<Field<'a>, Fault>;
+    type Item = Result<Field<'a>, Stop>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.at >= self.message.bytes.len() {
@@ -112,11 +105,11 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(&mut self) -> Result<Field<'a>, Fault> {
+    fn read(&mut self) -> Result<Field<'a>, Stop> {
         let start = self.at;
         let key = self.varint()?;
         let number = u32::try_from(key >> 3).ok().filter(|number| (1..1 << 29).contains(number));
-        let number = number.ok_or(self.fault(start, "no such protobuf field number"))?;
+        let number = number.ok_or_else(|| self.fault(start, "no such protobuf field number"))?;
         let value = match key & 7 {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
@@ -125,7 +118,7 @@ impl<'a> Fields<'a> {
                 let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
                 let at = self.at;
                 let bytes = at.checked_add(length).and_then(|end| self.message.bytes.get(at..end));
-                let bytes = bytes.ok_or(self.fault(length_at, "a length beyond the end of the message"))?;
+                let bytes = bytes.ok_or_else(|| self.fault(length_at, "a length beyond the end of the message"))?;
                 self.at += length;
                 Value::Bytes(Message { bytes, at: self.message.at + at })
             }
@@ -138,7 +131,7 @@ impl<'a> Fields<'a> {
         Ok(Field { number, value, range: self.message.at + start..self.message.at + self.at })
     }
 
-    fn varint(&mut self) -> Result<u64, Fault> {
+    fn varint(&mut self) -> Result<u64, Stop> {
         let start = self.at;
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -154,15 +147,15 @@ impl<'a> Fields<'a> {
         Err(self.fault(start, "a varint of more than 10 bytes"))
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
         let array = self.message.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<N>);
-        let array = *array.ok_or(self.fault(self.at, "the message ends inside a fixed-width field"))?;
+        let array = *array.ok_or_else(|| self.fault(self.at, "the message ends inside a fixed-width field"))?;
         self.at += N;
         Ok(array)
     }
 
-    fn fault(&self, at: usize, reason: &'static str) -> Fault {
-        Fault::new(self.message.at + at, reason)
+    fn fault(&self, at: usize, reason: &'static str) -> Stop {
+        malformed(self.message.at + at, reason)
     }
 }
 
@@ -191,28 +184,29 @@ impl<'t, 'a> Item<'t, 'a> {
     }
 
     /// Reads a tag, which is cut out when it names the tenant.
-    pub fn read_tag(&mut self, field: &Field<'a>, edits: &mut Edits) -> Result<(), Refusal> {
+    pub fn read_tag(&mut self, field: &Field<'a>, edits: &mut Edits) -> Result<(), Stop> {
         let tag = self.text(field, "a tag")?;
-        if self.search.is_on() && self.search.is_tenant(Cow::Borrowed(tag))? {
+        if self.search.is_on() && self.search.is_tenant(tag)? {
             edits.cut(field.range.clone());
         }
         Ok(())
     }
 
     /// The text of a field, which Datadog refuses when it is not UTF-8.
-    pub fn text(&self, field: &Field<'a>, what: &str) -> Result<&'a [u8], Refusal> {
+    pub fn text(&self, field: &Field<'a>, what: &str) -> Result<&'a [u8], Stop> {
         let message = field.message()?;
-        message
-            .text()
-            .map_err(|fault| invalid(self.index, format!("{what} is not UTF-8 (byte {} of the body)", fault.at)))
+        match utf8_end(message.bytes) {
+            end if end == message.bytes.len() => Ok(message.bytes),
+            end => Err(invalid(self.index, format!("{what} is not UTF-8 at byte {} of the body", message.at + end))),
+        }
     }
 }
 
 /// Reads one item: its message, what is known of it, and the changes to be made to it.
-pub(super) type ReadItem = for<'t, 'a> fn(Message<'a>, &mut Item<'t, 'a>, &mut Edits) -> Result<(), Refusal>;
+pub(super) type ReadItem = for<'t, 'a> fn(Message<'a>, &mut Item<'t, 'a>, &mut Edits) -> Result<(), Stop>;
 
 /// Splits a payload; its fields other than the items are dropped, since a batch is made of many payloads.
-pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>, read: ReadItem) -> Result<Vec<Part>, Refusal> {
+pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>, read: ReadItem) -> Result<Vec<Part>, Stop> {
     let mut gatherer = Gatherer::new(kind, body, context.now);
     let mut edits = Edits::default();
     let mut end = 0;

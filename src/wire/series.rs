@@ -5,15 +5,15 @@
 //! made of many bodies.
 
 use super::edits::Edits;
-use super::json::{Fault, Number, Scanner, Text};
+use super::json::{Number, Scanner, Text};
 use super::parts::{Found, Gatherer};
 use super::tags::{self, Search};
-use super::{Context, Part, Refusal, dates, invalid, metric};
+use super::{Context, Part, Stop, dates, invalid, malformed, metric};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 
 /// Splits a body with `series`.
-pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
+pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
     let mut scanner = Scanner::new(body)?;
     let mut gatherer = Gatherer::new(kind, body, context.now);
     let mut edits = Edits::default();
@@ -22,10 +22,10 @@ pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<V
     let start = scanner.at();
     scanner.object(|scanner, key| {
         if key.meaning().as_ref() != b"series" {
-            return Ok(scanner.skip()?);
+            return scanner.skip();
         }
         if std::mem::replace(&mut seen, true) {
-            return Err(Fault::new(key.at, "`series` stands here twice").into());
+            return Err(malformed(key.at, "`series` stands here twice"));
         }
         scanner.array(|scanner| {
             let item = gatherer.next_item();
@@ -39,7 +39,7 @@ pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<V
     })?;
     scanner.end()?;
     if !seen {
-        return Err(Fault::new(start, "the object has no `series`").into());
+        return Err(malformed(start, "the object has no `series`"));
     }
     Ok(gatherer.finish())
 }
@@ -68,7 +68,7 @@ impl<'t, 'a> Series<'t, 'a> {
     }
 
     /// Reads and checks the series at the cursor.
-    fn read(&mut self, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Refusal> {
+    fn read(&mut self, scanner: &mut Scanner<'a>, edits: &mut Edits) -> Result<(), Stop> {
         if scanner.peek() != Some(b'{') {
             scanner.skip()?;
             return Err(self.invalid("a series must be a JSON object"));
@@ -80,7 +80,7 @@ impl<'t, 'a> Series<'t, 'a> {
                 b"points" => self.read_points(scanner),
                 b"type" if self.kind == Kind::SeriesV2Json => self.read_type(scanner),
                 b"tags" if self.search.is_on() => tags::pass(scanner, &mut self.search, edits).map(drop),
-                _ => Ok(scanner.skip()?),
+                _ => scanner.skip(),
             }
         })?;
         if !self.has_name {
@@ -92,16 +92,16 @@ impl<'t, 'a> Series<'t, 'a> {
         Ok(())
     }
 
-    fn read_name(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Refusal> {
+    fn read_name(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Stop> {
         let Some(name) = scanner.text()? else { return Err(self.invalid("`metric` must be a string")) };
         self.has_name = true;
         metric::name_fault(&name.meaning()).map_or(Ok(()), |reason| Err(self.invalid(reason)))
     }
 
     /// The type of v2: a number. (That of v1 is a word, and what others than the known ones mean is not published.)
-    fn read_type(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Refusal> {
+    fn read_type(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Stop> {
         if scanner.peek() == Some(b'n') {
-            return Ok(scanner.skip()?);
+            return scanner.skip();
         }
         match scanner.number()?.and_then(Number::integer) {
             Some(0..=3) => Ok(()),
@@ -109,7 +109,7 @@ impl<'t, 'a> Series<'t, 'a> {
         }
     }
 
-    fn read_points(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Refusal> {
+    fn read_points(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Stop> {
         if scanner.peek() != Some(b'[') {
             scanner.skip()?;
             return Err(self.invalid("`points` must be an array"));
@@ -125,7 +125,7 @@ impl<'t, 'a> Series<'t, 'a> {
     }
 
     /// `{"timestamp":seconds,"value":number}`
-    fn read_point_object(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Refusal> {
+    fn read_point_object(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Stop> {
         if scanner.peek() != Some(b'{') {
             scanner.skip()?;
             return Err(self.point("must be an object with `timestamp` and `value`"));
@@ -140,7 +140,7 @@ impl<'t, 'a> Series<'t, 'a> {
                 has_value = true;
                 self.read_value(scanner)
             }
-            _ => Ok(scanner.skip()?),
+            _ => scanner.skip(),
         })?;
         match (has_time, has_value) {
             (true, true) => Ok(()),
@@ -150,7 +150,7 @@ impl<'t, 'a> Series<'t, 'a> {
     }
 
     /// `[seconds,number]`, of distributions `[seconds,[number,…]]`
-    fn read_point_array(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Refusal> {
+    fn read_point_array(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Stop> {
         let shape = match self.kind {
             Kind::Distributions => "must be an array of a timestamp and an array of values",
             _ => "must be an array of a timestamp and a value",
@@ -178,7 +178,7 @@ impl<'t, 'a> Series<'t, 'a> {
         if place == 2 { Ok(()) } else { Err(self.point(shape)) }
     }
 
-    fn read_time(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Refusal> {
+    fn read_time(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Stop> {
         let Some(seconds) = scanner.number()? else {
             return Err(self.point("has a timestamp that is not a number of seconds"));
         };
@@ -187,7 +187,7 @@ impl<'t, 'a> Series<'t, 'a> {
         Ok(())
     }
 
-    fn read_value(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Refusal> {
+    fn read_value(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Stop> {
         // Some encoders write what is not JSON; the item is worth naming all the same.
         let rest = scanner.rest();
         if [&b"NaN"[..], b"Infinity", b"-Infinity"].iter().any(|word| rest.starts_with(word)) {
@@ -200,12 +200,12 @@ impl<'t, 'a> Series<'t, 'a> {
         }
     }
 
-    fn invalid(&self, reason: &str) -> Refusal {
+    fn invalid(&self, reason: &str) -> Stop {
         invalid(self.item, reason)
     }
 
     /// The refusal of the point that is being read.
-    fn point(&self, reason: &str) -> Refusal {
+    fn point(&self, reason: &str) -> Stop {
         invalid(self.item, format!("point {} {reason}", self.points))
     }
 }

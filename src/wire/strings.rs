@@ -1,21 +1,40 @@
 //! The inside of JSON strings: UTF-8, the bytes that end a plain stretch, escapes there and back.
 
-use super::json::Fault;
+use super::{Stop, malformed};
 
-/// Refuses what is not UTF-8, naming the first byte that is not; `base` is the offset of `text` in the body.
-pub(super) fn check_utf8(text: &[u8], base: usize) -> Result<(), Fault> {
-    if simdutf8::basic::from_utf8(text).is_ok() {
-        return Ok(());
+/// How much of `text` is UTF-8, from its start: all of it mostly.
+pub(super) fn utf8_end(text: &[u8]) -> usize {
+    match simdutf8::basic::from_utf8(text) {
+        Ok(_) => text.len(),
+        Err(_) => std::str::from_utf8(text).err().map_or(text.len(), |error| error.valid_up_to()),
     }
-    let good = std::str::from_utf8(text).err().map_or(0, |error| error.valid_up_to());
-    Err(Fault::new(base + good, "not UTF-8"))
+}
+
+/// Refuses a body that is not UTF-8, naming the first byte that is not.
+pub(super) fn check_utf8(body: &[u8]) -> Result<(), Stop> {
+    match utf8_end(body) {
+        end if end == body.len() => Ok(()),
+        end => Err(malformed(end, "not UTF-8")),
+    }
 }
 
 /// The offset of the first quote, backslash or control character from `at`, or the length of `text`.
-///
-/// Words of 8 bytes find the place, since most strings are short; whole blocks of 32 are passed where a string is long,
+#[inline]
+pub(super) fn plain_end(text: &[u8], at: usize) -> usize {
+    // Most strings are names and short words.
+    match text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        Some(&word) => match special_bytes(u64::from_le_bytes(word)) {
+            0 => plain_end_beyond(text, at + 8),
+            found => at + (found.trailing_zeros() / 8) as usize,
+        },
+        None => plain_end_beyond(text, at),
+    }
+}
+
+/// The same for a longer string: words of 8 bytes find the place, and whole blocks are passed where a string is long
 /// by code that the compiler vectorises.
-pub(super) fn plain_end(text: &[u8], mut at: usize) -> usize {
+#[inline(never)]
+fn plain_end_beyond(text: &[u8], mut at: usize) -> usize {
     let mut words = 0;
     while let Some(&word) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let found = special_bytes(u64::from_le_bytes(word));
@@ -24,14 +43,13 @@ pub(super) fn plain_end(text: &[u8], mut at: usize) -> usize {
         }
         at += 8;
         words += 1;
-        if words >= 3 {
+        if words == 2 {
             while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<32>) {
                 if has_special(block) {
                     break;
                 }
                 at += 32;
             }
-            words = 0;
         }
     }
     while let Some(&byte) = text.get(at) {
@@ -62,14 +80,14 @@ fn has_special(block: &[u8; 32]) -> bool {
 }
 
 /// The offset behind the escape at `at`.
-pub(super) fn pass_escape(text: &[u8], at: usize) -> Result<usize, Fault> {
+pub(super) fn pass_escape(text: &[u8], at: usize) -> Result<usize, Stop> {
     match text.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
         Some(b'u') => match text.get(at + 2..at + 6) {
             Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => Ok(at + 6),
-            _ => Err(Fault::new(at, "expected four hexadecimal digits after `\\u`")),
+            _ => Err(malformed(at, "expected four hexadecimal digits after `\\u`")),
         },
-        _ => Err(Fault::new(at, "no such escape")),
+        _ => Err(malformed(at, "no such escape")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::edits::Edits;
 use super::json::{Scanner, Text};
-use super::{Refusal, invalid, strings};
+use super::{Stop, invalid, strings};
 use crate::types::TenantId;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -33,31 +33,45 @@ impl<'t, 'a> Search<'t, 'a> {
     ///
     /// # Errors
     /// When it names no possible tenant, or another one than a tag before.
-    pub fn is_tenant(&mut self, tag: Cow<'a, [u8]>) -> Result<bool, Refusal> {
-        let Some(name) = self.name else { return Ok(false) };
-        let value = tag.trim_ascii().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
-        let Some(length) = value.map(<[u8]>::len) else { return Ok(false) };
-        let id = match tag {
-            Cow::Borrowed(tag) => {
-                let tag = tag.trim_ascii();
-                String::from_utf8_lossy(&tag[tag.len() - length..])
-            }
-            Cow::Owned(tag) => {
-                let tag = tag.trim_ascii();
-                Cow::Owned(String::from_utf8_lossy(&tag[tag.len() - length..]).into_owned())
-            }
-        };
-        if !TenantId::is_valid(&id) {
-            let what = "is not a tenant id: use 1 to 100 characters of A-Z a-z 0-9 . _ -";
-            return Err(invalid(self.item, format!("{:?} in the tag `{name}` {what}", shorten(&id))));
+    pub fn is_tenant(&mut self, tag: &'a [u8]) -> Result<bool, Stop> {
+        match self.id_in(tag)? {
+            Some(id) => self.note(Cow::Borrowed(id)).map(|()| true),
+            None => Ok(false),
         }
-        match &self.tenant {
-            Some(other) if *other != id => {
+    }
+
+    /// The same for a tag that does not stand in the body as it is meant.
+    fn is_tenant_rewritten(&mut self, tag: &[u8]) -> Result<bool, Stop> {
+        match self.id_in(tag)? {
+            Some(id) => self.note(Cow::Owned(id.to_owned())).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn id_in<'x>(&self, tag: &'x [u8]) -> Result<Option<&'x str>, Stop> {
+        let Some(name) = self.name else { return Ok(None) };
+        let tag = tag.trim_ascii();
+        let Some(id) = tag.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b":")) else {
+            return Ok(None);
+        };
+        match std::str::from_utf8(id) {
+            Ok(id) if TenantId::is_valid(id) => Ok(Some(id)),
+            _ => {
+                let shown: String = String::from_utf8_lossy(id).chars().take(TenantId::MAX_LEN + 1).collect();
+                let what = "is not a tenant id: use 1 to 100 characters of A-Z a-z 0-9 . _ -";
+                Err(invalid(self.item, format!("{shown:?} in the tag `{name}` {what}")))
+            }
+        }
+    }
+
+    fn note(&mut self, id: Cow<'a, str>) -> Result<(), Stop> {
+        match (&self.tenant, self.name) {
+            (Some(other), Some(name)) if *other != id => {
                 Err(invalid(self.item, format!("has two different tags `{name}`: {other} and {id}")))
             }
             _ => {
                 self.tenant = Some(id);
-                Ok(true)
+                Ok(())
             }
         }
     }
@@ -80,7 +94,7 @@ pub(super) fn pass<'a>(
     scanner: &mut Scanner<'a>,
     search: &mut Search<'_, 'a>,
     edits: &mut Edits,
-) -> Result<Option<Place>, Refusal> {
+) -> Result<Option<Place>, Stop> {
     match scanner.peek() {
         Some(b'[') => pass_array(scanner, search, edits).map(Some),
         Some(b'"') => match scanner.text()? {
@@ -94,22 +108,23 @@ pub(super) fn pass<'a>(
     }
 }
 
-fn pass_array<'a>(scanner: &mut Scanner<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<Place, Refusal> {
+fn pass_array<'a>(scanner: &mut Scanner<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<Place, Stop> {
     let mut list = List::default();
     scanner.array(|scanner| {
         let start = scanner.at();
         let is_tenant = match scanner.text()? {
-            Some(text) => search.is_tenant(text.meaning())?,
+            Some(text) if text.escaped => search.is_tenant_rewritten(&text.meaning())?,
+            Some(text) => search.is_tenant(text.raw)?,
             None => false,
         };
         list.pass(start..scanner.at(), is_tenant, edits);
-        Ok::<(), Refusal>(())
+        Ok(())
     })?;
     list.finish(edits);
     Ok(Place { end: scanner.at() - 1, filled: list.kept_end.is_some(), array: true })
 }
 
-fn joined<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<Place, Refusal> {
+fn joined<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<Place, Stop> {
     if !search.is_on() {
         return Ok(Place { end: text.end(), filled: !text.raw.is_empty(), array: false });
     }
@@ -119,7 +134,7 @@ fn joined<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) ->
     let mut list = List::default();
     let mut at = text.at;
     for tag in text.raw.split(|&b| b == b',') {
-        let is_tenant = search.is_tenant(Cow::Borrowed(tag))?;
+        let is_tenant = search.is_tenant(tag)?;
         list.pass(at..at + tag.len(), is_tenant, edits);
         at += tag.len() + 1;
     }
@@ -130,12 +145,12 @@ fn joined<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) ->
 }
 
 /// Tags with escapes in them (a comma may be one) are written anew, when the tenant's is among them.
-fn joined_escaped<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<Place, Refusal> {
+fn joined_escaped<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<Place, Stop> {
     let meaning = text.meaning();
     let mut kept: Vec<&[u8]> = Vec::new();
     let mut found = false;
     for tag in meaning.split(|&b| b == b',') {
-        if search.is_tenant(Cow::Owned(tag.to_vec()))? {
+        if search.is_tenant_rewritten(tag)? {
             found = true;
         } else {
             kept.push(tag);
@@ -150,10 +165,10 @@ fn joined_escaped<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut E
 }
 
 /// Takes the tenant's tag out of comma-separated tags, as a query has them.
-pub(super) fn take_out(tags: &str, search: &mut Search<'_, '_>) -> Result<String, Refusal> {
+pub(super) fn take_out(tags: &str, search: &mut Search<'_, '_>) -> Result<String, Stop> {
     let mut kept = Vec::new();
     for tag in tags.split(',') {
-        if !search.is_tenant(Cow::Owned(tag.as_bytes().to_vec()))? {
+        if !search.is_tenant_rewritten(tag.as_bytes())? {
             kept.push(tag);
         }
     }
@@ -188,9 +203,4 @@ impl List {
             edits.cut(self.kept_end.unwrap_or(going.start)..going.end);
         }
     }
-}
-
-/// A text as it may stand in an answer.
-fn shorten(text: &str) -> String {
-    text.chars().take(TenantId::MAX_LEN + 1).collect()
 }

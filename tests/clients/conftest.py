@@ -1,6 +1,7 @@
 """Fixtures: one stand-in and one daemon for tests that only add to them, fresh ones for those that do more."""
 
 import pytest
+
 from harness import Daemon, Intake
 
 

@@ -61,6 +61,12 @@ def until(what, probe, deadline=DEADLINE):
         time.sleep(0.02)
 
 
+def uid_of(item):
+    """The identifier in an item; it may be there more than once, but is the item's only one."""
+    (uid,) = set(UID.findall(json.dumps(item))) or {None}
+    return uid
+
+
 class Process:
     """A child with its output in files, ended when its test ends."""
 
@@ -129,7 +135,23 @@ class Intake(Process):
 
     def uids(self, key):
         """The identifiers of all that arrived with an API key, as often as they did."""
-        return [uid for item in self.items(key) for uid in UID.findall(json.dumps(item))]
+        return [uid_of(row["item"]) for row in self.items(key)]
+
+    def wait(self, key, items):
+        """Waits until that many items arrived with an API key; false when they did not in time."""
+        query = urllib.parse.urlencode({"key": key, "items": items, "timeout_ms": int(DEADLINE * 1000)})
+        status, _, answer = http(f"{self.url}/_intake/wait?{query}", timeout=DEADLINE * 2)
+        assert status in (200, 408), (status, answer)
+        return json.loads(answer)["reached"]
+
+    def refuse(self, key, times, status, headers):
+        """Answers so many of the next requests with an API key by a status; the id of the fault."""
+        effect = {"status": {"code": status, "headers": headers}}
+        return self.control("faults", {"key": key, "times": times, "effect": effect})["id"]
+
+    def hits(self, fault):
+        """How many requests a fault met."""
+        return next(its["hits"] for its in self.control("faults") if its["id"] == fault)
 
 
 class Tenant:
@@ -179,13 +201,18 @@ class Daemon(Process):
 
         return self.awaited(self.stderr, pick)
 
+    def warnings(self):
+        """The last that it complained of."""
+        lines = [line for line in self.lines(self.stderr) if '"level":"INFO"' not in line]
+        return "the daemon says:\n" + "\n".join(lines[-10:])
+
     def metrics(self):
         """{name: {(tenant, kind): sum over the other labels}} of one scrape."""
         status, _, text = http(f"{self.admin}/metrics")
         assert status == 200, text
         found = defaultdict(lambda: defaultdict(float))
         for line in text.decode().splitlines():
-            match = re.fullmatch(r'(dogsled_[a-z_]+)\{(.*)\} (\S+)', line)
+            match = re.fullmatch(r"(dogsled_[a-z_]+)\{(.*)\} (\S+)", line)
             if match:
                 labels = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2]))
                 if "tenant" in labels and "kind" in labels:
@@ -209,21 +236,27 @@ def imbalances(metrics):
 ROUTES = ("token", "tag", "path", "header")
 
 
+def possible(sender, operation, route):
+    """Whether that client can name its tenant in that way: one sends no headers of its caller's, and what carries no
+    items carries no tags."""
+    return not (sender == "datadogpy" and route == "header") and not (operation == "v1 validate" and route == "tag")
+
+
 def plan(daemon, tenant, route, sender, repeat=1):
     """What a sender is told: the ways of naming a tenant differ, the items do not."""
-    base = {
+    routes = {
+        "token": {"key": tenant.token},
+        "tag": {"tags": [f"tenant:{tenant.name}"]},
+        "path": {"url": f"{daemon.url}/tenants/{tenant.name}"},
+        "header": {"headers": {"X-Tenant": tenant.name}},
+    }
+    return {
         "url": daemon.url,
         "key": "none",
         "prefix": f"{tenant.name}.{sender}",
         "now": int(time.time()),
         "repeat": repeat,
-    }
-    return base | {
-        "token": {"key": tenant.token},
-        "tag": {"tags": [f"tenant:{tenant.name}"]},
-        "path": {"url": f"{daemon.url}/tenants/{tenant.name}"},
-        "header": {"headers": {"X-Tenant": tenant.name}},
-    }[route]
+    } | routes[route]
 
 
 def operations(sender):
@@ -238,9 +271,15 @@ def send(sender, a_plan):
     return [json.loads(line) for line in _run(sender, [], json.dumps(a_plan)).splitlines()]
 
 
+def refusals(a_plan):
+    """Runs the program whose requests are refused; its records."""
+    return [json.loads(line) for line in _run("refusals", [], json.dumps(a_plan)).splitlines()]
+
+
 def _run(sender, arguments, text):
+    command = SENDERS.get(sender, [sys.executable, f"senders/{sender}.py"])
     done = subprocess.run(
-        [*SENDERS[sender], *arguments],
+        [*command, *arguments],
         cwd=HERE,
         env=environment() | {"DOGSLED_TEST_NODE_MODULES": str(NODE_MODULES)},
         input=text,

@@ -1,9 +1,8 @@
 """What the daemon refuses, the clients raise, with words that say what is wrong; and nothing of it is delivered."""
 
-import sys
-
 import pytest
-from harness import SENDERS, UID, Tenant, http, plan, send
+
+from harness import UID, Tenant, http, plan, refusals
 
 ACME = Tenant("acme")
 
@@ -16,8 +15,7 @@ def stack(starter):
 @pytest.fixture(scope="module")
 def refused(stack):
     _, daemon = stack
-    SENDERS["refusals"] = [sys.executable, "senders/refusals.py"]
-    records = send("refusals", plan(daemon, ACME, "token", "refusals"))
+    records = refusals(plan(daemon, ACME, "token", "refusals"))
     return {record["operation"]: record for record in records}
 
 

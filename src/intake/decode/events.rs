@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 /// How old an event may be (docs.datadoghq.com/api/latest/events).
 const MAX_AGE: i64 = 18 * 3_600;
 
-/// The fields that the v1 API knows; it refuses others, as Vector's authors found.
+/// The fields that the v1 API knows. It takes others too: Datadog's own Ruby client sends each text twice, under the
+/// names of the Agent's form as well (dogapi-rb `lib/dogapi/v1/event.rb`).
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Event1 {
     title: String,
     text: String,

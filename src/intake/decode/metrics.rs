@@ -80,7 +80,8 @@ pub(super) fn series2(text: &str, now: i64, items: &mut Items) -> Result<(), Ref
 
 /// A body of `/api/v1/series`.
 pub(super) fn series1(text: &str, now: i64, items: &mut Items) -> Result<(), Refused> {
-    each(text, items, |raw| check_series1::<f64>(raw, &["", "count", "gauge", "rate"], now))
+    // `counter` is the older name of `count`, which dogapi-rb and datadogpy still document.
+    each(text, items, |raw| check_series1::<f64>(raw, &["", "count", "counter", "gauge", "rate"], now))
 }
 
 /// A body of `/api/v1/distribution_points`.

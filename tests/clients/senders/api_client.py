@@ -2,8 +2,9 @@
 
 import sys
 
-from api_client_calls import configuration, sender
 from datadog_api_client import ApiClient
+
+from api_client_calls import configuration, sender
 from report import Plan, done, failed
 
 if __name__ == "__main__" and not sender.listed():

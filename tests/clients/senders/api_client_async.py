@@ -3,8 +3,9 @@
 import asyncio
 import sys
 
-from api_client_calls import configuration, sender
 from datadog_api_client import AsyncApiClient
+
+from api_client_calls import configuration, sender
 from report import Plan, done, failed
 
 AT_ONCE = 8

@@ -1,6 +1,7 @@
 """PyPI `datadog`: the old client, of which many applications are made."""
 
 from datadog import api, initialize
+
 from report import HOST, TAGS, Sender
 
 sender = Sender()
@@ -59,8 +60,8 @@ def metric_list(plan):
 def metric_unicode(plan):
     ready(plan)
     uid = plan.uid()
-    answer = api.Metric.send(metric=uid, points=1, host="hôte", tags=[*plan.tags, "città:è \"bella\""])
-    return [{"metric": uid, "host": "hôte", "tags": [*TAGS, "città:è \"bella\""]}], answer
+    answer = api.Metric.send(metric=uid, points=1, host="hôte", tags=[*plan.tags, 'città:è "bella"'])
+    return [{"metric": uid, "host": "hôte", "tags": [*TAGS, 'città:è "bella"']}], answer
 
 
 def distribution_send(plan, **options):
@@ -87,7 +88,12 @@ def event(plan):
     ready(plan)
     uid = plan.uid()
     answer = api.Event.create(
-        title=uid, text="%%% \n**bold**\n %%%", tags=plan.tags, alert_type="warning", aggregation_key="k", priority="low"
+        title=uid,
+        text="%%% \n**bold**\n %%%",
+        tags=plan.tags,
+        alert_type="warning",
+        aggregation_key="k",
+        priority="low",
     )
     assert answer["event"]["id_str"] or answer["event"]["id"]
     return [{"title": uid, "tags": TAGS, "host": HOST, "alert_type": "warning", "aggregation_key": "k"}], answer

@@ -58,10 +58,9 @@ def emit_point(plan):
 def batch_metrics(plan):
     uids = [plan.uid() for _ in range(5)]
     points = [[plan.now - 1, 1.0], [plan.now, 2.0]]
-    # The gem lets `counter` through besides the API's `count`.
-    batch = [series(uid, points, "counter", plan.tags) for uid in uids]
+    batch = [series(uid, points, "count", plan.tags) for uid in uids]
     answer = post(plan, "/api/v1/series", {"series": batch})
-    return [{"metric": uid, "points": points, "type": "counter", "tags": TAGS} for uid in uids], answer
+    return [{"metric": uid, "points": points, "type": "count", "tags": TAGS} for uid in uids], answer
 
 
 @sender.operation("emit_event", "event_v1")
@@ -87,7 +86,8 @@ def emit_event(plan):
             "device": None,
         },
     )
-    return [{"title": uid, "text": "it happened", "date_happened": plan.now, "alert_type": "success", "tags": TAGS}], answer
+    item = {"title": uid, "text": "it happened", "date_happened": plan.now, "alert_type": "success", "tags": TAGS}
+    return [item], answer
 
 
 @sender.operation("service_check", "check_run")

@@ -16,6 +16,7 @@ from datadog_api_client.v2.model.http_log_item import HTTPLogItem
 from datadog_api_client.v2.model.metric_payload import MetricPayload
 from datadog_api_client.v2.model.metric_point import MetricPoint
 from datadog_api_client.v2.model.metric_series import MetricSeries
+
 from report import Plan
 
 
@@ -31,8 +32,10 @@ def attempts(plan):
     unknown = "f" * 32
     yield "validate, unknown token", unknown, lambda client: AuthenticationApi(client).validate()
     yield "metrics, unknown token", unknown, lambda client: submit(client, [good])
-    yield "logs, unknown token", unknown, lambda client: LogsApi(client).submit_log(
-        body=HTTPLog([HTTPLogItem(message=plan.uid())])
+    yield (
+        "logs, unknown token",
+        unknown,
+        lambda client: LogsApi(client).submit_log(body=HTTPLog([HTTPLogItem(message=plan.uid())])),
     )
     yield "metrics, one not a number", plan.key, lambda client: submit(client, [good, nan])
     yield "metrics, one without a name", plan.key, lambda client: submit(client, [good, nameless])

@@ -1,0 +1,99 @@
+//! The pages that a customer sees.
+
+use super::grants::Client;
+use super::{Authorization, PARAMETERS};
+use crate::intake::answer::{Answer, with_type};
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
+use std::fmt::Write;
+
+const STYLE: &str = "
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f4f2f8, #17131f); }
+main { box-sizing: border-box; width: min(30rem, 100vw - 2rem); padding: 2rem; border-radius: .75rem;
+  background: light-dark(#fff, #241e30); box-shadow: 0 1px 3px #0003, 0 8px 24px #0001; }
+h1 { margin: 0 0 .5rem; font-size: 1.25rem; line-height: 1.3; }
+small { color: light-dark(#6b6478, #a79fb8); }
+fieldset { margin: 1.25rem 0; padding: .5rem 1rem; border: 1px solid light-dark(#d8d3e0, #453c56); border-radius: .5rem; }
+label { display: block; padding: .35rem 0; cursor: pointer; }
+.actions { display: flex; gap: .75rem; justify-content: flex-end; }
+button { font: inherit; padding: .5rem 1.25rem; border-radius: .5rem; cursor: pointer; border: 1px solid #632ca6; }
+.approve { background: #632ca6; color: #fff; }
+.deny { background: none; color: inherit; }
+code { overflow-wrap: anywhere; }
+";
+
+/// Asks the customer whether the client may have what it asks for.
+pub(super) fn page(authorization: &Authorization<'_>) -> Answer {
+    let Client { name, orgs, may_create_keys, .. } = authorization.client;
+    let mut hidden = String::new();
+    for parameter in PARAMETERS {
+        if let Some(value) = authorization.parameters.get(parameter) {
+            // Writing to a string does not fail.
+            let _ = writeln!(hidden, r#"<input type="hidden" name="{parameter}" value="{}">"#, escape(value));
+        }
+    }
+    let mut choices = String::new();
+    for (index, org) in orgs.iter().enumerate() {
+        let checked = if index == 0 { " checked" } else { "" };
+        let _ = writeln!(
+            choices,
+            r#"<label><input type="radio" name="org" value="{}"{checked}> {} <small>{}</small></label>"#,
+            escape(&org.id),
+            escape(&org.name),
+            escape(&org.domain),
+        );
+    }
+    let wish = if *may_create_keys { "create an API key to send data with" } else { "read what you allow it" };
+    let name = escape(name);
+    let body = format!(
+        r#"<h1>Connect {name} to your organisation?</h1>
+<p>{name} asks to {wish}. It will send you back to <code>{}</code>.</p>
+<form method="post" action="/oauth2/v1/authorize">
+{hidden}<fieldset><legend>Organisation</legend>
+{choices}</fieldset>
+<div class="actions">
+<button class="deny" name="decision" value="deny">Deny</button>
+<button class="approve" name="decision" value="approve">Approve</button>
+</div>
+</form>
+<p><small>This is dogsled's stand-in for Datadog. Nothing leaves this machine.</small></p>"#,
+        escape(authorization.redirect_uri),
+    );
+    html(StatusCode::OK, "Authorise", &body)
+}
+
+/// Tells the customer why there is no way on.
+pub(super) fn error(text: &str) -> Answer {
+    let text = escape(text);
+    html(StatusCode::BAD_REQUEST, "Error", &format!("<h1>This authorisation cannot go on</h1>\n<p>{text}</p>"))
+}
+
+fn html(status: StatusCode, title: &str, body: &str) -> Answer {
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    );
+    let mut answer = with_type(status, "text/html; charset=utf-8", page);
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// Text as it may stand in HTML, attributes included.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,452 @@
+//! Loading as a whole: what is taken, what is refused, and what is said about it.
+
+use super::{Settings, SettingsError};
+use proptest::prelude::*;
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+const TOKEN: &str = "fedcba98765432100123456789abcdef";
+
+/// A directory with a configuration file in it.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new(config: &str) -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        files.write("dogsled.toml", config, 0o600);
+        files
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn load(&self, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Settings::load_with(Some(&self.0.path().join("dogsled.toml")), environment)
+    }
+}
+
+/// The errors of a configuration, one a line, places without their directory.
+fn errors(config: &str) -> String {
+    errors_with(config, &[])
+}
+
+fn errors_with(config: &str, environment: &[(&str, &str)]) -> String {
+    let files = Files::new(config);
+    let error = files.load(environment).expect_err(config).to_string();
+    error.replace(&format!("{}/", files.0.path().display()), "")
+}
+
+#[track_caller]
+fn assert_error(config: &str, expected: &str) {
+    let errors = errors(config);
+    assert!(errors.lines().any(|line| line.contains(expected)), "{expected:?} in\n{errors}\nof\n{config}");
+}
+
+/// The annotated configuration with its commented keys put into effect.
+fn annotated() -> String {
+    let text = include_str!("../../config/dogsled.toml");
+    let key =
+        |line: &str| line.strip_prefix('#').filter(|rest| rest.starts_with(char::is_alphabetic)).map(str::to_owned);
+    text.lines().map(|line| key(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
+}
+
+#[test]
+fn the_annotated_configuration_has_every_key_with_its_default() {
+    let as_written: toml::Table = toml::from_str(&annotated()).unwrap();
+    let defaults: toml::Table = toml::from_str(&Settings::default().to_toml()).unwrap();
+    assert_eq!(as_written, defaults);
+    let loaded = Settings::from_toml(&annotated()).unwrap();
+    assert_eq!(loaded.to_toml(), Settings::default().to_toml());
+}
+
+#[test]
+fn the_annotated_configuration_changes_nothing_as_it_is_shipped() {
+    let loaded = Settings::from_toml(include_str!("../../config/dogsled.toml")).unwrap();
+    assert_eq!(loaded.to_toml(), Settings::default().to_toml());
+}
+
+#[test]
+fn the_examples_of_the_annotated_configuration_are_taken() {
+    let files = Files::new("");
+    let key = files.write("acme.key", KEY, 0o600);
+    let mut example = String::new();
+    let mut within = false;
+    for line in include_str!("../../config/dogsled.toml").lines() {
+        within = line.starts_with("# [") || within && line.starts_with("# ");
+        if within {
+            example += &line[2..].replace("/etc/dogsled/acme.key", key.to_str().unwrap());
+            example.push('\n');
+        }
+    }
+    let settings = Settings::from_toml(&example).unwrap();
+    assert_eq!(settings.tenants["acme"].site, "datadoghq.eu");
+    assert_eq!(settings.tenants["acme"].api_key.as_ref().unwrap().expose(), KEY);
+    assert!(settings.datadog.sites.is_standard());
+    assert!(example.contains("[datadog.sites"));
+}
+
+#[test]
+fn what_is_printed_reads_back_the_same() {
+    let config = r#"
+        ingest = { max_body = "5MB", header_timeout = "1m30s" }
+        tenancy.default = "b"
+        delivery.retry_initial = "250ms"
+        batch = { compression = "zstd", level = 19 }
+        [tenants.b]
+        site = "stand-in.test"
+        [datadog.sites."stand-in.test"]
+        logs = "http://127.0.0.1:9000"
+    "#;
+    let settings = Settings::from_toml(config).unwrap();
+    assert_eq!(settings.ingest.header_timeout, Duration::from_secs(90));
+    let printed = settings.to_toml();
+    assert_eq!(Settings::from_toml(&printed).unwrap().to_toml(), printed);
+    for line in ["max_body = \"5MB\"", "header_timeout = \"1m30s\"", "retry_initial = \"250ms\"", "default = \"b\""] {
+        assert!(printed.contains(line), "{line} in\n{printed}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_an_error_only_when_it_was_named() {
+    let missing = PathBuf::from("/nonexistent/dogsled.toml");
+    let error = Settings::load_with(Some(&missing), []).unwrap_err().to_string();
+    assert_eq!(error, "/nonexistent/dogsled.toml: no such file: check the path given with --config");
+    if !PathBuf::from(super::DEFAULT_PATH).exists() {
+        assert_eq!(Settings::load_with(None, []).unwrap().to_toml(), Settings::default().to_toml());
+    }
+}
+
+#[test]
+fn what_is_not_toml_is_refused_with_its_line_and_column() {
+    assert_eq!(errors("[ingest]\nlisten = 127.0.0.1\n").lines().count(), 1);
+    assert_error("[ingest]\nlisten = \n", "dogsled.toml:2:10: not TOML");
+    assert_error("[log]\nlevel = \"info\"\nlevel = \"warn\"\n", "dogsled.toml:3:1: not TOML: duplicate key");
+}
+
+#[test]
+fn a_syntax_error_in_a_line_with_a_key_does_not_show_it() {
+    for line in [format!("api_key = \"{KEY}"), format!("api_key = {KEY}"), format!("api_key \"{KEY}\"")] {
+        let errors = errors(&format!("[tenants.acme]\n{line}\n"));
+        assert!(errors.contains("dogsled.toml:2:") && !errors.contains(&KEY[..8]), "{errors}");
+    }
+}
+
+#[test]
+fn a_file_with_syntax_errors_is_not_judged_by_what_else_is_missing() {
+    let environment = [("DOGSLED_INGEST__LISTEN", "0.0.0.0:8282"), ("DOGSLED_TENANCY__DEFAULT", "acme")];
+    let errors = errors_with("[ingest]\nrequire_token = true\n[tenants.acme\n", &environment);
+    assert!(errors.lines().all(|line| line.contains("not TOML")), "{errors}");
+}
+
+#[test]
+fn all_problems_are_reported_at_once_each_with_its_place() {
+    let config = "[ingest]\nmax_body = \"16XB\"\nmax_boddy = 5\nrequire_token = 1\n[delivery]\ntimeout = \"0s\"\n\
+                  retry_initial = \"1h\"\n[lgo]\n[tenants.\"a/b\"]\n[tenants.acme]\nsite = \"eu\"\n";
+    let errors = errors_with(config, &[("DOGSLED_LOG__FORMAT", "xml"), ("DOGSLED_INGEST__LISTN", "x")]);
+    for expected in [
+        "dogsled.toml:2: ingest.max_body: \"16XB\" is not a size",
+        "dogsled.toml:3: ingest.max_boddy: unknown key; did you mean \"max_body\"?",
+        "dogsled.toml:4: ingest.require_token: 1 is neither true nor false",
+        "dogsled.toml:6: delivery.timeout: \"0s\" is out of range: 1ms to 1h",
+        "dogsled.toml:7: delivery.retry_initial: 1h is more than delivery.retry_max, which is 5m",
+        "dogsled.toml:8: lgo: unknown section; did you mean \"log\"?",
+        "dogsled.toml:9: tenants.\"a/b\": \"a/b\" is not a tenant id",
+        "dogsled.toml:11: tenants.acme.site: \"eu\" is no known site; did you mean \"datadoghq.eu\"?",
+        "DOGSLED_LOG__FORMAT: log.format: \"xml\" is none of auto, human, json",
+        "DOGSLED_INGEST__LISTN: ingest.listn: unknown key; did you mean \"listen\"?",
+    ] {
+        assert!(errors.lines().any(|line| line.starts_with(expected)), "{expected:?} in\n{errors}");
+    }
+    assert_eq!(errors.lines().count(), 10, "{errors}");
+}
+
+#[test]
+fn wrong_types_are_refused_by_value() {
+    for (config, expected) in [
+        ("ingest.listen = 8282", "8282 is not text: put it in quotes"),
+        ("ingest.max_connections = \"many\"", "\"many\" is not a whole number"),
+        ("ingest.max_connections = 1.5", "\"1.5\" is not a whole number"),
+        ("ingest.max_connections = 0", "0 is out of range: 1 to"),
+        ("ingest.max_connections = -1", "-1 is out of range"),
+        ("ingest.max_connections = 99999999999999999999", "99999999999999999999 is too large a number"),
+        ("ingest.max_body = -5", "-5 is negative"),
+        ("ingest.max_body = []", "a list is not a size"),
+        ("ingest.max_body = \"1KB\"", "\"1KB\" is out of range: 1KiB to 1GiB"),
+        ("ingest = 5", "is a number but must be a table: write [ingest]"),
+        ("tenants = []", "is a list but must be a table"),
+        ("tenants.acme = \"x\"", "is text but must be a table"),
+        ("delivery.timeout = 30", "30 has no unit: write \"30s\""),
+        ("delivery.timeout = 1979-05-27", "is not a duration"),
+        ("batch.compression = \"lz4\"", "is none of auto, zstd, gzip, deflate, none"),
+        ("tenants.acme.ingest_tokens = 5", "is not a list"),
+        ("tenants.acme.ingest_tokens = [5]", "item 1 is not text"),
+    ] {
+        assert_error(config, expected);
+    }
+}
+
+#[test]
+fn sections_and_keys_of_later_versions_are_refused_as_such() {
+    for section in ["dogstatsd", "otlp", "oauth", "store", "limits", "journal"] {
+        assert_error(&format!("[{section}]"), &format!("dogsled.toml:1: {section}: this version does not have"));
+    }
+    assert_error("tenants.acme.items_per_second = 5", "this version does not have limits per tenant yet");
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let files =
+        Files::new("[ingest]\nmax_body = \"1MiB\"\nmax_connections = 7\n[tenants.Acme-Inc]\nsite = \"datadoghq.eu\"\n");
+    let settings = files.load(&[
+        ("DOGSLED_INGEST__MAX_BODY", "2MiB"),
+        ("DOGSLED_INGEST__REQUIRE_TOKEN", "true"),
+        ("DOGSLED_DELIVERY__CONCURRENCY", "9"),
+        ("DOGSLED_TENANTS__ACME_INC__API_KEY", KEY),
+        ("DOGSLED_TENANTS__BETA__INGEST_TOKENS", &format!("{TOKEN}, {KEY}")),
+        ("DOGSLED_DATADOG__SITES__US3_DATADOGHQ_COM__API", "https://proxy.test:8443/"),
+        ("DOGSLED_PORT_8282_TCP", "tcp://10.0.0.1:8282"),
+        ("OTHER__KEY", "x"),
+    ]);
+    let settings = settings.unwrap();
+    assert_eq!((settings.ingest.max_body, settings.ingest.max_connections), (2 << 20, 7));
+    assert!(settings.ingest.require_token);
+    assert_eq!(settings.delivery.concurrency, 9);
+    let acme = &settings.tenants["Acme-Inc"];
+    assert_eq!((acme.site.as_str(), acme.api_key.as_ref().unwrap().expose()), ("datadoghq.eu", KEY));
+    assert_eq!(settings.tenants["beta"].site, "datadoghq.com", "the default site");
+    assert_eq!(settings.tenants["beta"].ingest_tokens.len(), 2);
+    let us3 = settings.datadog.sites.get("us3.datadoghq.com").unwrap().hosts;
+    assert_eq!(
+        (us3.api.as_str(), us3.logs.as_str()),
+        ("https://proxy.test:8443", "https://http-intake.logs.us3.datadoghq.com")
+    );
+}
+
+#[test]
+fn a_variable_that_may_mean_several_tenants_is_refused_unless_one_is_spelt_so() {
+    let variable = [("DOGSLED_TENANTS__A_B__API_KEY", KEY)];
+    let errors = errors_with("[tenants.a-b]\n[tenants.\"A.b\"]\n", &variable);
+    assert!(errors.contains("DOGSLED_TENANTS__A_B__API_KEY: may mean any of A.b, a-b"), "{errors}");
+    let settings = Files::new("[tenants.a-b]\n[tenants.a_b]\n").load(&variable).unwrap();
+    assert!(settings.tenants["a_b"].api_key.is_some() && settings.tenants["a-b"].api_key.is_none());
+}
+
+#[test]
+fn a_variable_with_one_underscore_too_few_is_pointed_out() {
+    let settings = Files::new("").load(&[("DOGSLED_INGEST_MAX_BODY", "2MiB")]).unwrap();
+    let warnings = settings.warnings.join("\n");
+    assert!(
+        warnings.contains("DOGSLED_INGEST_MAX_BODY is ignored; did you mean DOGSLED_INGEST__MAX_BODY"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn secrets_come_from_files_trimmed() {
+    let files = Files::new("");
+    let key = files.write("key", &format!("\n {KEY} \n"), 0o600);
+    let tokens = files.write("tokens", &format!("{TOKEN}\n{KEY}\n"), 0o640);
+    let config = format!("[tenants.acme]\napi_key_file = {key:?}\ningest_tokens_file = {tokens:?}\n");
+    files.write("dogsled.toml", &config, 0o644);
+    let settings = files.load(&[]).unwrap();
+    let acme = &settings.tenants["acme"];
+    assert_eq!(acme.api_key.as_ref().unwrap().expose(), KEY);
+    assert_eq!(acme.ingest_tokens.iter().map(|token| token.expose()).collect::<Vec<_>>(), [TOKEN, KEY]);
+    assert_eq!(settings.warnings.len(), 1, "{:?}", settings.warnings);
+    assert!(settings.warnings[0].contains("one of them is the API key"), "{:?}", settings.warnings);
+}
+
+#[test]
+fn secret_files_that_are_no_good_are_refused_by_key_and_path() {
+    let files = Files::new("");
+    let empty = files.write("empty", " \n", 0o600);
+    let binary = files.0.path().join("binary");
+    std::fs::write(&binary, b"\xff\xfe").unwrap();
+    for (path, expected) in [
+        ("/nonexistent".as_ref(), "tenants.acme.api_key_file: \"/nonexistent\" cannot be read: No such file"),
+        (files.0.path(), "cannot be read: Is a directory"),
+        (empty.as_path(), "is empty"),
+        (binary.as_path(), "is not UTF-8 text"),
+        (KEY.as_ref(), "looks like a secret itself"),
+    ] {
+        assert_error(&format!("[tenants.acme]\napi_key_file = {path:?}\n"), expected);
+    }
+    let key = files.write("key", KEY, 0o600);
+    assert_error(
+        &format!("[tenants.acme]\napi_key = \"{KEY}\"\napi_key_file = {key:?}\n"),
+        "api_key_file too: keep one",
+    );
+}
+
+#[test]
+fn files_with_secrets_that_everybody_can_read_are_warned_of() {
+    let files = Files::new("");
+    let key = files.write("key", KEY, 0o644);
+    files.write("dogsled.toml", &format!("[tenants.acme]\napi_key_file = {key:?}\n"), 0o644);
+    let warnings = files.load(&[]).unwrap().warnings.join("\n");
+    assert!(warnings.contains(&format!("chmod o-r {}", key.display())), "{warnings}");
+    assert_eq!(warnings.lines().count(), 1, "the configuration itself holds none");
+
+    files.write("dogsled.toml", &format!("[tenants.acme]\napi_key = \"{KEY}\"\n"), 0o644);
+    let warnings = files.load(&[]).unwrap().warnings.join("\n");
+    assert!(warnings.contains("dogsled.toml holds a secret"), "{warnings}");
+}
+
+#[test]
+fn keys_and_tokens_must_look_their_part() {
+    let warnings = Settings::from_toml("[tenants.acme]\napi_key = \"custom-key\"\n").unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("does not look like an API key")), "{warnings:?}");
+    assert_error("[tenants.acme]\napi_key = \"two words\"\n", "characters that no API key has");
+    assert_error("[tenants.acme]\ningest_tokens = [\"0123\"]\n", "token 1 is not one: a token is exactly 32");
+    let upper = TOKEN.to_uppercase();
+    let config =
+        format!("[tenants.acme]\ningest_tokens = [\"{TOKEN}\"]\n[tenants.beta]\ningest_tokens = [\"{upper}\"]\n");
+    assert_error(&config, "dogsled.toml:4: tenants.beta.ingest_tokens: token 1 is one of tenant acme too");
+}
+
+#[test]
+fn no_error_or_warning_shows_a_secret_wherever_it_was_put() {
+    let short = "hunter2-hunter2";
+    for config in [
+        format!("[tenants.acme]\napi_kye = \"{KEY}\"\n"),
+        format!("[tenants.acme]\napi_key = \"{short} {KEY}\"\n"),
+        format!("[tenants.acme]\napi_key_file = \"{KEY}\"\n"),
+        format!("[tenants.acme]\napi_key_file = \"x{KEY}\"\n"),
+        format!("[tenants.acme]\nsite = \"{KEY}\"\n"),
+        format!("[tenants.acme]\ningest_tokens = [\"{short}\"]\n"),
+        format!("[tenants.acme]\ningest_tokens = \"{short},{KEY}\"\n"),
+        format!("[tenants]\nacme = \"{short}\"\n"),
+        format!("[tenants.acme]\n{KEY} = 1\n"),
+        format!("[tenants.\"{KEY}/\"]\n"),
+        format!("[{KEY}]\n"),
+        format!("[tenancy]\ndefault = \"{}{KEY} {KEY}\"\n", "x".repeat(60)),
+        format!("[datadog.sites.\"datadoghq.eu\"]\napi = \"https://user:{short}@datadoghq.eu\"\n"),
+        format!("[datadog.sites.\"datadoghq.eu\"]\napi = \"user:{short}@datadoghq.eu\"\n"),
+    ] {
+        let errors = errors(&config);
+        assert!(!errors.contains(&KEY[..8]) && !errors.contains(short), "{errors}\nof\n{config}");
+    }
+    let config = format!("[tenants.acme]\napi_key = \"{short}\"\ningest_tokens = [\"{TOKEN}\"]\n");
+    let settings = Settings::from_toml(&config).unwrap();
+    for text in
+        [settings.warnings.join("\n"), format!("{settings:?}"), settings.to_toml(), settings.to_json().to_string()]
+    {
+        assert!(!text.contains(short) && !text.contains(TOKEN), "{text}");
+    }
+}
+
+#[test]
+fn addresses_that_others_reach_need_tokens_or_a_word() {
+    let open = "[ingest]\nlisten = \"0.0.0.0:8282\"\n";
+    assert_error(open, "dogsled.toml:2: ingest.listen: 0.0.0.0:8282 is reachable from other machines");
+    assert_error("ingest.listen = \"[::]:8282\"", "reachable");
+    for fine in [
+        format!("{open}require_token = true\n"),
+        format!("{open}allow_anonymous = true\n"),
+        "ingest.listen = \"[::1]:8282\"".into(),
+        "ingest.listen = \"127.9.9.9:0\"".into(),
+        "ingest.listen = \"localhost:8282\"".into(),
+        "ingest = { listen = \"\", socket = \"/run/dogsled/ingest.sock\" }".into(),
+    ] {
+        Settings::from_toml(&fine).unwrap();
+    }
+}
+
+#[test]
+fn addresses_to_listen_on_are_checked() {
+    for (config, expected) in [
+        ("ingest.listen = \":8282\"", "write 127.0.0.1:8282"),
+        ("ingest.listen = \"8282\"", "write 127.0.0.1:8282"),
+        ("admin.listen = \"example.com:80\"", "write an IP address and a port"),
+        ("ingest.listen = \"\"", "nothing could be received"),
+        ("admin.listen = \"127.0.0.1:8282\"", "is the address of ingest.listen too"),
+    ] {
+        assert_error(config, expected);
+    }
+    assert_error(&format!("ingest.socket = \"/{}\"", "x".repeat(107)), "too long for a socket");
+}
+
+#[test]
+fn hosts_of_sites_must_be_base_addresses_and_encrypted_beyond_loopback() {
+    let api = |value: &str| format!("[datadog.sites.\"datadoghq.eu\"]\napi = {value:?}\n");
+    for (value, expected) in [
+        ("api.datadoghq.eu", "is no http:// or https:// address"),
+        ("ftp://api.datadoghq.eu", "is no http:// or https:// address"),
+        ("https://", "is no"),
+        ("https://a b", "is no"),
+        ("https://api.datadoghq.eu/api", "holds more than scheme, host and port"),
+        ("https://api.datadoghq.eu?x", "holds more than"),
+        ("https://u:p@api.datadoghq.eu", "holds a user name or password"),
+        ("http://api.datadoghq.eu", "would send API keys unencrypted"),
+        ("http://localhost.example.com", "would send API keys unencrypted"),
+        ("http://127.0.0.1.example.com", "would send API keys unencrypted"),
+        ("http://[::2]", "would send API keys unencrypted"),
+        ("http://0.0.0.0:80", "would send API keys unencrypted"),
+    ] {
+        assert_error(&api(value), expected);
+    }
+    for (value, base) in [
+        ("http://127.1.2.3:9000", "http://127.1.2.3:9000"),
+        ("http://[::1]:9000/", "http://[::1]:9000"),
+        ("HTTP://localhost:9000", "http://localhost:9000"),
+        ("https://proxy.test", "https://proxy.test"),
+    ] {
+        let settings = Settings::from_toml(&api(value)).unwrap();
+        assert_eq!(settings.datadog.sites.get("datadoghq.eu").unwrap().hosts.api, base);
+    }
+    let allowed = format!("datadog.allow_plaintext = true\n{}", api("http://proxy.test"));
+    Settings::from_toml(&allowed).unwrap();
+    assert_error("[datadog.sites.\"a/b\"]", "is no name of a site");
+}
+
+#[test]
+fn an_unknown_site_is_refused_with_the_known_ones_and_a_table_makes_it_known() {
+    assert_error("tenants.acme.site = \"zz.test\"", "is no known site; the known ones are ap1.datadoghq.com, ");
+    assert_error("tenants.acme.site = \"zz.test\"", "to add one, write [datadog.sites.\"zz.test\"]");
+    assert_error("datadog.default_site = \"US5\"", "did you mean \"us5.datadoghq.com\"?");
+    let settings = Settings::from_toml("tenants.acme.site = \"zz.test\"\n[datadog.sites.\"zz.test\"]\n").unwrap();
+    assert_eq!(settings.datadog.sites.get("zz.test").unwrap().hosts.logs, "https://http-intake.logs.zz.test");
+}
+
+#[test]
+fn values_must_make_sense_together() {
+    for (config, expected) in [
+        (
+            "ingest.max_body = \"64MiB\"\nmemory.max_queue_bytes = \"32MiB\"",
+            "32MiB is less than ingest.max_body, which is 64MiB",
+        ),
+        ("batch = { compression = \"gzip\", level = 10 }", "10 is too high for this compression: 1 to 9"),
+        ("batch = { compression = \"none\", level = 1 }", "means nothing without compression"),
+        ("batch.level = 20", "20 is out of range: 0 to 19"),
+        ("tenancy.default = \"acmee\"\n[tenants.acme]", "\"acmee\" is no tenant; did you mean \"acme\"?"),
+        ("tenancy.default = \"a b\"", "is not a tenant id"),
+        ("tenancy.header = \"X Tenant\"", "is no name of an HTTP header"),
+        ("tenancy.tag = \"a:b\"", "is no key of a tag"),
+        ("log.level = \"inof\"", "\"inof\" is no level; did you mean \"info\"?"),
+        ("log.level = \"info,dogsled=loud\"", "is no level and no list of directives"),
+        ("datadog.ca_file = \"/nonexistent.pem\"", "datadog.ca_file: \"/nonexistent.pem\" cannot be read"),
+    ] {
+        assert_error(config, expected);
+    }
+    Settings::from_toml("log.level = \"warn,dogsled::deliver=debug\"").unwrap();
+    Settings::from_toml("tenancy.default = \"later\"").unwrap();
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_loaded_or_refused_without_a_panic(
+        text in r#"(\[{1,2}(tenants|datadog\.sites|ingest|log)(\."?[a-z./]{0,3}"?)?\]{1,2}\n|(listen|api|api_key|level|socket) ?= ?("[^"\n]{0,9}"|-?[0-9.]{1,4}|\[.{0,4}\]|true)\n|.{0,3}){0,9}"#,
+        name in "DOGSLED_[A-Z_]{0,20}",
+        value in ".{0,9}",
+    ) {
+        let _ = Files::new(&text).load(&[(&name, &value)]);
+    }
+}

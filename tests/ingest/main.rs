@@ -1,0 +1,7 @@
+//! The local HTTP port over real sockets, with a stand-in for the queue behind it.
+
+mod answers;
+mod connections;
+mod limits;
+mod port;
+mod tenants;

@@ -1,0 +1,234 @@
+//! A port to send requests to, and a client that sees every byte.
+
+use dogsled::ingest::{Listener, Shared, Submit, serve};
+use dogsled::queue::Refused;
+use dogsled::settings::{Settings, Sites};
+use dogsled::tenancy::{Registry, Tenant};
+use dogsled::types::{Chunk, Secret, TenantId};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+/// The ingest token of tenant `acme`.
+pub const ACME_TOKEN: &str = "ac3eac3eac3eac3eac3eac3eac3eac3e";
+
+/// No test waits longer than this for anything.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What the stand-in for the queue does with a request.
+#[derive(Debug, Clone, Default)]
+pub enum Mood {
+    #[default]
+    Take,
+    Refuse(Refused),
+    Panic,
+    /// Takes it once it is told to.
+    Wait(Arc<Notify>),
+}
+
+/// The stand-in for the queue.
+#[derive(Debug, Default)]
+pub struct Taken {
+    chunks: Mutex<Vec<Chunk>>,
+    mood: Mutex<Mood>,
+    asked: Notify,
+}
+
+impl Submit for Taken {
+    fn submit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
+        let mood = self.mood.lock().unwrap().clone();
+        async move {
+            self.asked.notify_one();
+            match mood {
+                Mood::Take => {}
+                Mood::Refuse(refused) => return Err(refused),
+                Mood::Panic => panic!("as the test wants it"),
+                Mood::Wait(go) => go.notified().await,
+            }
+            self.chunks.lock().unwrap().extend(chunks);
+            Ok(())
+        }
+    }
+}
+
+/// A port that serves.
+pub struct Port {
+    pub address: String,
+    pub taken: Arc<Taken>,
+    pub registry: Arc<Registry>,
+    pub metrics: PrometheusHandle,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+}
+
+impl Port {
+    /// A port on a free TCP address, with the tenants `acme` and `globex`.
+    pub async fn open(change: impl FnOnce(&mut Settings)) -> Self {
+        let listener = Listener::tcp("127.0.0.1:0").await.unwrap();
+        Self::with(listener, change)
+    }
+
+    pub fn with(listener: Listener, change: impl FnOnce(&mut Settings)) -> Self {
+        let address = listener.name().to_owned();
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let registry = Arc::new(Registry::default());
+        let site = Sites::default().get("datadoghq.eu").unwrap();
+        for id in ["acme", "globex"] {
+            let key = Some(Secret::new("0".repeat(32)));
+            registry.insert(Arc::new(Tenant::new(TenantId::new(id).unwrap(), site.clone(), key)));
+        }
+        registry.add_token(&Secret::new(ACME_TOKEN), &TenantId::new("acme").unwrap());
+        let taken = Arc::new(Taken::default());
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        let shared = metrics::with_local_recorder(&recorder, || {
+            Shared::new(&settings, Arc::clone(&registry), Arc::clone(&taken)).unwrap()
+        });
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(serve(vec![listener], Arc::new(shared), async {
+            let _ = stopped.await;
+        }));
+        Self { address, taken, registry, metrics, stop, served }
+    }
+
+    pub fn mood(&self, mood: Mood) {
+        *self.taken.mood.lock().unwrap() = mood;
+    }
+
+    /// Waits until the queue is asked to take something.
+    pub async fn asked(&self) {
+        within(self.taken.asked.notified()).await;
+    }
+
+    /// What was taken: tenant, kind, item count and bytes of each chunk.
+    pub fn items(&self) -> Vec<String> {
+        let chunks = self.taken.chunks.lock().unwrap();
+        chunks
+            .iter()
+            .map(|c| format!("{} {} {} {}", c.tenant, c.kind, c.items, String::from_utf8_lossy(&c.bytes)))
+            .collect()
+    }
+
+    /// The items of each tenant and kind that were taken.
+    pub fn counts(&self) -> Vec<String> {
+        let chunks = self.taken.chunks.lock().unwrap();
+        chunks.iter().map(|c| format!("{} {} {}", c.tenant, c.kind, c.items)).collect()
+    }
+
+    pub async fn connect(&self) -> Client<TcpStream> {
+        Client(within(TcpStream::connect(&self.address)).await.unwrap())
+    }
+
+    /// One request on a connection of its own.
+    pub async fn send(&self, request: impl AsRef<[u8]>) -> Reply {
+        let mut client = self.connect().await;
+        client.write(request).await;
+        client.reply().await
+    }
+
+    /// Begins to shut down; the handle ends with the last connection.
+    pub fn shut_down(self) -> JoinHandle<()> {
+        self.stop.send(()).unwrap();
+        self.served
+    }
+}
+
+/// A client's side of a connection.
+pub struct Client<S>(pub S);
+
+/// An answer as it came over the wire.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Reply {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(": ")?;
+            found.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    /// Checks the status and that the only error says all these words.
+    #[track_caller]
+    pub fn refused(&self, status: u16, words: &[&str]) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        let body: serde_json::Value = serde_json::from_str(&self.body).unwrap();
+        let errors = body["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), 1, "{self:?}");
+        for word in words {
+            assert!(errors[0].as_str().unwrap().contains(word), "{word:?} is not in {self:?}");
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        within(self.0.write_all(bytes.as_ref())).await.unwrap();
+    }
+
+    /// Reads one answer, informational ones left out.
+    pub async fn reply(&mut self) -> Reply {
+        let reply = within(self.try_reply()).await;
+        reply.unwrap()
+    }
+
+    /// Reads one answer as it comes.
+    pub async fn try_reply(&mut self) -> io::Result<Reply> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.0.read_u8().await?);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut reply = Reply { status, head, body: String::new() };
+        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).await?;
+        reply.body = String::from_utf8(body).unwrap();
+        Ok(reply)
+    }
+
+    /// Waits until the server has closed the connection; gives what it still sent.
+    pub async fn closed(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        // A reset is an end as well.
+        let _ = within(self.0.read_to_end(&mut rest)).await;
+        rest
+    }
+}
+
+/// A POST request with these headers (each line ended) and body.
+pub fn post(path: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+/// The same with a JSON body for tenant `acme`.
+pub fn post_json(path: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    post(path, "Content-Type: application/json\r\nX-Tenant: acme\r\n", body)
+}
+
+pub fn get(path: &str, headers: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n")
+}
+
+/// A log as JSON.
+pub const LOG: &str = r#"{"message":"m","timestamp":1700000000000}"#;
+
+pub async fn within<F: Future>(work: F) -> F::Output {
+    tokio::time::timeout(DEADLINE, work).await.expect("this takes too long")
+}
