@@ -256,7 +256,7 @@ fn parts_end_where_a_request_is_full() {
         (format!(r#"{{"date":"{}"}}"#, "x".repeat(1_249_988)), 3),
         (format!(r#"{{"a":"{}"}}"#, "x".repeat(1_200_000)), 4),
     ] {
-        let body = format!("[{}]", vec![&log[..]; 6].join(","));
+        let body = format!("[{}]", [&log[..]; 6].join(","));
         let parts = split_text(Form::LogsJson, &body, &PLAIN).unwrap();
         assert_eq!(parts.iter().map(|part| part.items).collect::<Vec<_>>(), [first, 6 - first]);
         check_parts(&parts, NOW);

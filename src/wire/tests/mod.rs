@@ -1,5 +1,6 @@
 //! What holds for all forms, and what the tests of the single forms share.
 
+mod bytes;
 mod events;
 mod json;
 mod logs;
@@ -122,6 +123,6 @@ fn boundaries_are_found_across_joined_runs() {
     let ranges = boundaries(Kind::Logs, run);
     let texts: Vec<&[u8]> = ranges.into_iter().map(|range| &run[range]).collect();
     assert_eq!(texts, [&b"{\"a\":[1,2]}"[..], b"\"x,]\"", b"3", b"{}"]);
-    assert_eq!(boundaries(Kind::EventV1, b"{\"title\":1}, 2"), [0..14]);
+    assert!(boundaries(Kind::EventV1, b"{\"title\":1}, 2").into_iter().eq(std::iter::once(0..14)));
     assert!(boundaries(Kind::Logs, b" ").is_empty());
 }

@@ -124,7 +124,7 @@ fn the_metadata_that_an_agent_appends_is_no_item() {
     let body = Bytes::from(from_hex(&format!("{SKETCH}1200")));
     let parts = split(Form::Sketches, &body, &PLAIN).unwrap();
     assert_eq!((parts[0].items, &parts[0].bytes[..]), (1, &from_hex(SKETCH)[..]));
-    assert_eq!(boundaries(Kind::Sketches, &body), [0..body.len() - 2]);
+    assert!(boundaries(Kind::Sketches, &body).into_iter().eq(std::iter::once(0..body.len() - 2)));
     assert_eq!(split(Form::Sketches, &Bytes::from_static(&[0x12, 0]), &PLAIN), Ok(Vec::new()));
 }
 
