@@ -117,14 +117,8 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> io::Result<()> {
-    let corpus = Corpus::new(
-        options.corpus,
-        options.seed,
-        options.tenants,
-        options.bodies,
-        options.logs,
-        options.timestamps,
-    );
+    let corpus =
+        Corpus::new(options.corpus, options.seed, options.tenants, options.bodies, options.logs, options.timestamps);
     let requests = Requests::new(&corpus, options.encoding)?;
     println!(
         "{} connections, {} tenants, {} logs of {:.0} bytes a request, {:?}, zstd level {}, {} cores",

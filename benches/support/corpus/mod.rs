@@ -46,14 +46,7 @@ pub const MARK: &[u8] = b"\"event_id\":\"";
 
 impl Corpus {
     /// Bodies of `logs` logs each; `distinct` bodies for every tenant.
-    pub fn new(
-        shape: Shape,
-        seed: u64,
-        tenants: usize,
-        distinct: usize,
-        logs: usize,
-        timestamps: Timestamps,
-    ) -> Self {
+    pub fn new(shape: Shape, seed: u64, tenants: usize, distinct: usize, logs: usize, timestamps: Timestamps) -> Self {
         let bodies = |write: &mut dyn FnMut(usize, usize) -> String| -> Vec<Vec<u8>> {
             (0..distinct)
                 .map(|body| {
