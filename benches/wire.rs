@@ -9,14 +9,14 @@
 //! valgrind --tool=callgrind --toggle-collect='dogsled::wire::split' target/release/deps/wire-… --test 'split/logs dated'
 //! ```
 
-#[path = "support/corpus.rs"]
+#[path = "support/corpus/mod.rs"]
 #[expect(dead_code, reason = "the identifiers of logs are for the end-to-end measurement, which follows each log")]
 mod corpus;
 #[path = "support/series.rs"]
 mod series;
 
 use bytes::Bytes;
-use corpus::{Corpus, Timestamps};
+use corpus::{Corpus, Shape, Timestamps};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dogsled::payload::Compressors;
 use dogsled::types::{Encoding, Kind, UnixMillis};
@@ -35,7 +35,12 @@ const TAGGED: Context<'static> = Context { tenant_tag: Some("tenant"), ..PLAIN }
 
 /// Bodies of 100 logs of about 470 bytes.
 fn logs(timestamps: Timestamps) -> Vec<Bytes> {
-    Corpus::new(SEED, 1, BODIES, 100, timestamps).bodies.into_iter().flatten().map(Bytes::from).collect()
+    Corpus::new(Shape::Services, SEED, 1, BODIES, 100, timestamps)
+        .bodies
+        .into_iter()
+        .flatten()
+        .map(Bytes::from)
+        .collect()
 }
 
 /// The same with a tag in each log that names one of a few tenants, in runs of several logs.

@@ -1,6 +1,7 @@
 //! The inside of JSON strings: UTF-8, the bytes that end a plain stretch, escapes there and back.
 
 use super::{Stop, malformed};
+use wide::u8x16;
 
 /// How much of `text` is UTF-8, from its start: all of it mostly.
 pub(super) fn utf8_end(text: &[u8]) -> usize {
@@ -20,37 +21,13 @@ pub(super) fn check_utf8(body: &[u8]) -> Result<(), Stop> {
 
 /// The offset of the first quote, backslash or control character from `at`, or the length of `text`.
 #[inline]
-pub(super) fn plain_end(text: &[u8], at: usize) -> usize {
-    // Most strings are names and short words.
-    match text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        Some(&word) => match special_bytes(u64::from_le_bytes(word)) {
-            0 => plain_end_beyond(text, at + 8),
-            found => at + (found.trailing_zeros() / 8) as usize,
-        },
-        None => plain_end_beyond(text, at),
-    }
-}
-
-/// The same for a longer string: words of 8 bytes find the place, and whole blocks are passed where a string is long
-/// by code that the compiler vectorises.
-#[inline(never)]
-fn plain_end_beyond(text: &[u8], mut at: usize) -> usize {
-    let mut words = 0;
-    while let Some(&word) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let found = special_bytes(u64::from_le_bytes(word));
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
+pub(super) fn plain_end(text: &[u8], mut at: usize) -> usize {
+    // Most strings are names and short words: one step.
+    while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
+        if let Some(found) = first_special(block) {
+            return at + found;
         }
-        at += 8;
-        words += 1;
-        if words == 2 {
-            while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<32>) {
-                if has_special(block) {
-                    break;
-                }
-                at += 32;
-            }
-        }
+        at += BLOCK;
     }
     while let Some(&byte) = text.get(at) {
         if byte == b'"' || byte == b'\\' || byte < 0x20 {
@@ -61,22 +38,16 @@ fn plain_end_beyond(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The high bit of each byte that is a quote, a backslash or a control character. Only the lowest such bit is exact,
-/// the ones above it may be false, because the subtractions borrow.
-fn special_bytes(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let found = (quote.wrapping_sub(ONES) & !quote)
-        | (backslash.wrapping_sub(ONES) & !backslash)
-        | (word.wrapping_sub(ONES * 0x20) & !word);
-    found & HIGH
-}
+const BLOCK: usize = 16;
 
-/// Whether a block holds a quote, a backslash or a control character.
-fn has_special(block: &[u8; 32]) -> bool {
-    block.iter().fold(0, |any, &b| any | u8::from(b == b'"') | u8::from(b == b'\\') | u8::from(b < 0x20)) != 0
+/// Where the first quote, backslash or control character of a block is.
+#[inline]
+fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
+    let text = u8x16::new(*block);
+    let is = |byte: u8| text.cmp_eq(u8x16::splat(byte));
+    let is_control = text.min(u8x16::splat(0x1F)).cmp_eq(text);
+    let found = (is(b'"') | is(b'\\') | is_control).move_mask();
+    (found != 0).then(|| found.trailing_zeros() as usize)
 }
 
 /// The offset behind the escape at `at`.
