@@ -1,8 +1,11 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod demo;
 mod intake;
+mod local;
 mod run;
+mod send;
 
 use clap::{Parser, Subcommand};
 use std::fmt::Display;
@@ -28,15 +31,19 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Demo(demo::Args),
     Check(check::Args),
     Intake(intake::Args),
+    Send(send::Args),
 }
 
 /// Parses the command line and does what it says. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::main(&args),
+        Command::Demo(args) => demo::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Intake(args) => intake::main(&args),
+        Command::Send(args) => send::main(&args),
     }
 }

@@ -297,6 +297,9 @@ impl Sender {
             }
             Landed::Unanswered { payload, error } => {
                 let endpoint = payload.kind.endpoint();
+                if let Some(follow) = &payload.follow {
+                    follow.attempted(error.as_str());
+                }
                 self.failed(&mut state, now, endpoint, &flight, &error);
                 state.hold(Work::Send(payload), None, flight.refused_once);
             }
@@ -304,6 +307,9 @@ impl Sender {
                 if let (Some(work), true) = (&flight.work, expired > 0) {
                     let account = self.ledger.account(&self.tenant.id, work.kind());
                     account.drop_items(u64::from(expired), DropReason::Expired);
+                    if let Some(follow) = work.follow() {
+                        follow.dropped(expired);
+                    }
                 }
                 if let Some(work) = flight.work {
                     state.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
@@ -312,6 +318,9 @@ impl Sender {
             }
             Landed::Buried { payload, reason } => {
                 self.ledger.account(&self.tenant.id, payload.kind).dead_letter(u64::from(payload.items));
+                if let Some(follow) = &payload.follow {
+                    follow.dead_lettered(payload.items);
+                }
                 warn!(
                     tenant = %self.tenant.id, kind = %payload.kind, items = payload.items, status = reason.status,
                     file = %self.tools.dead_letters.path(self.tenant.id.as_str()).display(),
@@ -343,6 +352,9 @@ impl Sender {
         }
         let reason = || Reason { status: Some(answer.status), words: answer.words.clone() };
         let verdict = judge::judge(answer, payload.encoding);
+        if let Some(follow) = &payload.follow {
+            follow.attempted(format!("{} {}", answer.status, answer.words).trim_end());
+        }
         if !matches!(verdict, Verdict::Delivered | Verdict::Retry | Verdict::Throttled) {
             known.answered(flight.probe, now);
         }
@@ -351,6 +363,9 @@ impl Sender {
                 known.delivered(flight.probe);
                 let account = self.ledger.account(&self.tenant.id, payload.kind);
                 account.deliver(u64::from(payload.items), u64::from(late));
+                if let Some(follow) = &payload.follow {
+                    follow.delivered(payload.items);
+                }
             }
             Verdict::Retry => {
                 let words = format!("{} {}", answer.status, answer.words);

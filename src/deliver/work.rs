@@ -6,7 +6,7 @@ use super::judge::Answer;
 use super::permits::{Permit, Permits};
 use crate::payload::{Builder, Built, Payload};
 use crate::queue::{Batch, LaneFigures};
-use crate::types::{Encoding, Kind, UnixMillis};
+use crate::types::{Encoding, Follow, Kind, UnixMillis};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +86,16 @@ impl Work {
                     bytes: payload.body.len(),
                     oldest: Some(payload.accepted),
                 }
+            }
+        }
+    }
+
+    /// Who follows its items, if someone does.
+    pub(super) fn follow(&self) -> Option<&Follow> {
+        match self {
+            Self::Batch(batch, _) => batch.chunks.first()?.follow.as_ref(),
+            Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
+                payload.follow.as_ref()
             }
         }
     }

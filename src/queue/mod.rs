@@ -141,6 +141,7 @@ mod tests {
             oldest: UnixMillis(0),
             accepted: UnixMillis(0),
             bytes: vec![b'x'; bytes].into(),
+            follow: None,
         }
     }
 
