@@ -35,7 +35,7 @@ fn the_keys_it_names_are_in_the_annotated_configuration() {
     let sections = ["ingest", "tenancy", "batch", "delivery", "memory", "admin", "log", "shutdown", "datadog", "state"];
     // Code is every second piece between fences. Of the rest, a table and the Agent's file are no keys.
     let prose = README.split("```").step_by(2);
-    let words = prose.flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_')));
+    let words = prose.flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || "./_".contains(c))));
     let named: BTreeSet<_> = words
         .filter_map(|word| word.split_once('.').filter(|(section, _)| sections.contains(section)))
         .map(|(section, key)| (section, key.trim_end_matches('.')))
