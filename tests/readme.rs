@@ -33,13 +33,11 @@ fn its_configurations_are_taken() {
 fn the_keys_it_names_are_in_the_annotated_configuration() {
     let annotated = include_str!("../config/dogsled.toml");
     let sections = ["ingest", "tenancy", "batch", "delivery", "memory", "admin", "log", "shutdown", "datadog", "state"];
-    // Code is every second piece between fences. Of the rest, a table and the Agent's file are no keys.
-    let prose = README.split("```").step_by(2);
-    let words = prose.flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || "./_".contains(c))));
-    let named: BTreeSet<_> = words
-        .filter_map(|word| word.split_once('.').filter(|(section, _)| sections.contains(section)))
-        .map(|(section, key)| (section, key.trim_end_matches('.')))
-        .filter(|(_, key)| !["sites", "yaml"].contains(key))
+    // Code is every second piece between fences, and then between backticks.
+    let spans = README.split("```").step_by(2).flat_map(|text| text.split('`').skip(1).step_by(2));
+    let named: BTreeSet<_> = spans
+        .filter_map(|span| span.split(' ').next()?.split_once('.'))
+        .filter(|(section, key)| sections.contains(section) && *key != "yaml")
         .collect();
     assert!(named.len() > 10, "{named:?}");
     for (section, key) in named {
