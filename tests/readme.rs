@@ -68,7 +68,7 @@ async fn its_list_of_metrics_is_that_of_a_daemon() {
     );
     let daemon = Daemon::start(&Settings::from_toml(&settings).unwrap(), install_recorder().unwrap()).await.unwrap();
     let url = format!("http://{}/metrics", daemon.admin_address().unwrap());
-    tokio::spawn(daemon.run(std::future::pending()));
+    tokio::spawn(daemon.run(std::future::pending(), std::future::pending()));
     let text = reqwest::Client::new().get(url).send().await.unwrap().text().await.unwrap();
     let table = README.split("## Metrics").nth(1).unwrap().split("\n## ").next().unwrap();
     let listed: BTreeSet<String> =

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 /// One scrape: values by name and labels.
 #[derive(Debug, Default)]
 pub struct Scrape {
-    values: BTreeMap<String, Vec<(BTreeMap<String, String>, f64)>>,
+    values: BTreeMap<String, Vec<Sample>>,
 }
+
+/// Labels and value.
+type Sample = (BTreeMap<String, String>, f64);
 
 impl Scrape {
     /// Reads the text format, as far as the daemon uses it.
