@@ -68,6 +68,11 @@ impl Intake {
         self.request("DELETE", &format!("faults/{id}"), None).await;
     }
 
+    /// Ends all faults.
+    pub async fn end_all_faults(&self) {
+        self.request("DELETE", "faults", None).await;
+    }
+
     /// What came of a fault: requests that it did something to, and requests that came before they were allowed.
     pub async fn fault_figures(&self, id: u64) -> (u64, u64) {
         let faults = self.request("GET", "faults", None).await;
