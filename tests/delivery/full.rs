@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 #[tokio::test]
 async fn a_full_share_is_refused_whole_with_a_time_to_come_again() {
     let intake = Intake::start();
-    let setup = Setup::new(&intake, &["stuck", "other"]).set("memory.max_queue_bytes", 1 << 20);
+    let setup = Setup::new(&intake, &["stuck", "other"]).set("journal.max_bytes_per_tenant", 1 << 20);
     let setup = setup.set("ingest.max_body", 1 << 18);
     let daemon = setup.start().await;
     let fault = intake.fault("stuck", json!({ "effect": { "status": { "code": 503 } } })).await;
