@@ -134,7 +134,8 @@ impl Delivery {
             return;
         }
         for sender in self.all() {
-            if sender.tenant.state() != TenantState::Active {
+            // A rate limit is soon reset.
+            if !matches!(sender.tenant.state(), TenantState::Active | TenantState::Throttled) {
                 sender.queue.unload();
             }
         }

@@ -26,6 +26,8 @@ pub struct TenantQueue {
     disk: Arc<Share>,
     inner: Mutex<Inner>,
     wake: Notify,
+    /// Held while room is made: what one caller drops is enough for others.
+    evicting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,9 @@ pub(super) struct Grant {
     pub(super) memory: Option<Reservation>,
 }
 
+/// Readings of spilled items that may come to nothing before making room is given up.
+const ATTEMPTS: u32 = 8;
+
 /// Bytes read back at once, more only for a single chunk that is larger.
 const PIECE: usize = 8 << 20;
 
@@ -64,7 +69,16 @@ const OVERHEAD: usize = 256;
 impl TenantQueue {
     pub(super) fn new(id: TenantId, ground: Arc<Ground>, quota: Quota) -> Self {
         let (memory, disk) = Default::default();
-        Self { id, ground, quota, memory, disk, inner: Mutex::default(), wake: Notify::new() }
+        Self {
+            id,
+            ground,
+            quota,
+            memory,
+            disk,
+            inner: Mutex::default(),
+            wake: Notify::new(),
+            evicting: Default::default(),
+        }
     }
 
     /// Room on disk for a chunk, and memory if there is any; nothing when the quota is full.
@@ -73,8 +87,14 @@ impl TenantQueue {
         let room = || self.ground.disk.reserve_within(&self.disk, bytes, self.quota.max_bytes);
         let room = match room() {
             None if self.quota.when_full == WhenFull::DropOldest => {
-                self.evict(bytes).await;
-                room()?
+                let _turn = self.evicting.lock().await;
+                match room() {
+                    Some(room) => room,
+                    None => {
+                        self.evict(bytes).await;
+                        room()?
+                    }
+                }
             }
             room => room?,
         };
@@ -223,7 +243,9 @@ impl TenantQueue {
     async fn evict(self: &Arc<Self>, bytes: usize) {
         // Somewhat more than needed, so that not every chunk has to do this.
         let target = (self.quota.max_bytes - self.quota.max_bytes / 64).saturating_sub(bytes);
-        while self.disk.used() > target {
+        // Another reading of the lane may get in between now and then.
+        let mut attempts = ATTEMPTS;
+        while self.disk.used() > target && attempts > 0 {
             let excess = self.disk.used() - target;
             let Some(kind) = self.oldest_lane() else { return };
             let mut left = excess;
@@ -245,7 +267,7 @@ impl TenantQueue {
             };
             match self.drop_piece(kind, DropReason::Evicted, excess, doomed).await {
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => attempts -= 1,
                 Err(error) => {
                     error!(tenant = %self.id, %kind, "the oldest items cannot be dropped to make room: {error}");
                     return;
@@ -338,6 +360,7 @@ impl TenantQueue {
                 }
                 (reason, _) => {
                     lane.drop_spilled(seq, items, bytes, reason.unwrap_or(DropReason::Expired));
+                    lane.passed(record.entry.accepted);
                     dropped.push(seq);
                 }
             }
