@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod intake;
 mod local;
+mod journal;
 mod run;
 mod send;
 
@@ -35,6 +36,7 @@ enum Command {
     Check(check::Args),
     Intake(intake::Args),
     Send(send::Args),
+    Journal(journal::Args),
 }
 
 /// Parses the command line and does what it says. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
@@ -45,5 +47,6 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Intake(args) => intake::main(&args),
         Command::Send(args) => send::main(&args),
+        Command::Journal(args) => journal::main(&args),
     }
 }

@@ -258,11 +258,9 @@ impl Log {
             self.active = Some(active);
             return;
         }
-        // After a failed sync nobody knows what of the file is on disk: nothing is added to it.
-        if !cut {
-            // The file still holds what was given up; its numbers must not be used again.
-            self.next += records as u64;
-        }
+        // After a failed sync nobody knows what of the file is on disk, nor whether a crash brings back what was cut:
+        // nothing is added to it, and its numbers are not used again.
+        self.next += records as u64;
         self.active = Some(active);
         self.close_active();
     }

@@ -15,6 +15,7 @@
 //!   .take_lost() -> Vec<Lost>                              what cleaning found unreadable; count it, it is out already
 //!   .health() -> Health, .figures() -> Figures
 //!   .flush().await, .close()                               all of it durable; close() also ends the threads (blocking)
+//! inspect(dir, verify) -> Inspection                       read-only, for the command line
 //! ```
 //!
 //! From the bottom up: [`format`](self) of bytes, `index`, `scan` and `segment` are pure; `disk` is the file system's
@@ -29,6 +30,7 @@ mod entry;
 mod fetch;
 mod format;
 mod index;
+mod inspect;
 mod journal;
 mod log;
 mod open;
@@ -43,6 +45,7 @@ mod view;
 mod tests;
 
 pub use entry::{Backlog, Entry, Lost, Record, Seq, TooLarge};
+pub use inspect::{InspectedSegment, Inspection, inspect};
 pub use journal::Journal;
 pub use open::Recovery;
 pub use options::{AppendError, Figures, Fsync, Health, OpenError, Options};
