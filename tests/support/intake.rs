@@ -68,6 +68,11 @@ impl Intake {
         self.request("DELETE", &format!("faults/{id}"), None).await;
     }
 
+    /// Ends all faults.
+    pub async fn end_faults(&self) {
+        self.request("DELETE", "faults", None).await;
+    }
+
     /// What came of a fault: requests that it did something to, and requests that came before they were allowed.
     pub async fn fault_figures(&self, id: u64) -> (u64, u64) {
         let faults = self.request("GET", "faults", None).await;
@@ -106,9 +111,10 @@ impl Intake {
         counts
     }
 
-    /// The items of a tenant and kind in the order in which they arrived.
+    /// The items of a tenant and kind, or of all kinds (`total`), in the order in which they arrived.
     pub async fn items(&self, tenant: &str, kind: &str) -> Vec<Arrived> {
-        let path = format!("received?items=true&key={}&kind={kind}", key_of(tenant));
+        let kind = if kind == "total" { String::new() } else { format!("&kind={kind}") };
+        let path = format!("received?items=true&key={}{kind}", key_of(tenant));
         let answer = self.request("GET", &path, None).await;
         assert_eq!(answer["recording"]["truncated_items"], 0, "too much for the stand-in to record");
         let rows = answer["items"].as_array().unwrap().iter();
