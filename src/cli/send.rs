@@ -231,7 +231,7 @@ pub fn main(args: &Args) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
             if options.json {
-                say(&json!({ "outcome": "failed", "error": failure.to_string() }));
+                say(json!({ "outcome": "failed", "error": failure.to_string() }));
             } else {
                 complain(failure);
             }

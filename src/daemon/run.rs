@@ -1,14 +1,15 @@
 //! From the configuration to a running daemon, and to its end.
 
+use super::files;
 use crate::admin::{self, Admin, Exposition};
 use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
 use crate::journal::{Fsync, Health, Journal, OpenError, Options, Recovery};
-use crate::ledger::Ledger;
+use crate::ledger::{Balance, Ledger};
 use crate::queue::Queues;
 use crate::settings::{self, Settings};
-use crate::tenancy::{Registry, Tenant};
-use crate::types::UnixMillis;
+use crate::tenancy::{Registry, Tenant, TenantState};
+use crate::types::{TenantId, UnixMillis};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::fs;
 use std::io;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info};
 
@@ -83,6 +85,7 @@ impl Daemon {
     /// # Errors
     /// When something cannot be opened; nothing is left listening then.
     pub async fn start(settings: &Settings, recorder: PrometheusHandle) -> Result<Self, DaemonError> {
+        files::raise_limit(settings);
         prepare(&settings.state.dir)?;
         let registry = Arc::new(registry(settings));
         let ledger = Arc::new(Ledger::default());
@@ -167,9 +170,10 @@ impl Daemon {
         self.registry.clone()
     }
 
-    /// Works until `shutdown` comes, then takes nothing more and delivers for the configured grace.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { grace, ledger, queues, delivery, ingest, admin, admin_listener, .. } = self;
+    /// Works until `shutdown` comes; then takes nothing more, and delivers until nothing is queued, the configured
+    /// grace has passed or `at_once` comes.
+    pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
+        let Self { grace, ledger, registry, queues, delivery, ingest, admin, admin_listener, .. } = self;
         let sending = tokio::spawn({
             let delivery = delivery.clone();
             async move { delivery.run().await }
@@ -181,21 +185,36 @@ impl Daemon {
         });
         let operating = admin_listener.map(|listener| tokio::spawn(admin::serve(listener, admin.clone())));
         let (listeners, shared) = ingest;
-        ingest::serve(listeners, shared, async {
+        let (begun, begin) = oneshot::channel();
+        let serving = ingest::serve(listeners, shared, async {
             shutdown.await;
-            info!(grace_seconds = grace.as_secs(), "shutting down: taking nothing more, delivering what is queued");
+            info!(grace_seconds = grace.as_secs_f64(), "shutting down: taking nothing more, delivering what is queued");
             admin.ready.store(false, Ordering::Relaxed);
-        })
-        .await;
-        queues.stop_accepting();
-        delivery.flush();
-        if tokio::time::timeout(grace, drained(&ledger)).await.is_err() {
-            for (tenant, kind, balance) in ledger.read() {
-                if balance.queued > 0 {
-                    info!(%tenant, %kind, items = balance.queued, "not delivered within shutdown.grace; kept in the journal");
-                }
+            delivery.flush();
+            // The other end is awaited below.
+            let _ = begun.send(());
+        });
+        let ending = async {
+            serving.await;
+            queues.stop_accepting();
+            drained(&ledger, &registry).await;
+        };
+        // Clients that take their time to send a request do not get more than the grace either.
+        let cut_short = async {
+            if begin.await.is_err() {
+                return std::future::pending().await;
             }
-        }
+            tokio::select! {
+                () = tokio::time::sleep(grace) => "shutdown.grace has passed",
+                () = at_once => "told a second time to end",
+            }
+        };
+        let why = tokio::select! {
+            biased;
+            () = ending => None,
+            why = cut_short => Some(why),
+        };
+        queues.stop_accepting();
         sending.abort();
         let _ = sending.await;
         keeping.abort();
@@ -205,7 +224,12 @@ impl Daemon {
         if let Some(operating) = operating {
             operating.abort();
         }
-        let total = ledger.read().iter().fold(crate::ledger::Balance::default(), |mut total, (_, _, balance)| {
+        let accounts = ledger.read();
+        let why = why.unwrap_or("its tenant cannot deliver at present");
+        for (tenant, kind, Balance { queued, .. }) in accounts.iter().filter(|(.., balance)| balance.queued > 0) {
+            info!(%tenant, %kind, items = queued, "not delivered, and kept in the journal: {why}");
+        }
+        let total = accounts.iter().fold(Balance::default(), |mut total, (_, _, balance)| {
             total.add(balance);
             total
         });
@@ -242,10 +266,14 @@ async fn keep_house(queues: &Queues, delivery: &Delivery) {
     }
 }
 
-/// Waits until nothing is queued.
-async fn drained(ledger: &Ledger) {
+/// Waits until nothing is queued but what cannot be delivered now: that is in the journal, and waiting does not help.
+async fn drained(ledger: &Ledger, registry: &Registry) {
+    let deliverable = |tenant: &TenantId| {
+        let state = registry.get(tenant.as_str()).map(|tenant| tenant.state());
+        !matches!(state, None | Some(TenantState::Pending | TenantState::Unauthorized | TenantState::Paused))
+    };
     let mut look = tokio::time::interval(Duration::from_millis(20));
-    while ledger.read().iter().any(|(_, _, balance)| balance.queued > 0) {
+    while ledger.read().iter().any(|(tenant, _, balance)| balance.queued > 0 && deliverable(tenant)) {
         look.tick().await;
     }
 }

@@ -111,9 +111,12 @@ impl Backlog {
         self.held.iter_mut().for_each(|held| held.refused_once = false);
     }
 
-    /// Takes the first work of a kind that sends nothing and does not rest; tells `timer` of what rests.
+    /// Takes the first work of a kind that sends nothing and does not rest; tells `timer` of what rests. Dead letters
+    /// are written one at a time: they go to one file, and wait for the disk.
     pub(super) fn pop_chore(&mut self, kind: Kind, now: Instant, timer: impl FnMut(Instant)) -> Option<Held> {
-        let index = self.first_due(now, |work| work.kind() == kind && !work.sends(), timer)?;
+        let burying = self.flying(Work::buries) > 0;
+        let wanted = |work: &Work| work.kind() == kind && !work.sends() && !(burying && work.buries());
+        let index = self.first_due(now, wanted, timer)?;
         self.held.remove(index)
     }
 

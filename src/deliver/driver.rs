@@ -10,6 +10,7 @@ use super::dead_letter::Reason;
 use super::endpoint::{EndpointState, Start};
 use super::gate::Backoff;
 use super::judge::{self, Answer, Verdict};
+use super::permits::Turn;
 use super::put_away::put_away;
 use super::work::{self, Landed, Tools, Work};
 use crate::journal::Journal;
@@ -54,8 +55,8 @@ struct State {
     backlog: Backlog,
     /// The kind that was served last, so that the next one has its turn first.
     last: usize,
-    /// The last refusal by an endpoint of a key in doubt.
-    doubted: Option<(Endpoint, String)>,
+    /// The endpoints that have refused the key since it was last found good.
+    doubts: Vec<Doubt>,
     /// The addresses, made for this key.
     destination: Option<(Secret, Arc<Destination>)>,
 }
@@ -70,11 +71,30 @@ enum Fate {
     Expired(u32),
 }
 
+/// A refusal of the key by an endpoint. Until validation has told whose fault it is, a probe has no answer.
+#[derive(Debug)]
+struct Doubt {
+    endpoint: Endpoint,
+    probe: bool,
+    words: String,
+}
+
+/// Work that starts now.
+struct Next {
+    held: Held,
+    probe: bool,
+    /// For what sends a request.
+    turn: Option<Turn>,
+}
+
 /// What has come of the work of that number.
 type Arrival = (u64, Landed);
 
 /// Work that failed for reasons of our own host is tried again after this time.
 const STUCK: Duration = Duration::from_secs(5);
+
+/// A tenant that got no permit looks again after this time, if no answer to its own requests has it look before.
+const NO_PERMIT: Duration = Duration::from_millis(100);
 
 /// A tenant whose key or addresses cannot be used is looked at again after this time.
 const UNUSABLE: Duration = Duration::from_secs(60);
@@ -103,7 +123,7 @@ impl Sender {
             endpoints: Default::default(),
             backlog: Backlog::default(),
             last: 0,
-            doubted: None,
+            doubts: Vec::new(),
             destination: None,
         };
         Self { tenant, queue, ledger, tools, rules, state: Mutex::new(state) }
@@ -180,11 +200,11 @@ impl Sender {
             }
         }
         for kind in self.turns(&state) {
-            while let Some((held, probe)) = self.next(&mut state, kind, flushing, now, &mut timer) {
+            while let Some(Next { held, probe, turn }) = self.next(&mut state, kind, flushing, now, &mut timer) {
                 let Held { work, place, refused_once, .. } = held;
                 let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, refused_once });
                 let (tools, to) = (self.tools.clone(), to.clone());
-                spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, probe).await) }));
+                spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn).await) }));
             }
         }
         timer.0
@@ -201,23 +221,16 @@ impl Sender {
         kinds
     }
 
-    /// The next work of a kind that may start now, and whether it is a probe.
-    fn next(
-        &self,
-        state: &mut State,
-        kind: Kind,
-        flushing: bool,
-        now: Instant,
-        timer: &mut Earliest,
-    ) -> Option<(Held, bool)> {
+    /// The next work of a kind that may start now.
+    fn next(&self, state: &mut State, kind: Kind, flushing: bool, now: Instant, timer: &mut Earliest) -> Option<Next> {
         // Work that sends nothing waits for nobody but its own time.
         if let Some(chore) = state.backlog.pop_chore(kind, now, |at| timer.at(at)) {
-            return Some((chore, false));
+            return Some(Next { held: chore, probe: false, turn: None });
         }
         let sending = state.backlog.flying(Work::sends);
         let building = state.backlog.flying(|work| matches!(work, Work::Build(..)));
         let busy = sending + building;
-        if !state.auth.may_send() || sending >= self.rules.concurrency || !self.tools.permits.allows_another(busy) {
+        if !state.auth.may_send() || sending >= self.rules.concurrency {
             return None;
         }
         let known = &mut state.endpoints[kind.endpoint() as usize];
@@ -231,9 +244,14 @@ impl Sender {
         };
         if self.queue.wants(kind) && state.backlog.flying(|work| work.loads(kind)) == 0 {
             let work = Work::Load(self.queue.clone(), kind);
-            return Some((Held { work, place: Place::default(), not_before: None, refused_once: false }, false));
+            let held = Held { work, place: Place::default(), not_before: None, refused_once: false };
+            return Some(Next { held, probe: false, turn: None });
         }
         if let Some(index) = state.backlog.next_to_send(kind, now, |at| timer.at(at)) {
+            let Some(turn) = self.tools.permits.ask(sending, probe) else {
+                timer.at(now + NO_PERMIT);
+                return None;
+            };
             if !known.start(probe, now) {
                 if let Start::At(at) = known.may_start(now) {
                     timer.at(at);
@@ -241,12 +259,16 @@ impl Sender {
                 return None;
             }
             state.last = kind as usize;
-            return state.backlog.pop(index).map(|held| (held, probe));
+            return state.backlog.pop(index).map(|held| Next { held, probe, turn: Some(turn) });
         }
         // A batch is made when there is room to send it and not before: until then it can grow.
         let ready = state.backlog.ready(kind, now);
         let made = ready + state.backlog.flying(|work| work.builds(kind));
         if busy + ready >= self.rules.concurrency || probe && made > 0 {
+            return None;
+        }
+        if !self.tools.permits.allow_another(busy + ready) {
+            timer.at(now + NO_PERMIT);
             return None;
         }
         let max_age = if flushing { Duration::ZERO } else { self.rules.max_age };
@@ -256,7 +278,8 @@ impl Sender {
                 let encoding = encodings[known.encodings_refused.min(encodings.len() - 1)];
                 let work = Work::Build(Arc::new(batch), encoding);
                 let place = state.backlog.next_place();
-                Some((Held { work, place, not_before: None, refused_once: false }, false))
+                let held = Held { work, place, not_before: None, refused_once: false };
+                Some(Next { held, probe: false, turn: None })
             }
             Take::Later(at) => {
                 timer.at(at);
@@ -330,15 +353,13 @@ impl Sender {
     ) {
         let endpoint = payload.kind.endpoint();
         let known = &mut state.endpoints[endpoint as usize];
-        if let Some(quota) = answer.quota {
-            known.learn(quota, now);
-        }
+        known.learn(answer, now);
         let reason = || Reason { status: Some(answer.status), words: answer.words.clone() };
         let verdict = judge::judge(answer, payload.encoding);
         if let Some(follow) = &payload.follow {
             follow.attempted(format!("{} {}", answer.status, answer.words).trim_end());
         }
-        if !matches!(verdict, Verdict::Delivered | Verdict::Retry | Verdict::Throttled) {
+        if !matches!(verdict, Verdict::Delivered | Verdict::Retry | Verdict::Throttled | Verdict::Unauthorized) {
             known.answered(flight.probe, now);
         }
         match verdict {
@@ -396,11 +417,13 @@ impl Sender {
             // The contract of this endpoint asks for an application key, which no tenant has: with a good API key,
             // this refusal is final (docs.datadoghq.com/api/latest/events).
             Verdict::Unauthorized if payload.kind == Kind::EventV2 && flight.refused_once => {
+                known.answered(flight.probe, now);
                 state.hold(Work::Bury(payload, reason()), flight.place, None, false);
             }
             Verdict::Unauthorized => {
                 state.auth.doubt(now);
-                state.doubted = Some((endpoint, format!("{} {}", answer.status, answer.words)));
+                let words = format!("{} {}", answer.status, answer.words);
+                state.doubts.push(Doubt { endpoint, probe: flight.probe, words });
                 let refused_once = flight.refused_once || payload.kind == Kind::EventV2;
                 state.hold(Work::Send(payload), flight.place, None, refused_once);
             }
@@ -442,8 +465,26 @@ impl Sender {
     fn validated(&self, state: &mut State, now: Instant, validity: &Validity) {
         let interval = self.rules.validate_interval;
         let change = state.auth.checked(validity, now, interval, &self.rules.backoff, rand::random());
-        match (change, validity) {
-            (Change::Refused, Validity::Invalid(words)) => {
+        if change == Change::None {
+            return;
+        }
+        for Doubt { endpoint, probe, words } in std::mem::take(&mut state.doubts) {
+            let known = &mut state.endpoints[endpoint as usize];
+            if change == Change::Cleared {
+                if known.is_open() {
+                    let endpoint = endpoint.path();
+                    warn!(
+                        tenant = %self.tenant.id, endpoint,
+                        "refused although the API key is good; trying again: {words}"
+                    );
+                }
+                known.failed(probe, now, &self.rules.backoff, rand::random());
+            } else {
+                known.answered(probe, now);
+            }
+        }
+        match validity {
+            Validity::Invalid(words) => {
                 // It was the key, not the payloads.
                 state.backlog.forgive();
                 error!(
@@ -451,17 +492,7 @@ impl Sender {
                     "Datadog refuses the API key; telemetry is held until the key works again: {words}"
                 );
             }
-            (Change::Restored, _) => info!(tenant = %self.tenant.id, "the API key works again; delivering"),
-            (Change::Cleared, _) => {
-                if let Some((endpoint, words)) = state.doubted.take() {
-                    warn!(
-                        tenant = %self.tenant.id, endpoint = endpoint.path(),
-                        "refused although the API key is good; trying again: {words}"
-                    );
-                    let known = &mut state.endpoints[endpoint as usize];
-                    known.failed(false, now, &self.rules.backoff, rand::random());
-                }
-            }
+            _ if change == Change::Restored => info!(tenant = %self.tenant.id, "the API key works again; delivering"),
             _ => {}
         }
     }
@@ -475,6 +506,13 @@ impl Sender {
     /// What is held and under way.
     pub(super) fn figures(&self) -> Vec<LaneFigures> {
         self.lock().backlog.all().map(Work::figures).collect()
+    }
+
+    /// What is left of each endpoint's rate limit, where that is known.
+    pub(super) fn rate_limits_left(&self, now: Instant) -> Vec<(Endpoint, u64)> {
+        let state = self.lock();
+        let endpoints = Endpoint::ALL.into_iter().zip(&state.endpoints);
+        endpoints.filter_map(|(endpoint, known)| Some((endpoint, known.left(now)?))).collect()
     }
 
     fn show_state(&self) {

@@ -3,14 +3,13 @@
 use super::client::{Destination, Transport, Validity};
 use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
-use super::permits::{Permit, Permits};
+use super::permits::{Permits, Turn};
 use crate::payload::{Builder, Built, Payload};
-use crate::queue::{Batch, LaneFigures, TenantQueue};
+use crate::queue::{Batch, Cores, LaneFigures, TenantQueue};
 use crate::types::{Encoding, Kind, UnixMillis};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// One thing to do. Cheap to clone: what is under way is also kept by the tenant, so that a panic loses nothing.
 #[derive(Debug, Clone)]
@@ -58,8 +57,8 @@ pub(super) struct Tools {
     pub(super) client: Box<dyn Transport>,
     pub(super) builder: Builder,
     pub(super) permits: Permits,
-    /// Payloads built at once.
-    pub(super) cores: Semaphore,
+    /// Payloads are built on these.
+    pub(super) cores: Arc<Cores>,
     pub(super) dead_letters: DeadLetters,
     pub(super) drop_late: bool,
 }
@@ -117,14 +116,20 @@ impl Work {
         matches!(self, Self::Load(_, loaded) if *loaded == kind)
     }
 
+    /// Whether doing it writes a dead letter.
+    pub(super) fn buries(&self) -> bool {
+        matches!(self, Self::Bury(..))
+    }
+
     /// Whether it builds a batch of that kind.
     pub(super) fn builds(&self, kind: Kind) -> bool {
         matches!(self, Self::Build(batch, _) if batch.kind == kind)
     }
 }
 
-/// Does the work. A payload built is not sent at once: the sender does so when its turn has come.
-pub(super) async fn fly(tools: Arc<Tools>, to: Arc<Destination>, work: Work, probe: bool) -> Landed {
+/// Does the work; `turn` is for what [`sends`](Work::sends). A payload built is not sent at once: the sender does so
+/// when its turn has come.
+pub(super) async fn fly(tools: Arc<Tools>, to: Arc<Destination>, work: Work, turn: Option<Turn>) -> Landed {
     match work {
         Work::Load(ref queue, kind) => match queue.load(kind).await {
             Ok(()) => Landed::Loaded,
@@ -134,7 +139,7 @@ pub(super) async fn fly(tools: Arc<Tools>, to: Arc<Destination>, work: Work, pro
             let batch = batch.clone();
             built(work, tools.compute(move |tools| tools.builder.build(&batch, encoding)).await)
         }
-        Work::Send(payload) => send(tools, &to, payload, probe).await,
+        Work::Send(payload) => send(tools, &to, payload, turn).await,
         Work::Halve { ref payload, suspect } => {
             let halved = payload.clone();
             built(work, tools.compute(move |tools| tools.builder.halve(&halved, suspect)).await)
@@ -161,7 +166,7 @@ fn built(work: Work, result: io::Result<Built>) -> Landed {
     }
 }
 
-async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, probe: bool) -> Landed {
+async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, turn: Option<Turn>) -> Landed {
     let cutoff = UnixMillis::now().minus(payload.kind.max_age());
     let mut late = 0;
     if payload.oldest < cutoff {
@@ -178,7 +183,7 @@ async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, probe:
             Err(error) => return Landed::Stuck { work: Work::Send(payload), error: error.to_string() },
         }
     }
-    let Some(_permit): Option<Permit> = tools.permits.acquire(probe).await else {
+    let Some(_permit) = tools.permits.wait(turn.unwrap_or(Turn::Waiting { probe: false })).await else {
         return Landed::Stuck { work: Work::Send(payload), error: "shutting down".into() };
     };
     let started = tokio::time::Instant::now();
@@ -205,7 +210,7 @@ impl Tools {
         work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let this = self.clone();
-        let Ok(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
+        let Some(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
         tokio::task::spawn_blocking(move || work(&this)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 

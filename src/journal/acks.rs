@@ -55,6 +55,8 @@ impl Acks {
         }
         while let Some(mut entry) = self.waiting.first_entry() {
             let segment = *entry.key();
+            // After a crash a segment may have the name of one that was lost.
+            self.obsolete.retain(|(_, name)| *name != ack_name(segment));
             let salt = shared.view().segments.get(&segment).map(|state| state.salt);
             if let Some(salt) = salt {
                 entry.get_mut().sort_unstable();

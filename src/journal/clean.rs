@@ -49,6 +49,7 @@ impl Log {
         let Err(failed) = self.rounds.complete(result) else { return Ok(()) };
         for (name, from) in failed.files {
             if let Some(first) = parse_name(&name, ".seg") {
+                self.close_doubtful(first);
                 self.doubtful.push((first, from));
             } else if let Some(first) = parse_name(&name, ".ack") {
                 self.rewrite_acks(first);
@@ -69,7 +70,6 @@ impl Log {
     /// Writes what may not be durable to a new segment.
     pub(super) fn rescue(&mut self) -> io::Result<()> {
         while let Some(&(first, from)) = self.doubtful.last() {
-            self.close_if_active(first);
             self.copy_forward(first, from)?;
             self.doubtful.pop();
         }

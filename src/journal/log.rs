@@ -38,8 +38,9 @@ pub(super) struct Log {
     kills: Vec<u64>,
     /// Records that were copied forward, for as long as taking the originals out fails.
     originals: Vec<Place>,
-    /// Closed segments whose footer could not be written yet.
-    pub(super) footerless: Vec<u64>,
+    /// Closed segments without a footer, and the round of syncing that each waits for: a footer is the proof that all
+    /// that it describes is durable.
+    pub(super) footerless: Vec<(u64, u64)>,
     /// Segments that could not be synced, and the first of their records that may be lost.
     pub(super) doubtful: Vec<(u64, u32)>,
     /// What cleaning found unreadable.
@@ -138,17 +139,17 @@ impl Log {
             if let Some(segment) = self.shared.view().segments.get_mut(&active.first) {
                 segment.closed = true;
             }
-            self.footerless.push(active.first);
-            // What cannot be written now is tried again by `tick`.
-            let _ = self.write_footers();
+            self.footerless.push((active.first, self.rounds.after(1)));
         }
     }
 
-    /// The same, if it is this one.
-    pub(super) fn close_if_active(&mut self, first: u64) {
+    /// Nothing is added to a segment that could not be synced, and it gets no footer: the next start looks at it
+    /// record by record.
+    pub(super) fn close_doubtful(&mut self, first: u64) {
         if self.active.as_ref().is_some_and(|active| active.first == first) {
             self.close_active();
         }
+        self.footerless.retain(|(other, _)| *other != first);
     }
 
     fn kill(&mut self) {
@@ -295,7 +296,9 @@ impl Log {
 
     /// Writes the footers of closed segments that have none.
     fn write_footers(&mut self) -> io::Result<()> {
-        while let Some(&first) = self.footerless.last() {
+        let due = self.footerless.iter().filter(|(_, round)| self.rounds.is_done(*round));
+        let due: Vec<u64> = due.map(|(first, _)| *first).collect();
+        for first in due {
             let footer = {
                 let view = self.shared.view();
                 let segment = view.segments.get(&first);
@@ -317,7 +320,7 @@ impl Log {
                     segment.index = None;
                 }
             }
-            self.footerless.pop();
+            self.footerless.retain(|(other, _)| *other != first);
         }
         Ok(())
     }
@@ -344,7 +347,7 @@ impl Log {
             }
             self.shared.view().remove(first);
             self.rounds.removed(&name);
-            self.footerless.retain(|other| *other != first);
+            self.footerless.retain(|(other, _)| *other != first);
             // The acks go when the segment is gone for good, or it would come back without them.
             self.acks.forget(first, self.rounds.after(1), ack_name(first));
         }

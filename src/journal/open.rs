@@ -103,7 +103,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
                 let _ = disk.open_or_create(&name)?.truncate(end);
                 segment.bytes = end;
             }
-            footerless.push(first);
+            footerless.push((first, 0));
         }
         let lanes: Vec<_> = overview.lanes.iter().map(|(lane, sums)| (view.names.intern(lane), *sums)).collect();
         segment.set_lanes(lanes.into_iter());
@@ -113,6 +113,9 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
         replaced.extend(overview.replaced);
         view.segments.insert(first, segment);
     }
+    if !options.never_sync {
+        disk.sync_dir()?;
+    }
     view.next = next;
     let ack_files: Vec<u64> = names.iter().filter_map(|(name, _)| parse_name(name, ".ack")).collect();
     let shared = Arc::new(Shared::new(disk.clone(), view));
@@ -120,9 +123,14 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
     log.footerless = footerless;
     for first in ack_files {
         if shared.view().segments.contains_key(&first) {
+            if !log.options.never_sync {
+                disk.open(&ack_name(first))?.sync()?;
+            }
             read_acks(&shared, first)?;
         } else {
-            let _ = disk.remove(&ack_name(first));
+            // The segment's removal may not be durable yet.
+            let round = log.rounds.after(1);
+            log.acks.forget(first, round, ack_name(first));
         }
     }
     kill_lost(&shared)?;

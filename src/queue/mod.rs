@@ -5,6 +5,7 @@
 //! waiting items costs nothing but a map entry. See `docs/decisions/locks-per-tenant.md` and `spilling.md` there.
 
 mod budget;
+mod cores;
 mod cover;
 mod lane;
 mod record;
@@ -14,6 +15,7 @@ mod tenant;
 mod tests;
 
 pub use budget::{Budget, Reservation};
+pub use cores::{Core, Cores};
 pub use cover::{Acknowledge, Cover, Receipt};
 pub use lane::{Batch, Take};
 pub use record::entry_of;
@@ -65,6 +67,7 @@ pub struct Queues {
     tenants: RwLock<HashMap<TenantId, Arc<TenantQueue>>>,
     ready: Mutex<VecDeque<Arc<TenantQueue>>>,
     wake: Notify,
+    cores: Arc<Cores>,
     stopping: AtomicBool,
 }
 
@@ -95,8 +98,19 @@ impl Queues {
             tenants: RwLock::default(),
             ready: Mutex::default(),
             wake: Notify::new(),
+            cores: Arc::new(Cores::new(std::thread::available_parallelism().map_or(2, usize::from))),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Waits, for a short time at most, while what is queued waits for cores; see [`Cores`].
+    pub async fn eased(&self) {
+        self.cores.eased().await;
+    }
+
+    /// The cores that what is queued is built on.
+    pub fn cores(&self) -> Arc<Cores> {
+        self.cores.clone()
     }
 
     /// Takes over what the journal holds from before: what waits, and what of it was found damaged.

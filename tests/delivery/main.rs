@@ -7,6 +7,7 @@ mod answers;
 mod circuit;
 mod dead_letters;
 mod division;
+mod full;
 mod keys;
 mod late;
 mod limits;

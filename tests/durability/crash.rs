@@ -82,7 +82,7 @@ async fn killed_again_and_again(fsync: &str, rounds: usize) {
         live(&daemon, &mut emitters, life).await;
         deaths.push(now_ms());
     }
-    intake.end_faults().await;
+    intake.end_all_faults().await;
     let daemon = setup.start_in(&home).await;
     for tenant in TENANTS {
         daemon.wait_empty(tenant).await;

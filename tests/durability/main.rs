@@ -5,3 +5,4 @@ mod support;
 
 mod crash;
 mod load;
+mod shutdown;

@@ -4,6 +4,7 @@ use super::{Intake, Lines, Scrape, client, gather, key_of, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::Permissions;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,6 +18,7 @@ pub struct Home(Arc<TempDir>);
 /// How a daemon is to be started.
 pub struct Setup {
     settings: BTreeMap<String, String>,
+    before: &'static str,
 }
 
 /// A running `dogsled run`; it ends with this value.
@@ -68,12 +70,18 @@ impl Setup {
         for tenant in tenants {
             settings.insert(format!("tenants.{tenant}.api_key"), quoted(&key_of(tenant)));
         }
-        Self { settings }
+        Self { settings, before: "true" }
     }
 
     /// Sets a key of the configuration, such as `delivery.timeout`, to a TOML value.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.settings.insert(key.to_owned(), value.into().to_string());
+        self
+    }
+
+    /// Runs a command of the shell in its process before it.
+    pub fn after(mut self, command: &'static str) -> Self {
+        self.before = command;
         self
     }
 
@@ -106,8 +114,10 @@ impl Setup {
         let file = home.0.path().join("dogsled.toml");
         std::fs::write(&file, config).unwrap();
         std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dogsled"));
-        command.args(["run", "--config"]).arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut command = Command::new("sh");
+        let script = format!("{} && exec \"$0\" \"$@\"", self.before);
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_dogsled"), "run", "--config"]).arg(file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "NOTIFY_SOCKET"] {
             command.env_remove(name);
         }
@@ -175,9 +185,21 @@ impl Daemon {
 
     /// Posts for a tenant; nothing when the connection fails.
     pub async fn try_post(&self, tenant: &str, path: &str, body: Vec<u8>) -> Option<Answer> {
+        self.send(path, body, Some(tenant)).await
+    }
+
+    /// Posts items that name their tenants by tags.
+    pub async fn post_tagged(&self, path: &str, body: Vec<u8>) -> Answer {
+        self.send(path, body, None).await.unwrap()
+    }
+
+    async fn send(&self, path: &str, body: Vec<u8>, tenant: Option<&str>) -> Option<Answer> {
         let url = format!("{}{path}", self.ingest);
         let kind = if path.contains("sketches") { "application/x-protobuf" } else { "application/json" };
-        let request = self.http.post(url).header("X-Tenant", tenant).header("Content-Type", kind).body(body);
+        let mut request = self.http.post(url).header("Content-Type", kind).body(body);
+        if let Some(tenant) = tenant {
+            request = request.header("X-Tenant", tenant);
+        }
         let response = request.send().await.ok()?;
         let header = response.headers().get("retry-after");
         let retry_after = header.map(|value| value.to_str().unwrap().to_owned());
@@ -202,6 +224,11 @@ impl Daemon {
         let series = |name| json!({ "metric": name, "type": 3, "points": [{ "timestamp": at, "value": 1.5 }] });
         let all: Vec<Value> = names.into_iter().map(series).collect();
         self.post(tenant, "/api/v2/series", &json!({ "series": all })).await;
+    }
+
+    /// The status that its admin port answers with.
+    pub async fn admin_status(&self, path: &str) -> u16 {
+        self.http.get(format!("{}{path}", self.admin)).send().await.unwrap().status().as_u16()
     }
 
     /// Reads the daemon's metrics.
@@ -242,6 +269,16 @@ impl Daemon {
             (self.scrape().await.state(tenant).as_deref() == Some(state)).then_some(())
         })
         .await;
+    }
+
+    /// Where it takes telemetry.
+    pub fn address(&self) -> SocketAddr {
+        self.ingest.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends it SIGTERM.

@@ -69,7 +69,7 @@ impl Intake {
     }
 
     /// Ends all faults.
-    pub async fn end_faults(&self) {
+    pub async fn end_all_faults(&self) {
         self.request("DELETE", "faults", None).await;
     }
 

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 /// One scrape: values by name and labels.
 #[derive(Debug, Default)]
 pub struct Scrape {
-    values: BTreeMap<String, Vec<(BTreeMap<String, String>, f64)>>,
+    values: BTreeMap<String, Vec<Sample>>,
 }
+
+/// Labels and value.
+type Sample = (BTreeMap<String, String>, f64);
 
 impl Scrape {
     /// Reads the text format, as far as the daemon uses it.
@@ -32,6 +35,11 @@ impl Scrape {
             labels.iter().all(|(name, value)| have.get(*name).is_some_and(|have| have == value))
         };
         self.values.get(name).into_iter().flatten().filter(|(have, _)| fits(have)).map(|(_, value)| value).sum()
+    }
+
+    /// How many series of a name there are.
+    pub fn count(&self, name: &str) -> usize {
+        self.values.get(name).map_or(0, Vec::len)
     }
 
     /// A count of items of a tenant, of all kinds, such as `items_delivered_total`.

@@ -2,7 +2,7 @@
 //! means to script the one and to feed the other.
 
 // Every test program compiles this module for itself and uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 mod daemon;
 mod intake;
@@ -71,4 +71,49 @@ pub fn gather(output: impl Read + Send + 'static) -> Lines {
         }
     });
     lines
+}
+
+/// A v1 event of that title.
+pub fn event(title: &str) -> serde_json::Value {
+    serde_json::json!({ "title": title, "text": "x" })
+}
+
+/// A sketch as a field of a `SketchPayload` (DataDog/agent-payload `agent_payload.proto`), with these tags.
+pub fn sketch(metric: &str, at: i64, tags: &[String]) -> Vec<u8> {
+    let mut points = vec![];
+    varint(&mut points, 1, at.unsigned_abs());
+    varint(&mut points, 2, 1);
+    for number in 3..=6 {
+        points.push(number << 3 | 1);
+        points.extend(1.0f64.to_le_bytes());
+    }
+    message(&mut points, 7, &[0xf4, 0x14]);
+    message(&mut points, 8, &[1]);
+    let mut sketch = vec![];
+    message(&mut sketch, 1, metric.as_bytes());
+    message(&mut sketch, 2, b"h");
+    tags.iter().for_each(|tag| message(&mut sketch, 4, tag.as_bytes()));
+    message(&mut sketch, 7, &points);
+    let mut field = vec![];
+    message(&mut field, 1, &sketch);
+    field
+}
+
+fn message(into: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    into.push(number << 3 | 2);
+    length(into, bytes.len() as u64);
+    into.extend(bytes);
+}
+
+fn varint(into: &mut Vec<u8>, number: u8, value: u64) {
+    into.push(number << 3);
+    length(into, value);
+}
+
+fn length(into: &mut Vec<u8>, mut value: u64) {
+    while value >= 128 {
+        into.push(value as u8 | 128);
+        value >>= 7;
+    }
+    into.push(value as u8);
 }

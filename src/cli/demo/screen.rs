@@ -1,4 +1,5 @@
-//! What the spectator sees: a story, line by line, and below it on a terminal a table that changes in place.
+//! What the spectator sees: a story, line by line, and below it on a terminal a table that changes in place. Fits into
+//! 80 columns.
 
 use super::stage::TENANTS;
 use crate::ledger::Balance;
@@ -7,11 +8,17 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _, stdout};
 use std::time::Duration;
 
-/// Story lines are broken at this column.
-const WIDTH: usize = 100;
+/// Columns of a story line.
+const WIDTH: usize = 79;
 
 /// Where the text of a story line begins.
-const INDENT: usize = 9;
+const INDENT: usize = 19;
+
+const BOLD: &str = "1";
+const DIM: &str = "2";
+const RED: &str = "31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
 
 /// Where the story is told.
 #[derive(Debug)]
@@ -31,7 +38,7 @@ pub(super) struct Row {
     /// Its figures.
     pub(super) balance: Balance,
     /// What happened to it last.
-    pub(super) last: String,
+    pub(super) last: &'static str,
 }
 
 impl Screen {
@@ -47,13 +54,13 @@ impl Screen {
         self.terminal
     }
 
-    /// The next line of the story.
-    pub(super) fn say(&mut self, at: Duration, text: &str) {
+    /// The next line of the story, about a tenant or all of them.
+    pub(super) fn say(&mut self, at: Duration, tenant: &str, text: &str) {
         let mut out = self.erased();
-        let time = self.paint("2", &format!("{:>5.1} s", at.as_secs_f64()));
-        let lines = wrap(text, WIDTH - INDENT);
-        for (index, line) in lines.iter().enumerate() {
-            let margin = if index == 0 { format!("{time}  ") } else { " ".repeat(INDENT) };
+        let time = self.paint(DIM, &format!("{:>5.1} s", at.as_secs_f64()));
+        let tenant = self.paint(BOLD, &format!("{tenant:<8}"));
+        for (index, line) in wrap(text, WIDTH - INDENT).iter().enumerate() {
+            let margin = if index == 0 { format!("{time}  {tenant}  ") } else { " ".repeat(INDENT) };
             let _ = writeln!(out, "{margin}{line}");
         }
         put(&out);
@@ -65,48 +72,56 @@ impl Screen {
         put(&format!("{out}{text}\n"));
     }
 
-    /// The state of things: the table on a terminal, one line elsewhere.
-    pub(super) fn show(&mut self, at: Duration, rows: &[Row]) {
-        if !self.terminal {
-            let told = rows.iter().zip(TENANTS).map(|(Row { state, balance, .. }, tenant)| {
-                let Balance { accepted, delivered, queued, dead_lettered, .. } = balance;
-                let dead = if *dead_lettered > 0 { format!(", {dead_lettered} dead-lettered") } else { String::new() };
-                let state = state.name();
-                format!("{tenant} {state}: {accepted} accepted, {delivered} delivered, {queued} queued{dead}")
-            });
-            let told: Vec<_> = told.collect();
-            self.say(at, &told.join("; "));
+    /// The state of things: the table on a terminal, one line elsewhere. `whole` is how long it will take.
+    pub(super) fn show(&mut self, at: Duration, whole: Duration, rows: &[Row]) {
+        if self.terminal {
+            self.draw(at, whole, rows);
             return;
         }
+        let told = rows.iter().zip(TENANTS).map(|(Row { state, balance, .. }, tenant)| {
+            let state = if *state == TenantState::Active { String::new() } else { format!(" {}", state.name()) };
+            format!("{tenant}{state} {}/{}", balance.delivered, balance.accepted)
+        });
+        let told: Vec<_> = told.collect();
+        self.say(at, "all", &format!("delivered: {}", told.join(", ")));
+    }
+
+    fn draw(&mut self, at: Duration, whole: Duration, rows: &[Row]) {
         // A table that wraps could not be taken back by counting lines.
         let mut out = format!("{}\x1b[?7l\n", self.erased());
-        let head = "tenant    state         accepted  delivered   queued  dead-lettered  dropped  last event";
-        let _ = writeln!(out, "{}", self.paint("1", head));
+        let head = "tenant   state         accepted  delivered   queued  dead  now";
+        let _ = writeln!(out, "{}", self.paint(BOLD, head));
         for (Row { state, balance, last }, tenant) in rows.iter().zip(TENANTS) {
             let Balance { accepted, delivered, queued, dead_lettered, .. } = balance;
-            let dropped: u64 = balance.dropped.iter().sum();
             let colour = match state {
-                TenantState::Active => "32",
-                TenantState::Unauthorized => "31",
-                _ => "33",
+                TenantState::Active => GREEN,
+                TenantState::Unauthorized => RED,
+                _ => YELLOW,
             };
             let state = self.paint(colour, &format!("{:<12}", state.name()));
-            let _ = writeln!(
-                out,
-                "{tenant:<9} {state} {accepted:>9}  {delivered:>9}  {queued:>7}  {dead_lettered:>13}  {dropped:>7}  {last}"
-            );
+            let figures = format!("{accepted:>9}  {delivered:>9}  {queued:>7}  {dead_lettered:>4}");
+            let _ = writeln!(out, "{tenant:<8} {state} {figures}  {last}");
         }
+        let clock = format!("{:.0} s of about {} s; Ctrl-C ends it", at.as_secs_f64(), whole.as_secs());
+        let _ = writeln!(out, "{}", self.paint(DIM, &clock));
         out.push_str("\x1b[?7h");
         put(&out);
-        self.drawn = rows.len() + 2;
+        self.drawn = rows.len() + 3;
     }
 
-    /// A word of the verdict, in green or red.
-    pub(super) fn verdict(&self, fine: bool) -> String {
-        if fine { self.paint("32", "ok  ") } else { self.paint("31", "FAIL") }
+    /// One thing that was checked, in green or red.
+    pub(super) fn verdict(&mut self, holds: bool, words: &str) {
+        let mark = if holds { self.paint(GREEN, "ok  ") } else { self.paint(RED, "FAIL") };
+        self.note(&format!("{mark}  {words}"));
     }
 
-    /// Takes the table off the terminal, to be followed by what stands in its place.
+    /// A heading.
+    pub(super) fn head(&mut self, text: &str) {
+        let text = self.paint(BOLD, text);
+        self.note(&text);
+    }
+
+    /// Takes the table off the terminal.
     fn erased(&mut self) -> String {
         match std::mem::take(&mut self.drawn) {
             0 => String::new(),

@@ -1,12 +1,12 @@
 //! What the demonstration runs on: a stand-in for Datadog and the daemon, both in this process and on loopback.
 
+use super::traffic::ids_of;
 use crate::admin;
 use crate::daemon::{Daemon, DaemonError};
-use crate::intake::{Handle, Intake, Key, Options};
+use crate::intake::{Filter, Handle, Intake, Key, Options};
 use crate::ledger::{Balance, Ledger};
 use crate::settings::{Settings, SettingsError};
 use crate::tenancy::{Registry, TenantState};
-use crate::types::Kind;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -75,7 +75,7 @@ impl Stage {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
         let running = [
-            tokio::spawn(daemon.run(until(stopped.clone()))),
+            tokio::spawn(daemon.run(until(stopped.clone()), std::future::pending())),
             tokio::spawn(async move {
                 // It ends only when told to.
                 let _ = intake.serve(until(stopped)).await;
@@ -128,20 +128,33 @@ impl Stage {
         self.registry.get(TENANTS[tenant]).map_or(TenantState::Pending, |tenant| tenant.state())
     }
 
-    /// The accounts: tenant, kind and figures.
-    pub(super) fn accounts(&self) -> Vec<(usize, Kind, Balance)> {
-        let index = |name: &str| TENANTS.iter().position(|tenant| *tenant == name);
-        let accounts = self.ledger.read().into_iter();
-        accounts.filter_map(|(tenant, kind, balance)| Some((index(tenant.as_str())?, kind, balance))).collect()
-    }
-
     /// The figures of each tenant, all kinds together.
     pub(super) fn balances(&self) -> [Balance; TENANTS.len()] {
         let mut balances = [Balance::default(); TENANTS.len()];
-        for (tenant, _, balance) in self.accounts() {
-            balances[tenant].add(&balance);
+        for (tenant, _, balance) in self.ledger.read() {
+            if let Some(index) = TENANTS.iter().position(|name| *name == tenant.as_str()) {
+                balances[index].add(&balance);
+            }
         }
         balances
+    }
+
+    /// The identifiers of the items that came with a tenant's key, in order of arrival; empty for one without.
+    pub(super) fn received(&self, tenant: usize) -> Vec<String> {
+        let filter = Filter { key: Some(self.key(tenant).to_owned()), kind: None };
+        let items = self.intake.items(&filter, 0, usize::MAX);
+        items.iter().map(|item| ids_of(&item.json).next().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The identifiers of a tenant's dead letters.
+    pub(super) fn buried(&self, tenant: usize) -> Vec<String> {
+        ids_of(&self.dead_letters(tenant)).map(str::to_owned).collect()
+    }
+
+    /// Requests that came sooner than a 429 had allowed.
+    pub(super) fn too_early(&self) -> u64 {
+        let received = self.intake.received(&Filter::default());
+        received.keys.values().map(|counts| counts.total.rate_limit_violations).sum()
     }
 
     /// The dead letters of a tenant, one JSON object a line.
@@ -164,6 +177,7 @@ fn configuration(dir: &Path, intake: &str, keys: &[String], tokens: &[String]) -
          [admin]\nlisten = \"127.0.0.1:0\"\n\
          [batch]\nmax_age = \"200ms\"\n\
          [delivery]\nretry_initial = \"200ms\"\nretry_max = \"1s\"\n\
+         [shutdown]\ngrace = \"1s\"\n\
          [datadog.sites.\"datadoghq.com\"]\napi = {intake:?}\nlogs = {intake:?}\nevents = {intake:?}\n\
          {tenants}",
         dir = dir.join("state"),

@@ -165,10 +165,9 @@ impl Application {
     }
 }
 
-/// The identifier in the JSON text of an item.
-pub(super) fn id_of(item: &str) -> Option<&str> {
-    let rest = &item[item.find(TAG)? + TAG.len()..];
-    rest.split([',', '"']).next()
+/// The identifiers in the JSON text of items.
+pub(super) fn ids_of(items: &str) -> impl Iterator<Item = &str> {
+    items.split(TAG).skip(1).filter_map(|rest| rest.split([',', '"']).next())
 }
 
 #[cfg(test)]
@@ -176,10 +175,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identifier_is_found_in_tags_of_either_form() {
-        assert_eq!(id_of(r#"{"ddtags":"env:demo,demo_id:acme.logs.7"}"#), Some("acme.logs.7"));
-        assert_eq!(id_of(r#"{"ddtags":"demo_id:acme.logs.7,x:y"}"#), Some("acme.logs.7"));
-        assert_eq!(id_of(r#"{"tags":["demo_id:acme.event_v1.8","x:y"]}"#), Some("acme.event_v1.8"));
-        assert_eq!(id_of(r#"{"tags":[]}"#), None);
+    fn identifiers_are_found_in_tags_of_either_form() {
+        for (text, expected) in [
+            (r#"{"ddtags":"env:demo,demo_id:acme.logs.7"}"#, &["acme.logs.7"][..]),
+            (
+                r#"[{"ddtags":"demo_id:acme.logs.7,x:y"},{"ddtags":"demo_id:acme.logs.8"}]"#,
+                &["acme.logs.7", "acme.logs.8"],
+            ),
+            (r#"{"tags":["demo_id:acme.event_v1.8","x:y"]}"#, &["acme.event_v1.8"]),
+            (r#"{"tags":[]}"#, &[]),
+        ] {
+            assert_eq!(ids_of(text).collect::<Vec<_>>(), expected, "{text}");
+        }
     }
 }
