@@ -3,8 +3,8 @@
 mod check;
 mod demo;
 mod intake;
-mod local;
 mod journal;
+mod local;
 mod run;
 mod send;
 

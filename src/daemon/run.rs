@@ -21,11 +21,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info};
 
 /// With `journal.fsync = "interval"`, so often.
 const FSYNC_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Why not everything was delivered.
+const GRACE_PASSED: &str = "shutdown.grace has passed";
+const TOLD_TWICE: &str = "told a second time to end";
 
 /// The age of what waits is looked at so often, in seconds.
 const EXPIRY_PACE: u64 = 30;
@@ -194,6 +199,7 @@ impl Daemon {
             // The other end is awaited below.
             let _ = begun.send(());
         });
+        let mut at_once = std::pin::pin!(at_once);
         let ending = async {
             serving.await;
             queues.stop_accepting();
@@ -205,8 +211,8 @@ impl Daemon {
                 return std::future::pending().await;
             }
             tokio::select! {
-                () = tokio::time::sleep(grace) => "shutdown.grace has passed",
-                () = at_once => "told a second time to end",
+                () = tokio::time::sleep(grace) => GRACE_PASSED,
+                () = &mut at_once => TOLD_TWICE,
             }
         };
         let why = tokio::select! {
@@ -215,8 +221,16 @@ impl Daemon {
             why = cut_short => Some(why),
         };
         queues.stop_accepting();
-        sending.abort();
-        let _ = sending.await;
+        delivery.end();
+        if why == Some(GRACE_PASSED) {
+            info!("shutdown.grace has passed: sending nothing more, waiting for answers that are on their way");
+        }
+        let hurry = async {
+            if why != Some(TOLD_TWICE) {
+                at_once.await;
+            }
+        };
+        end_or_abort(sending, hurry).await;
         keeping.abort();
         delivery.put_away().await;
         let journal = queues.journal().clone();
@@ -242,6 +256,17 @@ impl Daemon {
             "stopped"
         );
     }
+}
+
+/// Waits for the end of a task, and aborts it when `hurry` comes first.
+async fn end_or_abort(mut task: JoinHandle<()>, hurry: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        _ = &mut task => return,
+        () = hurry => task.abort(),
+    }
+    // It was aborted.
+    let _ = task.await;
 }
 
 /// What is to be done now and then.

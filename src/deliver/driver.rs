@@ -3,6 +3,7 @@
 //! What it holds lives in [`Sender`], not on the task's stack: should the task panic, its successor finds everything
 //! that was held or under way.
 
+use super::Phase;
 use super::auth::{Auth, Change};
 use super::backlog::{Backlog, Flight, Held, Place};
 use super::client::{ClientError, Destination, Validity};
@@ -129,14 +130,21 @@ impl Sender {
         Self { tenant, queue, ledger, tools, rules, state: Mutex::new(state) }
     }
 
-    /// Sends until there is nothing left. With `flush` set, batches do not wait for their age.
-    pub(super) async fn drive(self: Arc<Self>, mut flush: watch::Receiver<bool>) {
+    /// Sends until there is nothing left, or until the end.
+    pub(super) async fn drive(self: Arc<Self>, mut phase: watch::Receiver<Phase>) {
         self.recover();
         let mut tasks: JoinSet<Arrival> = JoinSet::new();
         let mut ids: BTreeMap<tokio::task::Id, u64> = BTreeMap::new();
         loop {
-            let flushing = *flush.borrow_and_update();
-            let timer = self.start_due(flushing, &mut tasks, &mut ids);
+            let now = *phase.borrow_and_update();
+            // A validation of the key need not be waited for.
+            if now == Phase::Ending && self.lock().backlog.flying(|_| true) == 0 {
+                return;
+            }
+            let timer = match now {
+                Phase::Ending => None,
+                now => self.start_due(now == Phase::Flushing, &mut tasks, &mut ids),
+            };
             self.show_state();
             if tasks.is_empty() && self.lock().backlog.is_idle() && self.queue.leave() {
                 return;
@@ -154,7 +162,7 @@ impl Sender {
                     }
                 },
                 () = self.queue.changed() => {}
-                Ok(()) = flush.changed() => {}
+                Ok(()) = phase.changed() => {}
                 () = sleep_until(timer) => {}
             }
         }
@@ -336,6 +344,10 @@ impl Sender {
                 error!(tenant = %self.tenant.id, kind = %work.kind(), "a payload is kept and tried again: {error}");
                 state.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
                 state.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
+            }
+            Landed::Unsent { payload } => {
+                state.endpoints[payload.kind.endpoint() as usize].answered(flight.probe, now);
+                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
             }
             Landed::Loaded => {}
             Landed::Validated(validity) => self.validated(&mut state, now, &validity),

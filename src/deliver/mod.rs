@@ -46,7 +46,18 @@ pub struct Delivery {
     tools: Arc<Tools>,
     rules: Rules,
     senders: Mutex<HashMap<TenantId, Arc<Sender>>>,
-    flush: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+}
+
+/// What the senders are to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// What is due.
+    Usual,
+    /// Everything: no batch waits for its age.
+    Flushing,
+    /// Nothing new; what is under way comes to its end.
+    Ending,
 }
 
 /// A driver that panicked is started again after this time.
@@ -77,17 +88,23 @@ impl Delivery {
             tools: Arc::new(tools),
             rules: Rules::new(settings),
             senders: Mutex::default(),
-            flush: watch::Sender::new(false),
+            phase: watch::Sender::new(Phase::Usual),
         }
     }
 
-    /// Delivers until it is dropped.
+    /// Delivers until [`end`](Self::end), and then until nothing is under way.
     pub async fn run(&self) {
+        let mut phase = self.phase.subscribe();
         let mut drivers: JoinSet<()> = JoinSet::new();
         let mut tenants: HashMap<Id, Arc<TenantQueue>> = HashMap::new();
         loop {
+            let ending = *phase.borrow_and_update() == Phase::Ending;
+            if ending && drivers.is_empty() {
+                return;
+            }
             let queue = tokio::select! {
-                queue = self.queues.next_ready() => queue,
+                queue = self.queues.next_ready(), if !ending => queue,
+                Ok(()) = phase.changed() => continue,
                 Some(ended) = drivers.join_next_with_id() => match ended {
                     Ok((id, ())) => {
                         tenants.remove(&id);
@@ -114,17 +131,24 @@ impl Delivery {
         after: Duration,
     ) {
         let Some(sender) = self.sender(&queue) else { return };
-        let flush = self.flush.subscribe();
+        let phase = self.phase.subscribe();
         let driver = drivers.spawn(async move {
             tokio::time::sleep(after).await;
-            sender.drive(flush).await;
+            sender.drive(phase).await;
         });
         tenants.insert(driver.id(), queue);
     }
 
     /// Makes every batch due at once, as at shutdown.
     pub fn flush(&self) {
-        self.flush.send_replace(true);
+        self.phase.send_replace(Phase::Flushing);
+    }
+
+    /// Starts nothing new; [`run`](Self::run) returns when the answers to all requests under way are there. What was
+    /// not answered could be with Datadog already, and would be sent again by the next start.
+    pub fn end(&self) {
+        self.phase.send_replace(Phase::Ending);
+        self.tools.permits.close();
     }
 
     /// When memory is short, takes it from tenants that cannot deliver at present: what they have waiting is in the

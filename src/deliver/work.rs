@@ -39,6 +39,8 @@ pub(super) enum Landed {
     Answered { payload: Arc<Payload>, answer: Answer, late: u32 },
     /// No answer came.
     Unanswered { payload: Arc<Payload>, error: String },
+    /// It was not sent, because the end came first.
+    Unsent { payload: Arc<Payload> },
     /// Items were read back.
     Loaded,
     /// The work became these payloads; `expired` items were dropped for their age.
@@ -184,7 +186,7 @@ async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, turn: 
         }
     }
     let Some(_permit) = tools.permits.wait(turn.unwrap_or(Turn::Waiting { probe: false })).await else {
-        return Landed::Stuck { work: Work::Send(payload), error: "shutting down".into() };
+        return Landed::Unsent { payload };
     };
     let started = tokio::time::Instant::now();
     let result = tools.client.submit(to, &payload).await;

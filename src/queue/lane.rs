@@ -8,7 +8,7 @@ use super::cover::{Acknowledge, Cover, Receipt};
 use crate::journal::{Reader, Record, Seq};
 use crate::ledger::{Account, DropReason};
 use crate::types::{Chunk, Follow, Kind, Limits, TenantId, UnixMillis};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -45,6 +45,8 @@ struct Spilled {
     after: Option<Seq>,
     /// Reads on where it has left off.
     reader: Option<Reader>,
+    /// Records after `after` that are lost and counted as such: not to be counted again by who has read them earlier.
+    gone: BTreeSet<Seq>,
     /// Who follows them; few are followed.
     follows: HashMap<Seq, Follow>,
 }
@@ -165,6 +167,11 @@ impl Lane {
         (self.spilled.records > 0 && self.bytes < LOW).then_some((self.spilled.after, self.chunks.is_empty()))
     }
 
+    /// Notes that nothing spilled was accepted before that.
+    pub(super) fn spilled_since(&mut self, accepted: UnixMillis) {
+        self.spilled.oldest = accepted;
+    }
+
     /// How many records are spilled.
     pub(super) fn spilled(&self) -> u64 {
         self.spilled.records
@@ -214,7 +221,7 @@ impl Lane {
     /// Drops a spilled record that the journal has lost, wherever it stood. Those in memory are not lost.
     pub(super) fn lose(&mut self, seq: Seq, items: u64, bytes: usize) {
         let spilled = &mut self.spilled;
-        if spilled.after.is_some_and(|after| seq <= after) || spilled.records == 0 {
+        if spilled.after.is_some_and(|after| seq <= after) || spilled.records == 0 || !spilled.gone.insert(seq) {
             return;
         }
         spilled.records -= 1;
@@ -235,9 +242,10 @@ impl Lane {
         self.spilled.reader.take()
     }
 
-    /// Keeps a reader that has read all that was restored or dropped, and nothing more.
+    /// Keeps a reader that has read all that was restored or dropped. Where nothing is left, it may also have read what
+    /// is about to be pushed, and must not be used again.
     pub(super) fn keep_reader(&mut self, reader: Option<Reader>) {
-        self.spilled.reader = reader;
+        self.spilled.reader = reader.filter(|_| self.spilled.records > 0);
     }
 
     /// Takes a record out of what is spilled, with its room.
@@ -248,6 +256,11 @@ impl Lane {
             return None;
         }
         spilled.after = Some(seq);
+        let was_counted = spilled.gone.contains(&seq);
+        spilled.gone = spilled.gone.split_off(&Seq(seq.0 + 1));
+        if was_counted {
+            return None;
+        }
         spilled.records -= 1;
         spilled.items = spilled.items.saturating_sub(items);
         let room = match &mut spilled.room {

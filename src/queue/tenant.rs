@@ -25,9 +25,9 @@ pub struct TenantQueue {
     memory: Arc<Share>,
     disk: Arc<Share>,
     inner: Mutex<Inner>,
-    wake: Notify,
-    /// Held while room is made: what one caller drops is enough for others.
+    /// Held while the oldest are being dropped to make room: one at a time, or too much would be dropped.
     evicting: tokio::sync::Mutex<()>,
+    wake: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -57,11 +57,11 @@ pub(super) struct Grant {
     pub(super) memory: Option<Reservation>,
 }
 
-/// Readings of spilled items that may come to nothing before making room is given up.
-const ATTEMPTS: u32 = 8;
-
 /// Bytes read back at once, more only for a single chunk that is larger.
 const PIECE: usize = 8 << 20;
+
+/// So often room is made for a chunk: others that come at the same time may take it, or the lane go another way.
+const EVICTIONS: usize = 8;
 
 /// A chunk is accounted with this many bytes of memory besides its own.
 const OVERHEAD: usize = 256;
@@ -69,36 +69,24 @@ const OVERHEAD: usize = 256;
 impl TenantQueue {
     pub(super) fn new(id: TenantId, ground: Arc<Ground>, quota: Quota) -> Self {
         let (memory, disk) = Default::default();
-        Self {
-            id,
-            ground,
-            quota,
-            memory,
-            disk,
-            inner: Mutex::default(),
-            wake: Notify::new(),
-            evicting: Default::default(),
-        }
+        let (inner, evicting, wake) = Default::default();
+        Self { id, ground, quota, memory, disk, inner, evicting, wake }
     }
 
     /// Room on disk for a chunk, and memory if there is any; nothing when the quota is full.
     pub(super) async fn grant(self: &Arc<Self>, chunk: &Chunk) -> Option<Grant> {
         let bytes = chunk.bytes.len();
         let room = || self.ground.disk.reserve_within(&self.disk, bytes, self.quota.max_bytes);
-        let room = match room() {
-            None if self.quota.when_full == WhenFull::DropOldest => {
-                let _turn = self.evicting.lock().await;
-                match room() {
-                    Some(room) => room,
-                    None => {
-                        self.evict(bytes).await;
-                        room()?
-                    }
-                }
+        let may_evict = self.quota.when_full == WhenFull::DropOldest && bytes <= self.quota.max_bytes;
+        let mut granted = room();
+        for _ in 0..EVICTIONS {
+            if granted.is_some() || !may_evict {
+                break;
             }
-            room => room?,
-        };
-        Some(Grant { room, memory: self.ground.memory.reserve(&self.memory, bytes + OVERHEAD) })
+            self.evict(bytes).await;
+            granted = room();
+        }
+        Some(Grant { room: granted?, memory: self.ground.memory.reserve(&self.memory, bytes + OVERHEAD) })
     }
 
     /// Appends a chunk. True when nobody attends to this queue, and the caller must find somebody.
@@ -241,10 +229,10 @@ impl TenantQueue {
 
     /// Drops the oldest until there is room for so many bytes, or nothing more to drop.
     async fn evict(self: &Arc<Self>, bytes: usize) {
+        let _alone = self.evicting.lock().await;
         // Somewhat more than needed, so that not every chunk has to do this.
         let target = (self.quota.max_bytes - self.quota.max_bytes / 64).saturating_sub(bytes);
-        // Another reading of the lane may get in between now and then.
-        let mut attempts = ATTEMPTS;
+        let mut attempts = EVICTIONS;
         while self.disk.used() > target && attempts > 0 {
             let excess = self.disk.used() - target;
             let Some(kind) = self.oldest_lane() else { return };
@@ -265,6 +253,7 @@ impl TenantQueue {
                 left = left.saturating_sub(record.entry.payload.len());
                 more
             };
+            // When the lane has gone another way meanwhile, there is something to drop still, or room.
             match self.drop_piece(kind, DropReason::Evicted, excess, doomed).await {
                 Ok(true) => {}
                 Ok(false) => attempts -= 1,
@@ -341,14 +330,18 @@ impl TenantQueue {
         let mut dropped = Vec::new();
         let mut inner = self.lock();
         let lane = self.lane(&mut inner, kind);
-        if lane.wants().map(|(after, _)| after) != Some(after) {
-            return false;
-        }
+        let untouched = lane.wants().map(|(after, _)| after) == Some(after);
         for lost in &piece.lost {
             report(&self.id, kind, lost);
             if let Some(seq) = lost.seq {
-                lane.drop_spilled(seq, lost.items.unwrap_or(0), lost.bytes as usize, DropReason::Damaged);
+                lane.lose(seq, lost.items.unwrap_or(0), lost.bytes as usize);
             }
+        }
+        if !untouched {
+            return false;
+        }
+        if let Some(last) = piece.records.last() {
+            lane.spilled_since(last.entry.accepted);
         }
         for record in piece.records {
             let (seq, items, bytes) = (record.seq, u64::from(record.entry.items), record.entry.payload.len());
