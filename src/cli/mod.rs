@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod dead_letter;
 mod demo;
 mod intake;
 mod local;
@@ -35,6 +36,7 @@ enum Command {
     Check(check::Args),
     Intake(intake::Args),
     Send(send::Args),
+    DeadLetter(dead_letter::Args),
 }
 
 /// Parses the command line and does what it says. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
@@ -45,5 +47,6 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Intake(args) => intake::main(&args),
         Command::Send(args) => send::main(&args),
+        Command::DeadLetter(args) => dead_letter::main(&args),
     }
 }
