@@ -105,6 +105,7 @@ impl Exposition {
         }
         self.tenant_states(&mut text);
         self.rate_limits(&mut text);
+        self.dead_letters(&mut text);
         let journal = self.queues.journal();
         let figures = journal.figures();
         for (name, value) in [
@@ -165,6 +166,19 @@ impl Exposition {
         for ((tenant, endpoint), left) in least {
             let labels = format!("tenant=\"{tenant}\",endpoint=\"{}\"", endpoint.path());
             let _ = writeln!(text, "dogsled_rate_limit_remaining{{{labels}}} {left}");
+        }
+    }
+
+    /// What dead letters take on the disk, of tenants that have any.
+    fn dead_letters(&self, text: &mut String) {
+        let _ = writeln!(text, "# TYPE dogsled_dead_letter_bytes gauge");
+        // What the system does not tell cannot be shown; it is told when the next letter is to be written.
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for (tenant, bytes) in self.delivery.dead_letter_bytes().unwrap_or_default() {
+            *sums.entry(self.label(&tenant)).or_default() += bytes;
+        }
+        for (tenant, bytes) in sums {
+            let _ = writeln!(text, "dogsled_dead_letter_bytes{{tenant=\"{tenant}\"}} {bytes}");
         }
     }
 

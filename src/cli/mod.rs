@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod dead_letter;
 mod demo;
 mod intake;
 mod journal;
@@ -37,6 +38,7 @@ enum Command {
     Intake(intake::Args),
     Send(send::Args),
     Journal(journal::Args),
+    DeadLetter(dead_letter::Args),
 }
 
 /// Parses the command line and does what it says. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
@@ -48,5 +50,6 @@ pub fn main() -> ExitCode {
         Command::Intake(args) => intake::main(&args),
         Command::Send(args) => send::main(&args),
         Command::Journal(args) => journal::main(&args),
+        Command::DeadLetter(args) => dead_letter::main(&args),
     }
 }

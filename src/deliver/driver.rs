@@ -336,7 +336,7 @@ impl Sender {
                 self.settle(&payload, Fate::DeadLetters);
                 warn!(
                     tenant = %self.tenant.id, kind = %payload.kind, items = payload.items, status = reason.status,
-                    file = %self.tools.dead_letters.path(self.tenant.id.as_str()).display(),
+                    file = %self.tools.dead_letters.path(&self.tenant.id).display(),
                     "items were refused and are kept as dead letters: {}", reason.words
                 );
             }
