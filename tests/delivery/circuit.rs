@@ -162,3 +162,18 @@ async fn all_tenants_together_never_have_more_requests_at_once_than_they_may() {
     }
     assert_eq!(under_way.lock().unwrap().1, AT_ONCE);
 }
+
+/// An endpoint that takes nothing but answers is well, and a tenant that has nothing more to send waits for nothing.
+#[tokio::test]
+async fn a_refusal_of_the_probe_shows_that_the_endpoint_is_well() {
+    for (first, then) in [(503, 404), (429, 404), (503, 413)] {
+        let intake = Intake::start();
+        let daemon = Setup::new(&intake, &["a"]).start().await;
+        intake.fault("a", json!({ "times": 1, "effect": { "status": { "code": first } } })).await;
+        intake.fault("a", json!({ "skip": 1, "times": 1, "effect": { "status": { "code": then } } })).await;
+        daemon.logs("a", [1]).await;
+        daemon.wait_empty("a").await;
+        assert_eq!(intake.count("a", "logs", "attempts").await, 2);
+        daemon.wait_state("a", "active").await;
+    }
+}
