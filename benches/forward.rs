@@ -12,7 +12,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use support::corpus::{Corpus, Timestamps};
+use support::corpus::{Corpus, Shape, Timestamps};
 use support::daemon::{Daemon, Plan};
 use support::load::{Coding, Outcome, Requests, Until};
 use support::reference::{Reference, zstd_alone};
@@ -42,6 +42,10 @@ struct Options {
     /// How the requests are compressed
     #[arg(long, value_enum, default_value_t = Coding::Identity)]
     encoding: Coding,
+
+    /// Which logs
+    #[arg(long, value_enum, default_value_t = Shape::Services)]
+    corpus: Shape,
 
     /// Which logs carry a time of their own
     #[arg(long, value_enum, default_value_t = Timestamps::Half)]
@@ -113,7 +117,8 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> io::Result<()> {
-    let corpus = Corpus::new(options.seed, options.tenants, options.bodies, options.logs, options.timestamps);
+    let corpus =
+        Corpus::new(options.corpus, options.seed, options.tenants, options.bodies, options.logs, options.timestamps);
     let requests = Requests::new(&corpus, options.encoding)?;
     println!(
         "{} connections, {} tenants, {} logs of {:.0} bytes a request, {:?}, zstd level {}, {} cores",

@@ -9,14 +9,14 @@
 //! valgrind --tool=callgrind --toggle-collect='dogsled::wire::split' target/release/deps/wire-… --test 'split/logs dated'
 //! ```
 
-#[path = "support/corpus.rs"]
+#[path = "support/corpus/mod.rs"]
 #[expect(dead_code, reason = "the identifiers of logs are for the end-to-end measurement, which follows each log")]
 mod corpus;
 #[path = "support/series.rs"]
 mod series;
 
 use bytes::Bytes;
-use corpus::{Corpus, Timestamps};
+use corpus::{Corpus, Shape, Timestamps};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dogsled::payload::Compressors;
 use dogsled::types::{Encoding, Kind, UnixMillis};
@@ -35,7 +35,12 @@ const TAGGED: Context<'static> = Context { tenant_tag: Some("tenant"), ..PLAIN }
 
 /// Bodies of 100 logs of about 470 bytes.
 fn logs(timestamps: Timestamps) -> Vec<Bytes> {
-    Corpus::new(SEED, 1, BODIES, 100, timestamps).bodies.into_iter().flatten().map(Bytes::from).collect()
+    Corpus::new(Shape::Services, SEED, 1, BODIES, 100, timestamps)
+        .bodies
+        .into_iter()
+        .flatten()
+        .map(Bytes::from)
+        .collect()
 }
 
 /// The same with a tag in each log that names one of a few tenants, in runs of several logs.
@@ -97,16 +102,14 @@ fn split_bodies(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The body of a request, in pieces: the parts of ten bodies make one batch.
+/// What the parts of ten bodies make when they are one batch: the body of a request, in pieces.
 fn pieces(parts: &[Part]) -> Vec<&[u8]> {
     let Some(kind) = parts.first().map(|part| part.kind) else { return Vec::new() };
     let mut pieces = vec![kind.prefix()];
-    for (index, part) in parts.iter().enumerate() {
-        if index > 0 {
-            pieces.push(kind.separator());
-        }
-        pieces.push(&part.bytes);
+    for part in parts {
+        pieces.extend([&part.bytes[..], kind.separator()]);
     }
+    pieces.pop();
     pieces.push(kind.suffix());
     pieces
 }
@@ -119,14 +122,16 @@ fn join_and_compress(criterion: &mut Criterion) {
         ("series v2", Form::SeriesV2Json, series(Series::json_v2)),
         ("series protobuf", Form::SeriesV2Proto, series(Series::protobuf)),
     ] {
-        let parts: Vec<Part> =
-            bodies.iter().take(10).flat_map(|body| split(form, body, &PLAIN).unwrap_or_default()).collect();
-        let pieces = pieces(&parts);
-        group.throughput(Throughput::Bytes(pieces.iter().map(|piece| piece.len() as u64).sum()));
+        let bodies = &bodies[..10];
+        group.throughput(total(bodies));
         for encoding in [Encoding::Identity, Encoding::Zstd, Encoding::Gzip] {
             group.bench_function(format!("{name}, {}", encoding.name()), |bencher| {
+                let parts: Vec<Part> =
+                    bodies.iter().flat_map(|body| split(form, body, &PLAIN).unwrap_or_default()).collect();
+                let pieces = pieces(&parts);
                 bencher.iter(|| {
-                    compressors.compress(encoding, 0, black_box(&pieces).iter().copied()).map(|body| body.len())
+                    let pieces = black_box(&pieces).iter().copied();
+                    compressors.compress(encoding, 0, pieces).map(|body| body.len())
                 });
             });
         }

@@ -29,7 +29,7 @@ use permits::Permits;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tracing::error;
@@ -66,7 +66,7 @@ impl Delivery {
             client: Client::new(delivery, settings.datadog.ca_file.as_deref())?,
             builder: Builder::new(settings.batch.compression, settings.batch.level),
             permits: Permits::new(delivery.concurrency, delivery.concurrency_per_tenant),
-            cores: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
+            cores: queues.cores(),
             dead_letters: DeadLetters::new(settings.state.dir.join("dead-letters")),
             drop_late: delivery.drop_late,
         };

@@ -5,12 +5,11 @@ use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
 use super::permits::{Permits, Turn};
 use crate::payload::{Builder, Built, Payload};
-use crate::queue::{Batch, LaneFigures};
+use crate::queue::{Batch, Cores, LaneFigures};
 use crate::types::{Encoding, Follow, Kind, UnixMillis};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// One thing to do. Cheap to clone: what is under way is also kept by the tenant, so that a panic loses nothing.
 #[derive(Debug, Clone)]
@@ -54,8 +53,8 @@ pub(super) struct Tools {
     pub(super) client: Client,
     pub(super) builder: Builder,
     pub(super) permits: Permits,
-    /// Payloads built at once.
-    pub(super) cores: Semaphore,
+    /// Payloads are built on these.
+    pub(super) cores: Arc<Cores>,
     pub(super) dead_letters: DeadLetters,
     pub(super) drop_late: bool,
 }
@@ -195,7 +194,7 @@ impl Tools {
         work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let this = self.clone();
-        let Ok(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
+        let Some(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
         aside(move || work(&this)).await
     }
 

@@ -41,11 +41,20 @@ pub trait Submit: Send + Sync + 'static {
     /// # Errors
     /// See [`Refused`].
     fn submit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send;
+
+    /// Waits, for a short time at most, while what was taken before waits for the machine.
+    fn eased(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 impl Submit for Queues {
     fn submit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
         Queues::submit(self, chunks)
+    }
+
+    fn eased(&self) -> impl Future<Output = ()> + Send {
+        Queues::eased(self)
     }
 }
 
@@ -203,6 +212,8 @@ impl<Q: Submit> Shared<Q> {
         let content_type = head.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
         let form = intake.form(content_type).ok_or_else(|| wrong_type(intake, content_type));
 
+        // Before the body is read, so that what waits is in the emitter's memory and not in ours.
+        self.queues.eased().await;
         let mut hold = self.budget.hold();
         let (limit, time) = (self.ingest.max_body, self.ingest.body_timeout);
         let body = timeout(time, body::read(body, limit, &mut hold)).await.map_err(|_| Problem::slow(time))?;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 /// One scrape: values by name and labels.
 #[derive(Debug, Default)]
 pub struct Scrape {
-    values: BTreeMap<String, Vec<(Labels, f64)>>,
+    values: BTreeMap<String, Vec<Sample>>,
 }
 
-type Labels = BTreeMap<String, String>;
+/// Labels and value.
+type Sample = (BTreeMap<String, String>, f64);
 
 impl Scrape {
     /// Reads the text format, as far as the daemon uses it.
@@ -30,7 +31,9 @@ impl Scrape {
 
     /// The sum of all series of a name that have these labels.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let fits = |have: &Labels| labels.iter().all(|(name, value)| have.get(*name).is_some_and(|have| have == value));
+        let fits = |have: &BTreeMap<String, String>| {
+            labels.iter().all(|(name, value)| have.get(*name).is_some_and(|have| have == value))
+        };
         self.values.get(name).into_iter().flatten().filter(|(have, _)| fits(have)).map(|(_, value)| value).sum()
     }
 

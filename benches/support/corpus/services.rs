@@ -1,70 +1,13 @@
-//! Logs as applications write them, from a seeded generator.
-//!
-//! Several kinds of services in several forms, texts of varied length, identifiers and figures that do not repeat. The
-//! generator was written before the first measurement and is not to be changed for the sake of figures: nothing may be
-//! tuned to it.
+//! What the services of a web shop write: access logs, sentences of applications, queries, consumers, errors with their
+//! stacks. The standard corpus.
 
+use super::Timestamps;
+use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use std::fmt::Write;
 
-/// Which logs carry a time of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Timestamps {
-    /// All.
-    All,
-    /// About half, by chance.
-    Half,
-    /// None: the daemon must write one into each.
-    None,
-}
-
-/// The bodies of requests of several tenants.
-#[derive(Debug)]
-pub struct Corpus {
-    /// Logs in a body.
-    pub logs: usize,
-    /// By tenant, then by number: JSON arrays of logs.
-    pub bodies: Vec<Vec<Vec<u8>>>,
-}
-
-/// What stands before the identifier of a log, which is tenant, body and log in the form `003-0017-0042`, and then
-/// sixteen digits that tell nothing.
-pub const MARK: &[u8] = b"\"event_id\":\"";
-
-impl Corpus {
-    /// Bodies of `logs` logs each; `distinct` bodies for every tenant.
-    pub fn new(seed: u64, tenants: usize, distinct: usize, logs: usize, timestamps: Timestamps) -> Self {
-        let bodies = (0..tenants)
-            .map(|tenant| {
-                let mut writer = Writer::new(seed, tenant, timestamps);
-                (0..distinct)
-                    .map(|body| {
-                        let array: Vec<String> = (0..logs).map(|log| writer.log(body, log)).collect();
-                        format!("[{}]", array.join(",")).into_bytes()
-                    })
-                    .collect()
-            })
-            .collect();
-        Self { logs, bodies }
-    }
-
-    /// The mean size of a log in bytes, with its separator.
-    pub fn mean_log(&self) -> f64 {
-        let bytes: usize = self.bodies.iter().flatten().map(Vec::len).sum();
-        let logs = self.logs * self.bodies.iter().map(Vec::len).sum::<usize>();
-        bytes as f64 / logs as f64
-    }
-
-    /// Tenant, body and log of an identifier.
-    pub fn identity(text: &[u8]) -> Option<(usize, usize, usize)> {
-        let number = |range: std::ops::Range<usize>| std::str::from_utf8(text.get(range)?).ok()?.parse().ok();
-        Some((number(0..3)?, number(4..8)?, number(9..13)?))
-    }
-}
-
 /// Writes the logs of one tenant.
-struct Writer {
+pub(super) struct Writer {
     random: StdRng,
     tenant: usize,
     timestamps: Timestamps,
@@ -147,11 +90,8 @@ const WORDS: [&str; 40] = [
 ];
 
 impl Writer {
-    fn new(seed: u64, tenant: usize, timestamps: Timestamps) -> Self {
-        let random = StdRng::seed_from_u64(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(tenant as u64));
-        // Somewhat before the present: Datadog, and so the daemon, distinguishes logs older than 18 hours.
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_millis());
-        Self { random, tenant, timestamps, now: now as u64 - 3_600_000 }
+    pub(super) fn new(seed: u64, tenant: usize, timestamps: Timestamps) -> Self {
+        Self { random: super::random(seed, tenant), tenant, timestamps, now: super::an_hour_ago() }
     }
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
@@ -181,7 +121,7 @@ impl Writer {
     }
 
     /// One log as a JSON object.
-    fn log(&mut self, body: usize, log: usize) -> String {
+    pub(super) fn log(&mut self, body: usize, log: usize) -> String {
         self.now += u64::from(self.figure(40));
         let kind = self.random.random_range(0..100);
         let (status, source, message, attributes) = match kind {
@@ -193,11 +133,7 @@ impl Writer {
         };
         let mut text = String::with_capacity(600);
         text.push('{');
-        let with_time = match self.timestamps {
-            Timestamps::All => true,
-            Timestamps::Half => self.random.random_bool(0.5),
-            Timestamps::None => false,
-        };
+        let with_time = self.timestamps.draw(&mut self.random);
         // Writing to a String cannot fail.
         if with_time {
             let _ = write!(text, "\"timestamp\":{},", self.now);
