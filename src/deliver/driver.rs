@@ -211,8 +211,12 @@ impl Sender {
 
     /// The next work of a kind that may start now.
     fn next(&self, state: &mut State, kind: Kind, flushing: bool, now: Instant, timer: &mut Earliest) -> Option<Next> {
-        // Work that sends nothing waits for nobody but its own time.
-        if let Some(chore) = state.backlog.pop_chore(kind, now, |at| timer.at(at)) {
+        // Work that sends nothing waits for nobody but its own time, though not all of it is done at once: the cores
+        // are everybody's.
+        let chores = state.backlog.flying(|work| !work.sends());
+        if chores <= self.rules.concurrency
+            && let Some(chore) = state.backlog.pop_chore(kind, now, |at| timer.at(at))
+        {
             return Some(Next { held: chore, probe: false, turn: None });
         }
         let sending = state.backlog.flying(Work::sends);
