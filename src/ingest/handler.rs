@@ -89,10 +89,7 @@ struct Counts {
 impl Counts {
     fn new() -> Self {
         metrics::describe_counter!("dogsled_ingest_requests_total", "Requests to the local HTTP port, by status");
-        metrics::describe_counter!(
-            "dogsled_ingest_panics_total",
-            "Requests and connections lost to a fault of this program"
-        );
+        metrics::describe_counter!("dogsled_panics_total", "Faults of this program, by the part that survived them");
         let requests = [200, 202, 400, 401, 403, 404, 405, 408, 413, 415, 429, 500, 503]
             .into_iter()
             .filter_map(|status| StatusCode::from_u16(status).ok())
@@ -102,7 +99,7 @@ impl Counts {
                 (status, counter)
             })
             .collect();
-        Self { requests, panics: metrics::counter!("dogsled_ingest_panics_total") }
+        Self { requests, panics: metrics::counter!("dogsled_panics_total", "part" => "ingest") }
     }
 
     fn answered(&self, status: StatusCode) {

@@ -22,12 +22,11 @@ pub(super) fn check_utf8(body: &[u8]) -> Result<(), Stop> {
 /// The offset of the first quote, backslash or control character from `at`, or the length of `text`.
 #[inline]
 pub(super) fn plain_end(text: &[u8], mut at: usize) -> usize {
-    // Most strings are names and short words: one step.
-    while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
-        if let Some(found) = first_special(block) {
-            return at + found;
+    while let Some(&block) = text.get(at..).and_then(<[u8]>::first_chunk::<16>) {
+        match special_bytes(block) {
+            0 => at += 16,
+            found => return at + found.trailing_zeros() as usize,
         }
-        at += BLOCK;
     }
     while let Some(&byte) = text.get(at) {
         if byte == b'"' || byte == b'\\' || byte < 0x20 {
@@ -38,16 +37,13 @@ pub(super) fn plain_end(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-const BLOCK: usize = 16;
-
-/// Where the first quote, backslash or control character of a block is.
+/// A bit for each byte that is a quote, a backslash or a control character.
 #[inline]
-fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
-    let text = u8x16::new(*block);
-    let is = |byte: u8| text.cmp_eq(u8x16::splat(byte));
-    let is_control = text.min(u8x16::splat(0x1F)).cmp_eq(text);
-    let found = (is(b'"') | is(b'\\') | is_control).move_mask();
-    (found != 0).then(|| found.trailing_zeros() as usize)
+fn special_bytes(block: [u8; 16]) -> u32 {
+    let block = u8x16::new(block);
+    let is_control = block.min(u8x16::splat(0x1f)).cmp_eq(block);
+    let is_special = block.cmp_eq(u8x16::splat(b'"')) | block.cmp_eq(u8x16::splat(b'\\')) | is_control;
+    is_special.move_mask().cast_unsigned()
 }
 
 /// The offset behind the escape at `at`.

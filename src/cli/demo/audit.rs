@@ -1,4 +1,7 @@
-//! The end of the demonstration: whether the ledger agrees with what was sent and with what arrived. Pure logic.
+//! The end of the demonstration: whether the ledger agrees with what was sent and with what arrived.
+//!
+//! Judging is apart from gathering, and pure: a demonstration that could not fail would show nothing, so the tests judge
+//! made-up losses and crossings.
 
 use super::stage::{Stage, TENANTS};
 use super::traffic::Sent;

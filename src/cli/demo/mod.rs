@@ -104,11 +104,13 @@ fn run(whole: Duration) -> Result<bool, DemoError> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         let stage = Stage::open().await?;
         let fine = tokio::select! {
             fine = Play::new(&stage, whole).play() => fine.map_err(DemoError::Stage),
             _ = interrupt.recv() => Err(DemoError::Interrupted),
             _ = terminate.recv() => Err(DemoError::Interrupted),
+            _ = hang_up.recv() => Err(DemoError::Interrupted),
         };
         stage.close().await;
         fine
@@ -236,14 +238,9 @@ impl<'a> Play<'a> {
             Step::Restore => {
                 let now = self.stage.balances();
                 self.stage.set_key(REVOKED, true);
-                let meanwhile = |tenant: usize| now[tenant].delivered - self.at_revocation[tenant].delivered;
-                let (acme, initech, held) = (meanwhile(LIMITED), meanwhile(POISONED), now[REVOKED].queued);
-                self.say(
-                    "globex",
-                    &format!(
-                        "API key restored; {held} items held, while {acme} of acme and {initech} of initech were delivered"
-                    ),
-                );
+                let since = |tenant: usize| now[tenant].delivered - self.at_revocation[tenant].delivered;
+                let (held, others) = (now[REVOKED].queued, since(LIMITED) + since(POISONED));
+                self.say("globex", &format!("key restored: {held} items held, {others} of others delivered"));
                 self.last[REVOKED] = "key restored";
             }
             Step::Unlimit => {
@@ -306,7 +303,7 @@ impl<'a> Play<'a> {
         }
         if balances[POISONED].dead_lettered > 0 && !self.buried {
             self.buried = true;
-            self.say("initech", "→ found by halving its batch, set aside; the rest went through");
+            self.say("initech", "→ found by halving its batch, set aside; the rest arrived");
             self.last[POISONED] = "1 dead letter";
         }
         let row =

@@ -75,7 +75,7 @@ impl Stage {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
         let running = [
-            tokio::spawn(daemon.run(until(stopped.clone()))),
+            tokio::spawn(daemon.run(until(stopped.clone()), std::future::pending())),
             tokio::spawn(async move {
                 // It ends only when told to.
                 let _ = intake.serve(until(stopped)).await;
