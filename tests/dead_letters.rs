@@ -408,8 +408,7 @@ async fn a_daemon_is_reached_through_its_socket_and_large_letters_are_divided() 
     let (code, out, error) = told(replay).await;
     assert_eq!((code, error.as_str()), (0, ""), "{out}");
     intake.wait_items("a", "logs", 900).await;
-    let mut ids: Vec<_> =
-        intake.items("a", "logs").await.iter().map(|log| log.item["id"].as_u64().unwrap()).collect();
+    let mut ids: Vec<_> = intake.items("a", "logs").await.iter().map(|log| log.item["id"].as_u64().unwrap()).collect();
     ids.sort_unstable();
     assert_eq!(ids, (0..900).collect::<Vec<_>>());
     assert!(!daemon.dead_letters("a").exists());
@@ -473,7 +472,8 @@ async fn what_is_no_tenant_or_kind_is_refused_before_a_path_is_made_of_it() {
 
 #[tokio::test]
 async fn what_a_customer_wrote_does_nothing_to_the_terminal() {
-    let line = letter(1, &[json!({ "message": "\u{1b}]0;x\u{7}\u{9b}2J" })]).replace("\"no\"", r#""\u001b[2J\u009bno""#);
+    let line =
+        letter(1, &[json!({ "message": "\u{1b}]0;x\u{7}\u{9b}2J" })]).replace("\"no\"", r#""\u001b[2J\u009bno""#);
     let files = Files::with("127.0.0.1:1", &[line]);
     for arguments in [&["list"][..], &["show", "--tenant", "a"]] {
         let (code, out, _) = files.run(arguments).await;
