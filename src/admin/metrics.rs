@@ -8,11 +8,11 @@ use crate::deliver::Delivery;
 use crate::ledger::{Balance, DropReason, Ledger};
 use crate::queue::Queues;
 use crate::tenancy::{Registry, TenantState};
-use crate::types::{Kind, TenantId, UnixMillis};
+use crate::types::{Endpoint, Kind, TenantId, UnixMillis};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The label of tenants beyond the configured number.
 const OTHER: &str = "other";
@@ -98,6 +98,7 @@ impl Exposition {
             }
         }
         self.tenant_states(&mut text);
+        self.rate_limits(&mut text);
         let _ = writeln!(text, "# TYPE dogsled_memory_queue_bytes gauge");
         let _ = writeln!(text, "dogsled_memory_queue_bytes {}", self.queues.memory_used());
         text
@@ -121,11 +122,15 @@ impl Exposition {
         rows
     }
 
-    /// One series a tenant and state, 1 for the state it is in; under `other`, how many are in each.
+    /// One series a tenant and state, 1 for the state it is in; under `other`, how many are in each. Where there are
+    /// not labels enough for all, tenants that have sent nothing take none from those that will.
     fn tenant_states(&self, text: &mut String) {
         let mut states: BTreeMap<String, [u64; TenantState::ALL.len()]> = BTreeMap::new();
-        for tenant in self.registry.all() {
-            states.entry(self.label(&tenant.id)).or_default()[tenant.state() as usize] += 1;
+        let tenants = self.registry.all();
+        let enough = tenants.len() <= self.max_tenants;
+        for tenant in tenants {
+            let label = if enough || self.is_labelled(&tenant.id) { tenant.id.as_str() } else { OTHER };
+            states.entry(label.to_owned()).or_default()[tenant.state() as usize] += 1;
         }
         let _ = writeln!(text, "# TYPE dogsled_tenant_state gauge");
         for (tenant, counts) in states {
@@ -136,8 +141,32 @@ impl Exposition {
         }
     }
 
+    /// What is left of rate limits, where Datadog tells of any; under `other`, the least that one of them has left.
+    fn rate_limits(&self, text: &mut String) {
+        let mut least: BTreeMap<(String, Endpoint), u64> = BTreeMap::new();
+        for queue in self.queues.all() {
+            for (endpoint, left) in self.delivery.rate_limits_left(&queue.id) {
+                let known = least.entry((self.label(&queue.id), endpoint)).or_insert(left);
+                *known = left.min(*known);
+            }
+        }
+        let _ = writeln!(text, "# TYPE dogsled_rate_limit_remaining gauge");
+        for ((tenant, endpoint), left) in least {
+            let labels = format!("tenant=\"{tenant}\",endpoint=\"{}\"", endpoint.path());
+            let _ = writeln!(text, "dogsled_rate_limit_remaining{{{labels}}} {left}");
+        }
+    }
+
+    fn is_labelled(&self, tenant: &TenantId) -> bool {
+        self.labelled().contains(tenant)
+    }
+
+    fn labelled(&self) -> MutexGuard<'_, HashSet<TenantId>> {
+        self.labelled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn label(&self, tenant: &TenantId) -> String {
-        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut labelled = self.labelled();
         if labelled.contains(tenant) {
             return tenant.to_string();
         }

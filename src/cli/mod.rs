@@ -1,9 +1,12 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod demo;
 mod intake;
 mod journal;
+mod local;
 mod run;
+mod send;
 
 use clap::{Parser, Subcommand};
 use std::fmt::Display;
@@ -29,17 +32,21 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Demo(demo::Args),
     Check(check::Args),
     Intake(intake::Args),
     Journal(journal::Args),
+    Send(send::Args),
 }
 
 /// Parses the command line and does what it says. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::main(&args),
+        Command::Demo(args) => demo::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Intake(args) => intake::main(&args),
         Command::Journal(args) => journal::main(&args),
+        Command::Send(args) => send::main(&args),
     }
 }

@@ -21,3 +21,4 @@ pub use model::{
 };
 pub use problems::{Place, Problem, SettingsError};
 pub use sites::{Site, SiteHosts, Sites};
+pub use units::parse_duration;
