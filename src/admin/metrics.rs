@@ -12,7 +12,7 @@ use crate::types::{Endpoint, Kind, TenantId, UnixMillis};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The label of tenants beyond the configured number.
 const OTHER: &str = "other";
@@ -122,11 +122,15 @@ impl Exposition {
         rows
     }
 
-    /// One series a tenant and state, 1 for the state it is in; under `other`, how many are in each.
+    /// One series a tenant and state, 1 for the state it is in; under `other`, how many are in each. Where there are
+    /// not labels enough for all, tenants that have sent nothing take none from those that will.
     fn tenant_states(&self, text: &mut String) {
         let mut states: BTreeMap<String, [u64; TenantState::ALL.len()]> = BTreeMap::new();
-        for tenant in self.registry.all() {
-            states.entry(self.label(&tenant.id)).or_default()[tenant.state() as usize] += 1;
+        let tenants = self.registry.all();
+        let enough = tenants.len() <= self.max_tenants;
+        for tenant in tenants {
+            let label = if enough || self.is_labelled(&tenant.id) { tenant.id.as_str() } else { OTHER };
+            states.entry(label.to_owned()).or_default()[tenant.state() as usize] += 1;
         }
         let _ = writeln!(text, "# TYPE dogsled_tenant_state gauge");
         for (tenant, counts) in states {
@@ -153,8 +157,16 @@ impl Exposition {
         }
     }
 
+    fn is_labelled(&self, tenant: &TenantId) -> bool {
+        self.labelled().contains(tenant)
+    }
+
+    fn labelled(&self) -> MutexGuard<'_, HashSet<TenantId>> {
+        self.labelled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn label(&self, tenant: &TenantId) -> String {
-        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut labelled = self.labelled();
         if labelled.contains(tenant) {
             return tenant.to_string();
         }
