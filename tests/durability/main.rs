@@ -3,6 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backlog;
 mod crash;
 mod load;
+mod quotas;
 mod shutdown;
+
+const LOGS: &str = "/api/v2/logs";
