@@ -5,6 +5,8 @@ mod support;
 
 mod backlog;
 mod crash;
+mod disk;
+mod leftovers;
 mod load;
 mod quotas;
 mod shutdown;

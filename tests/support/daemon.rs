@@ -147,11 +147,15 @@ impl Home {
         files
     }
 
-    /// The lines of a tenant's dead letters; none without a file.
-    pub fn dead_letters(&self, tenant: &str) -> Vec<Value> {
+    /// A tenant's dead letters as they stand in their file; nothing without one.
+    pub fn dead_letters_text(&self, tenant: &str) -> String {
         let path = self.state_dir().join("dead-letters").join(format!("{tenant}.ndjson"));
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// The lines of a tenant's dead letters.
+    pub fn dead_letters(&self, tenant: &str) -> Vec<Value> {
+        self.dead_letters_text(tenant).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
