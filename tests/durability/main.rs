@@ -5,6 +5,7 @@ mod support;
 
 mod backlog;
 mod crash;
+mod damage;
 mod disk;
 mod leftovers;
 mod load;
