@@ -13,7 +13,7 @@ use crate::types::{Endpoint, Kind, TenantId, UnixMillis};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The label of tenants beyond the configured number.
 const OTHER: &str = "other";
@@ -105,6 +105,7 @@ impl Exposition {
         }
         self.tenant_states(&mut text);
         self.rate_limits(&mut text);
+        self.dead_letters(&mut text);
         let journal = self.queues.journal();
         let figures = journal.figures();
         for (name, value) in [
@@ -137,11 +138,15 @@ impl Exposition {
         rows
     }
 
-    /// One series a tenant and state, 1 for the state it is in; under `other`, how many are in each.
+    /// One series a tenant and state, 1 for the state it is in; under `other`, how many are in each. Where there are
+    /// not labels enough for all, tenants that have sent nothing take none from those that will.
     fn tenant_states(&self, text: &mut String) {
         let mut states: BTreeMap<String, [u64; TenantState::ALL.len()]> = BTreeMap::new();
-        for tenant in self.registry.all() {
-            states.entry(self.label(&tenant.id)).or_default()[tenant.state() as usize] += 1;
+        let tenants = self.registry.all();
+        let enough = tenants.len() <= self.max_tenants;
+        for tenant in tenants {
+            let label = if enough || self.is_labelled(&tenant.id) { tenant.id.as_str() } else { OTHER };
+            states.entry(label.to_owned()).or_default()[tenant.state() as usize] += 1;
         }
         let _ = writeln!(text, "# TYPE dogsled_tenant_state gauge");
         for (tenant, counts) in states {
@@ -168,8 +173,29 @@ impl Exposition {
         }
     }
 
+    /// What dead letters take on the disk, of tenants that have any.
+    fn dead_letters(&self, text: &mut String) {
+        let _ = writeln!(text, "# TYPE dogsled_dead_letter_bytes gauge");
+        // What the system does not tell cannot be shown; it is told when the next letter is to be written.
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for (tenant, bytes) in self.delivery.dead_letter_bytes().unwrap_or_default() {
+            *sums.entry(self.label(&tenant)).or_default() += bytes;
+        }
+        for (tenant, bytes) in sums {
+            let _ = writeln!(text, "dogsled_dead_letter_bytes{{tenant=\"{tenant}\"}} {bytes}");
+        }
+    }
+
+    fn is_labelled(&self, tenant: &TenantId) -> bool {
+        self.labelled().contains(tenant)
+    }
+
+    fn labelled(&self) -> MutexGuard<'_, HashSet<TenantId>> {
+        self.labelled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn label(&self, tenant: &TenantId) -> String {
-        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut labelled = self.labelled();
         if labelled.contains(tenant) {
             return tenant.to_string();
         }

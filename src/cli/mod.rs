@@ -1,8 +1,10 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod dead_letter;
 mod demo;
 mod intake;
+mod journal;
 mod local;
 mod run;
 mod send;
@@ -35,6 +37,8 @@ enum Command {
     Check(check::Args),
     Intake(intake::Args),
     Send(send::Args),
+    Journal(journal::Args),
+    DeadLetter(dead_letter::Args),
 }
 
 /// Parses the command line and does what it says. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
@@ -45,5 +49,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Intake(args) => intake::main(&args),
         Command::Send(args) => send::main(&args),
+        Command::Journal(args) => journal::main(&args),
+        Command::DeadLetter(args) => dead_letter::main(&args),
     }
 }

@@ -231,8 +231,12 @@ impl Sender {
 
     /// The next work of a kind that may start now.
     fn next(&self, state: &mut State, kind: Kind, flushing: bool, now: Instant, timer: &mut Earliest) -> Option<Next> {
-        // Work that sends nothing waits for nobody but its own time.
-        if let Some(chore) = state.backlog.pop_chore(kind, now, |at| timer.at(at)) {
+        // Work that sends nothing waits for nobody but its own time, though not all of it is done at once: the cores
+        // are everybody's.
+        let chores = state.backlog.flying(|work| !work.sends());
+        if chores <= self.rules.concurrency
+            && let Some(chore) = state.backlog.pop_chore(kind, now, |at| timer.at(at))
+        {
             return Some(Next { held: chore, probe: false, turn: None });
         }
         let sending = state.backlog.flying(Work::sends);
@@ -327,7 +331,7 @@ impl Sender {
                     self.settle(payload, Fate::Expired(expired));
                 }
                 let known = &mut state.endpoints[work.kind().endpoint() as usize];
-                known.answered(flight.probe, now);
+                known.unanswered(flight.probe, now);
                 if let Work::Build(..) = work {
                     built.payloads.iter().chain(&built.oversized).for_each(|payload| known.built(payload));
                 }
@@ -337,17 +341,17 @@ impl Sender {
                 self.settle(&payload, Fate::DeadLetters);
                 warn!(
                     tenant = %self.tenant.id, kind = %payload.kind, items = payload.items, status = reason.status,
-                    file = %self.tools.dead_letters.path(self.tenant.id.as_str()).display(),
+                    file = %self.tools.dead_letters.path(&self.tenant.id).display(),
                     "items were refused and are kept as dead letters: {}", reason.words
                 );
             }
             Landed::Stuck { work, error } => {
                 error!(tenant = %self.tenant.id, kind = %work.kind(), "a payload is kept and tried again: {error}");
-                state.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
+                state.endpoints[work.kind().endpoint() as usize].unanswered(flight.probe, now);
                 state.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
             }
             Landed::Unsent { payload } => {
-                state.endpoints[payload.kind.endpoint() as usize].answered(flight.probe, now);
+                state.endpoints[payload.kind.endpoint() as usize].unanswered(flight.probe, now);
                 state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
             }
             Landed::Loaded => {}
@@ -372,8 +376,8 @@ impl Sender {
         if let Some(follow) = &payload.follow {
             follow.attempted(format!("{} {}", answer.status, answer.words).trim_end());
         }
-        if !matches!(verdict, Verdict::Delivered | Verdict::Retry | Verdict::Throttled | Verdict::Unauthorized) {
-            known.answered(flight.probe, now);
+        if matches!(verdict, Verdict::TooLarge | Verdict::Malformed | Verdict::WrongEncoding | Verdict::Refused) {
+            known.refused(flight.probe);
         }
         match verdict {
             Verdict::Delivered => {
@@ -430,7 +434,7 @@ impl Sender {
             // The contract of this endpoint asks for an application key, which no tenant has: with a good API key,
             // this refusal is final (docs.datadoghq.com/api/latest/events).
             Verdict::Unauthorized if payload.kind == Kind::EventV2 && flight.refused_once => {
-                known.answered(flight.probe, now);
+                known.refused(flight.probe);
                 state.hold(Work::Bury(payload, reason()), flight.place, None, false);
             }
             Verdict::Unauthorized => {
@@ -493,7 +497,7 @@ impl Sender {
                 }
                 known.failed(probe, now, &self.rules.backoff, rand::random());
             } else {
-                known.answered(probe, now);
+                known.unanswered(probe, now);
             }
         }
         match validity {
@@ -534,6 +538,9 @@ impl Sender {
             TenantState::Pending
         } else if state.auth.is_refused() {
             TenantState::Unauthorized
+        } else if state.backlog.all().next().is_none() {
+            // With nothing to send, it waits for nothing.
+            TenantState::Active
         } else if state.endpoints.iter().any(EndpointState::is_throttled) {
             TenantState::Throttled
         } else if state.endpoints.iter().any(|endpoint| !endpoint.is_open()) || !state.auth.may_send() {
@@ -590,7 +597,7 @@ impl State {
         let Some(flight) = self.backlog.end(id) else { return };
         match flight.work {
             Some(work) => {
-                self.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
+                self.endpoints[work.kind().endpoint() as usize].unanswered(flight.probe, now);
                 self.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
             }
             None => self.auth.check_lost(),

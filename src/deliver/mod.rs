@@ -17,7 +17,7 @@ mod put_away;
 mod work;
 
 pub use client::{Client, ClientError, Destination, Soon, Transport, Validity};
-pub use dead_letter::{DeadLetters, Reason};
+pub use dead_letter::{Content, DeadLetters, Letter, Line, Lines, Overhaul, OverhaulError, Reason};
 pub use judge::{Answer, Quota};
 
 use crate::ledger::Ledger;
@@ -29,6 +29,7 @@ use crate::types::{Endpoint, TenantId};
 use driver::{Rules, Sender};
 use permits::Permits;
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -78,7 +79,7 @@ impl Delivery {
             builder: Builder::new(settings.batch.compression, settings.batch.level),
             permits: Permits::new(delivery.concurrency, delivery.concurrency_per_tenant),
             cores: queues.cores(),
-            dead_letters: DeadLetters::new(settings.state.dir.join("dead-letters")),
+            dead_letters: DeadLetters::new(&settings.state.dir),
             drop_late: delivery.drop_late,
         };
         Self {
@@ -158,7 +159,8 @@ impl Delivery {
             return;
         }
         for sender in self.all() {
-            if sender.tenant.state() != TenantState::Active {
+            // A rate limit is soon reset.
+            if !matches!(sender.tenant.state(), TenantState::Active | TenantState::Throttled) {
                 sender.queue.unload();
             }
         }
@@ -185,6 +187,14 @@ impl Delivery {
     /// reset since.
     pub fn rate_limits_left(&self, tenant: &TenantId) -> Vec<(Endpoint, u64)> {
         self.known(tenant).map(|sender| sender.rate_limits_left(Instant::now())).unwrap_or_default()
+    }
+
+    /// The tenants with dead letters, and the bytes of them.
+    ///
+    /// # Errors
+    /// When their directory cannot be read.
+    pub fn dead_letter_bytes(&self) -> io::Result<Vec<(TenantId, u64)>> {
+        self.tools.dead_letters.tenants()
     }
 
     fn known(&self, tenant: &TenantId) -> Option<Arc<Sender>> {

@@ -213,10 +213,20 @@ impl Tools {
     ) -> io::Result<T> {
         let this = self.clone();
         let Some(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
-        tokio::task::spawn_blocking(move || work(&this)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        aside(move || work(&this)).await
     }
 
     async fn on_disk(self: Arc<Self>, work: impl FnOnce(&Self) -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        tokio::task::spawn_blocking(move || work(&self)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        aside(move || work(&self)).await
     }
+}
+
+/// Runs work on a thread where that hinders nobody. Should it panic, its payload is tried again as after any failure.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        if error.is_panic() {
+            metrics::counter!("dogsled_panics_total", "part" => "payload").increment(1);
+        }
+        Err(io::Error::other(error))
+    })
 }

@@ -2,7 +2,7 @@
 //! away from a file that could not be synced.
 
 use super::entry::Draft;
-use super::fetch::{Fetched, Wanted, fetch};
+use super::fetch::{Damaged, Fetched, Wanted, fetch};
 use super::log::Log;
 use super::sync::RoundResult;
 use super::view::{Indices, Missing, Place, View, parse_name};
@@ -89,7 +89,7 @@ impl Log {
             if wanted.is_empty() {
                 return Ok(());
             }
-            let (fetched, lost) = fetch(&*shared.disk, &wanted)?;
+            let (fetched, lost) = fetch(&*shared.disk, &wanted, Damaged::Quarantine)?;
             if !lost.is_empty() {
                 self.ack(lost.iter().filter_map(|lost| lost.seq).map(|seq| seq.0).collect());
                 self.lost.extend(lost);

@@ -48,7 +48,7 @@ pub(super) struct RealDisk {
 }
 
 /// The file that is locked by whoever writes the journal.
-pub(super) const LOCK: &str = "lock";
+const LOCK: &str = "lock";
 
 impl RealDisk {
     /// Creates the directory if need be, and locks it. `None`: another process has it.
@@ -65,6 +65,11 @@ impl RealDisk {
     /// The directory without its lock, for those who only read.
     pub(super) fn unlocked(dir: &Path) -> Self {
         Self { dir: dir.into(), _lock: None }
+    }
+
+    /// Whether a process has the directory locked.
+    pub(super) fn is_in_use(dir: &Path) -> bool {
+        File::open(dir.join(LOCK)).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     fn make(&self, name: &str, options: &OpenOptions) -> io::Result<Arc<dyn DiskFile>> {

@@ -42,9 +42,18 @@ impl Fetched {
     }
 }
 
-/// Reads records in the order given. Those whose bytes are damaged or unreadable come as lost, quarantined; other
-/// errors (too many open files, a segment that is gone) are the caller's.
-pub(super) fn fetch(disk: &dyn Disk, wanted: &[Wanted]) -> io::Result<(Vec<Fetched>, Vec<Lost>)> {
+/// What becomes of bytes that cannot be read as records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Damaged {
+    /// They are copied to a file of their own.
+    Quarantine,
+    /// Nothing is written.
+    Tell,
+}
+
+/// Reads records in the order given. Those whose bytes are damaged or unreadable come as lost; other errors (too many
+/// open files, a segment that is gone) are the caller's.
+pub(super) fn fetch(disk: &dyn Disk, wanted: &[Wanted], damaged: Damaged) -> io::Result<(Vec<Fetched>, Vec<Lost>)> {
     let (mut fetched, mut lost) = (Vec::with_capacity(wanted.len()), Vec::new());
     let mut rest = wanted;
     while !rest.is_empty() {
@@ -67,9 +76,9 @@ pub(super) fn fetch(disk: &dyn Disk, wanted: &[Wanted]) -> io::Result<(Vec<Fetch
             match bytes {
                 Ok(bytes) => match decode(&bytes, want) {
                     Ok(record) => fetched.push(record),
-                    Err(_) => lost.push(lose(disk, want, &bytes)),
+                    Err(_) => lost.push(lose(disk, want, &bytes, damaged)),
                 },
-                Err(error) if is_media(&error) => lost.push(lose(disk, want, &[])),
+                Err(error) if is_media(&error) => lost.push(lose(disk, want, &[], damaged)),
                 Err(error) => return Err(error),
             }
         }
@@ -117,7 +126,7 @@ fn decode(bytes: &Bytes, want: &Wanted) -> Result<Fetched, Bad> {
     Ok(Fetched { place: want.place, record, payload_crc: header.payload_crc, replaces: bytes.slice(replaces) })
 }
 
-fn lose(disk: &dyn Disk, want: &Wanted, bytes: &[u8]) -> Lost {
+fn lose(disk: &dyn Disk, want: &Wanted, bytes: &[u8], damaged: Damaged) -> Lost {
     let name = segment_name(want.place.segment);
     let (offset, len) = (u64::from(want.slot.offset), u64::from(want.slot.len));
     Lost {
@@ -128,7 +137,7 @@ fn lose(disk: &dyn Disk, want: &Wanted, bytes: &[u8]) -> Lost {
         seq: Some(Seq(want.slot.stamp)),
         lane: Some(want.lane.clone()),
         items: Some(u64::from(want.slot.items)),
-        quarantined: quarantine(disk, &name, offset, bytes),
+        quarantined: if damaged == Damaged::Quarantine { quarantine(disk, &name, offset, bytes) } else { None },
     }
 }
 

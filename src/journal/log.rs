@@ -111,9 +111,7 @@ impl Log {
             self.kill();
         }
         self.hold_active(2);
-        for place in places {
-            self.rounds.hold(&mut self.shared.view(), place.segment, 1);
-        }
+        self.hold_acks(places.to_vec());
         Ok(())
     }
 
@@ -174,7 +172,7 @@ impl Log {
         }
     }
 
-    /// Acks of records that others replaced must not be durable before those are.
+    /// Acks of records that others replaced, or that were copied, must not be durable before those others are.
     fn hold_acks(&mut self, places: Vec<Place>) {
         let mut view = self.shared.view();
         for place in &places {
@@ -258,11 +256,9 @@ impl Log {
             self.active = Some(active);
             return;
         }
-        // After a failed sync nobody knows what of the file is on disk: nothing is added to it.
-        if !cut {
-            // The file still holds what was given up; its numbers must not be used again.
-            self.next += records as u64;
-        }
+        // After a failed sync nobody knows what of the file is on disk, nor whether a crash brings back what was cut:
+        // nothing is added to it, and its numbers are not used again.
+        self.next += records as u64;
         self.active = Some(active);
         self.close_active();
     }

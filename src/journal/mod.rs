@@ -15,11 +15,12 @@
 //!   .take_lost() -> Vec<Lost>                              what cleaning found unreadable; count it, it is out already
 //!   .health() -> Health, .figures() -> Figures
 //!   .flush().await, .close()                               all of it durable; close() also ends the threads (blocking)
+//! inspect(dir, verify) -> Inspection                       read-only, for the command line
 //! ```
 //!
-//! From the bottom up: [`format`](self) of bytes, `index`, `scan` and `segment` are pure; `disk` is the file system's
+//! From the bottom up: `format`, `index`, `scan` and `segment` are pure; `disk` is the file system's
 //! seam; `view` is what is live, shared by readers and the writer; `log` with `acks`, `sync` and `clean` is the only
-//! writer, a state machine without threads; `journal` puts it on a thread of its own.
+//! writer, a state machine without threads; `committer` puts it on a thread of its own, and `handle` is what callers hold.
 
 mod acks;
 mod clean;
@@ -28,8 +29,9 @@ mod disk;
 mod entry;
 mod fetch;
 mod format;
+mod handle;
 mod index;
-mod journal;
+mod inspect;
 mod log;
 mod open;
 mod options;
@@ -43,7 +45,8 @@ mod view;
 mod tests;
 
 pub use entry::{Backlog, Entry, Lost, Record, Seq, TooLarge};
-pub use journal::Journal;
+pub use handle::Journal;
+pub use inspect::{InspectedSegment, Inspection, inspect};
 pub use open::Recovery;
 pub use options::{AppendError, Figures, Fsync, Health, OpenError, Options};
 pub use read::{Batch, Reader};

@@ -4,14 +4,14 @@ use super::disk::Disk;
 use super::entry::Lost;
 use super::fetch::quarantine;
 use super::format::{Bad, decode_acks};
-use super::index::{Index, Overview, SlotKind, TRAILER, Trailer};
+use super::index::{Index, Overview, Slot, SlotKind, Trailer};
 use super::log::{Log, LogOptions};
 use super::scan::{Gap, scan};
 use super::segment::{Bitmap, Segment};
 use super::view::{Place, Shared, View, ack_name, parse_name, read_footer, read_whole, segment_name};
 use bytes::Bytes;
 use rand::rngs::StdRng;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,9 +52,11 @@ impl From<io::Error> for CannotOpen {
 pub(super) struct Found {
     pub(super) segment: Segment,
     pub(super) overview: Overview,
-    copies: bool,
-    /// The index, if the segment had to be scanned.
+    /// It holds copies of earlier records.
+    pub(super) copies: bool,
+    /// What could not be read of it.
     pub(super) gaps: Vec<Gap>,
+    /// It had no sound footer: its index is in memory.
     pub(super) scanned: bool,
     /// Where the sound part ends, of a segment that was scanned.
     end: u64,
@@ -133,9 +135,15 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
             log.acks.forget(first, round, ack_name(first));
         }
     }
-    kill_lost(&shared)?;
-    resolve_copies(&mut log, &with_copies)?;
+    kill_lost(&shared);
+    // What they are copies of is taken out on disk, too, and they stay until that is durable.
+    let originals = resolve_copies(&shared, &with_copies)?;
+    log.acks.add(originals);
     log.ack(replaced);
+    for first in with_copies {
+        log.rounds.hold(&mut shared.view(), first, 2);
+    }
+    // What fails now is tried again by the committer.
     let _ = log.tick();
     let view = shared.view();
     recovery.segments = view.segments.len();
@@ -179,7 +187,6 @@ fn with_footer(trailer: &Trailer, overview: Overview, len: u64) -> Found {
     segment.count = trailer.count;
     segment.bytes = len;
     segment.closed = true;
-    debug_assert!(len >= TRAILER as u64);
     let copies = trailer.copies > 0;
     Found { segment, overview, copies, gaps: Vec::new(), scanned: false, end: trailer.end, bytes: Vec::new() }
 }
@@ -226,7 +233,7 @@ pub(super) fn read_acks(shared: &Shared, first: u64) -> io::Result<()> {
 }
 
 /// Counts records that a scan did not find as dead.
-pub(super) fn kill_lost(shared: &Shared) -> io::Result<()> {
+pub(super) fn kill_lost(shared: &Shared) {
     let mut view = shared.view();
     for segment in view.segments.values_mut() {
         let Some(index) = segment.index.take() else { continue };
@@ -235,24 +242,22 @@ pub(super) fn kill_lost(shared: &Shared) -> io::Result<()> {
         }
         segment.index = Some(index);
     }
-    Ok(())
 }
 
-fn numbered(index: &Index) -> impl Iterator<Item = (u32, &super::index::Slot)> {
+fn numbered(index: &Index) -> impl Iterator<Item = (u32, &Slot)> {
     index.slots.iter().enumerate().map(|(number, slot)| (number as u32, slot))
 }
 
 /// Where a record and copies of it are there, because a crash came between copying and removing, the last copy counts.
-fn resolve_copies(log: &mut Log, segments: &[u64]) -> io::Result<()> {
-    let shared = log.shared.clone();
+/// Gives the places of the others.
+pub(super) fn resolve_copies(shared: &Shared, segments: &[u64]) -> io::Result<Vec<Place>> {
     let mut last: HashMap<u64, Place> = HashMap::new();
     let mut superseded: HashSet<Place> = HashSet::new();
     for &first in segments {
         let copies: Vec<(u64, u32)> = shared.with_indices(|view, indices| {
             let Some(segment) = view.segments.get(&first) else { return Ok(Vec::new()) };
-            let copied = |(number, slot): &(u32, &super::index::Slot)| {
-                slot.kind != SlotKind::Lost && slot.stamp != first + u64::from(*number)
-            };
+            let copied =
+                |(number, slot): &(u32, &Slot)| slot.kind != SlotKind::Lost && slot.stamp != first + u64::from(*number);
             Ok(numbered(indices.of(first, segment)?)
                 .filter(copied)
                 .map(|(number, slot)| (slot.stamp, number))
@@ -269,17 +274,11 @@ fn resolve_copies(log: &mut Log, segments: &[u64]) -> io::Result<()> {
     let mut originals: Vec<Place> = superseded.into_iter().collect();
     originals.sort_unstable();
     shared.with_indices(|view, indices| view.kill_places(originals.clone(), indices))?;
-    // It is durable only when the copies are, which were synced above.
-    log.acks.add(originals);
     let mut view = shared.view();
-    let live: BTreeMap<u64, u64> = last
-        .into_iter()
-        .filter(|(_, place)| view.segments.get(&place.segment).is_some_and(|segment| segment.is_live(place.number)))
-        .map(|(stamp, place)| (stamp, place.segment + u64::from(place.number)))
-        .collect();
-    view.moved.extend(live);
-    for &first in segments {
-        log.rounds.hold(&mut view, first, 2);
+    for (stamp, place) in last {
+        if view.segments.get(&place.segment).is_some_and(|segment| segment.is_live(place.number)) {
+            view.moved.insert(stamp, place.segment + u64::from(place.number));
+        }
     }
-    Ok(())
+    Ok(originals)
 }

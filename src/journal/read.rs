@@ -1,7 +1,7 @@
 //! Reading a lane's backlog in the order of acceptance, a piece at a time.
 
 use super::entry::{Lost, Record, Seq};
-use super::fetch::{Wanted, fetch};
+use super::fetch::{Damaged, Wanted, fetch};
 use super::index::SlotKind;
 use super::view::{Indices, Missing, Shared, View};
 use bytes::Bytes;
@@ -72,7 +72,7 @@ impl Reader {
             }
             let (taken, wanted) = shared.with_indices(|view, indices| self.plan(view, indices, max_bytes))?;
             if !wanted.is_empty() {
-                let (fetched, lost) = fetch(&*shared.disk, &wanted)?;
+                let (fetched, lost) = fetch(&*shared.disk, &wanted, Damaged::Quarantine)?;
                 self.window.drain(..taken);
                 let records = fetched.into_iter().map(|fetched| fetched.record).collect();
                 return Ok(Batch { records, lost, end: false });

@@ -181,6 +181,7 @@ impl Lane {
     pub(super) fn restore(&mut self, tenant: &TenantId, record: Record, memory: Reservation) {
         let Record { seq, entry, .. } = record;
         let Some((room, follow)) = self.forget(seq, u64::from(entry.items), entry.payload.len()) else { return };
+        self.passed(entry.accepted);
         let chunk = Chunk {
             tenant: tenant.clone(),
             kind: self.kind,
@@ -202,6 +203,11 @@ impl Lane {
                 follow.dropped(u32::try_from(items).unwrap_or(u32::MAX));
             }
         }
+    }
+
+    /// What is still spilled was not accepted before that.
+    pub(super) fn passed(&mut self, accepted: UnixMillis) {
+        self.spilled.oldest = accepted;
     }
 
     /// Drops what is counted as spilled and is not in the journal any more. Gives the number of items.

@@ -60,7 +60,7 @@ pub(super) struct Grant {
 /// Bytes read back at once, more only for a single chunk that is larger.
 const PIECE: usize = 8 << 20;
 
-/// So often room is made for a chunk: other chunks that come at the same time may take it.
+/// So often room is made for a chunk: others that come at the same time may take it, or the lane go another way.
 const EVICTIONS: usize = 8;
 
 /// A chunk is accounted with this many bytes of memory besides its own.
@@ -232,7 +232,8 @@ impl TenantQueue {
         let _alone = self.evicting.lock().await;
         // Somewhat more than needed, so that not every chunk has to do this.
         let target = (self.quota.max_bytes - self.quota.max_bytes / 64).saturating_sub(bytes);
-        while self.disk.used() > target {
+        let mut attempts = EVICTIONS;
+        while self.disk.used() > target && attempts > 0 {
             let excess = self.disk.used() - target;
             let Some(kind) = self.oldest_lane() else { return };
             let mut left = excess;
@@ -253,9 +254,13 @@ impl TenantQueue {
                 more
             };
             // When the lane has gone another way meanwhile, there is something to drop still, or room.
-            if let Err(error) = self.drop_piece(kind, DropReason::Evicted, excess, doomed).await {
-                error!(tenant = %self.id, %kind, "the oldest items cannot be dropped to make room: {error}");
-                return;
+            match self.drop_piece(kind, DropReason::Evicted, excess, doomed).await {
+                Ok(true) => {}
+                Ok(false) => attempts -= 1,
+                Err(error) => {
+                    error!(tenant = %self.id, %kind, "the oldest items cannot be dropped to make room: {error}");
+                    return;
+                }
             }
         }
     }
@@ -348,6 +353,7 @@ impl TenantQueue {
                 }
                 (reason, _) => {
                     lane.drop_spilled(seq, items, bytes, reason.unwrap_or(DropReason::Expired));
+                    lane.passed(record.entry.accepted);
                     dropped.push(seq);
                 }
             }

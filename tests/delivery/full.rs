@@ -14,7 +14,10 @@ async fn a_full_share_is_refused_whole_with_a_time_to_come_again() {
     let daemon = setup.start().await;
     let fault = intake.fault("stuck", json!({ "effect": { "status": { "code": 503 } } })).await;
     let text = "x".repeat(900);
-    let mut accepted = Vec::new();
+    // Once the endpoint is known to fail, no more batches are built, which would take less memory than their items.
+    let mut accepted = vec![0];
+    daemon.logs("stuck", [0]).await;
+    daemon.wait_state("stuck", "retrying").await;
     let refusal = loop {
         let first = accepted.len() as u64;
         let logs: Value = (first..first + 50).map(|id| json!({ "message": text, "id": id })).collect();

@@ -182,6 +182,11 @@ impl Daemon {
         self.state_dir().join("dead-letters").join(format!("{tenant}.ndjson"))
     }
 
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.home.0.path().join("dogsled.toml")
+    }
+
     /// Its state directory.
     pub fn state_dir(&self) -> PathBuf {
         self.home.state_dir()

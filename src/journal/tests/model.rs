@@ -99,7 +99,7 @@ struct World {
     log: Log,
     known: BTreeMap<u64, Known>,
     /// Payloads of appends that failed: a crash may bring them back where taking them back failed, too.
-    failed: Vec<Entry>,
+    failed: Vec<(Entry, Vec<u64>)>,
     round: Option<(Round, Snapshot)>,
     unique: u64,
     seed: u64,
@@ -150,7 +150,10 @@ impl World {
         let seqs = replaces.as_ref().map(|stamps| stamps.iter().map(|stamp| Seq(*stamp)).collect::<Vec<_>>());
         let drafts: Vec<Draft> = entries.iter().map(|e| Draft::new(e.clone(), seqs.clone()).unwrap()).collect();
         match self.log.commit(&drafts) {
-            Err(_) => self.failed.extend(entries),
+            Err(_) => {
+                let replaces = replaces.unwrap_or_default();
+                self.failed.extend(entries.into_iter().map(|entry| (entry, replaces.clone())));
+            }
             Ok(first) => {
                 for (stamp, entry) in (first..).zip(entries) {
                     let known = Known {
@@ -288,7 +291,13 @@ impl World {
                     }
                 }
                 _ => {
-                    assert!(self.failed.contains(&record.entry), "{stamp} was never appended");
+                    let failed = self.failed.iter().find(|(entry, _)| *entry == record.entry);
+                    let (_, replaces) = failed.unwrap_or_else(|| panic!("{stamp} was never appended"));
+                    for replaced in replaces {
+                        if let Some(known) = self.known.get_mut(replaced) {
+                            known.replaced_by = Some(*stamp);
+                        }
+                    }
                     let (entry, sealed) = (record.entry.clone(), record.sealed);
                     let known = Known {
                         entry,
