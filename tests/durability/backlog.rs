@@ -1,7 +1,7 @@
 //! A backlog that is far larger than the memory for waiting items.
 
 use super::LOGS;
-use super::support::{Daemon, Home, Scripted, Setup, answer, key_of, until};
+use super::support::{Daemon, Home, Intake, Scripted, Setup, answer, key_of, until};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +46,49 @@ async fn assert_flows(daemon: &Daemon, intake: &Scripted, id: u64) {
     daemon.logs("fine", [id]).await;
     until("the other tenant's log", async || (ids(intake, "fine").last() == Some(&id)).then_some(())).await;
     assert!(begun.elapsed() < Duration::from_secs(3), "another tenant waited for {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_daemon_that_can_deliver_nothing_rests() {
+    let intake = Intake::start();
+    let tenants = ["revoked", "down", "limited", "hanging", "gone"];
+    let setup = Setup::new(&intake, &tenants).set("memory.max_queue_bytes", MIB).set("ingest.max_body", MIB);
+    let setup = setup.set("delivery.retry_initial", "1s").set("delivery.retry_max", "60s");
+    let setup = setup.set("delivery.timeout", "60s");
+    intake.set_key("revoked", false).await;
+    let limited = json!({ "X-RateLimit-Reset": "60", "X-RateLimit-Limit": "1", "X-RateLimit-Period": "60" });
+    for (tenant, effect) in [
+        ("down", json!({ "status": { "code": 503 } })),
+        ("gone", json!({ "close": {} })),
+        ("limited", json!({ "status": { "code": 429, "headers": limited } })),
+        ("hanging", json!({ "hang": {} })),
+    ] {
+        intake.fault(tenant, json!({ "effect": effect })).await;
+    }
+    let home = Home::new();
+    let daemon = setup.start_in(&home).await;
+    for id in 0..10 {
+        for tenant in tenants {
+            daemon.post(tenant, LOGS, &json!([{ "id": id, "message": "x".repeat(200_000) }])).await;
+        }
+    }
+    assert_rests(&daemon).await;
+    daemon.kill();
+    // Without one tenant's configuration, and with everything on disk.
+    let daemon = Setup::new(&intake, &tenants[..4]).start_in(&home).await;
+    assert_rests(&daemon).await;
+}
+
+/// Fails when it takes more than a tenth of a processor for long.
+async fn assert_rests(daemon: &Daemon) {
+    let mut before = daemon.cpu();
+    until("it to rest", async || {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (was, is) = (before, daemon.cpu());
+        before = is;
+        (is - was < Duration::from_millis(100)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
