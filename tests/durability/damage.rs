@@ -65,9 +65,6 @@ fn copy(home: &Home) -> Home {
 
 /// Where the names of items stand in a segment.
 fn places(bytes: &[u8]) -> Vec<(usize, (String, u64))> {
-    let text = String::from_utf8_lossy(bytes);
-    // Lossy text has other offsets: look for the bytes themselves.
-    drop(text);
     let mut places = Vec::new();
     for at in 0..bytes.len().saturating_sub(2) {
         if &bytes[at..at + 2] == b"u~" {
