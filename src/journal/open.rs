@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tracing::warn;
 
 /// What opening the journal found.
 #[derive(Debug, Default, Clone)]
@@ -71,7 +72,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
     firsts.sort_unstable();
     let mut next = 0;
     let (mut footerless, mut with_copies, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
-    for &first in &firsts {
+    for (at, &first) in firsts.iter().enumerate() {
         let found = find(&*disk, first)?;
         let name = segment_name(first);
         if !options.never_sync {
@@ -91,6 +92,13 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
         }
         let Found { mut segment, overview, copies, scanned, end, .. } = found;
         next = next.max(first.saturating_add(u64::from(segment.count)));
+        // Of a file that was cut, the records that are gone left no trace but their numbers.
+        if let Some(following) = firsts.get(at + 1).filter(|following| scanned && **following > next) {
+            warn!(
+                file = %disk.path(&name).display(), records_at_most = following - next,
+                "the end of a segment of the journal may be missing: it is damaged, and whose items it held cannot be told"
+            );
+        }
         if segment.count == 0 {
             // An unreadable segment that could not be quarantined stays where it is.
             if kept {
