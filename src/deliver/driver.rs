@@ -254,7 +254,8 @@ impl Sender {
             }
             Start::AfterAnswer => return None,
         };
-        if self.queue.wants(kind) && state.backlog.flying(|work| work.loads(kind)) == 0 {
+        // One that failed rests in the backlog and is tried again from there.
+        if self.queue.wants(kind) && !state.backlog.all().any(|work| work.loads(kind)) {
             let work = Work::Load(self.queue.clone(), kind);
             let held = Held { work, place: Place::default(), not_before: None, refused_once: false };
             return Some(Next { held, probe: false, turn: None });

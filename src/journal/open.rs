@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tracing::warn;
 
 /// What opening the journal found.
 #[derive(Debug, Default, Clone)]
@@ -71,7 +72,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
     firsts.sort_unstable();
     let mut next = 0;
     let (mut footerless, mut with_copies, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
-    for &first in &firsts {
+    for (at, &first) in firsts.iter().enumerate() {
         let found = find(&*disk, first)?;
         let name = segment_name(first);
         if !options.never_sync {
@@ -91,6 +92,13 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
         }
         let Found { mut segment, overview, copies, scanned, end, .. } = found;
         next = next.max(first.saturating_add(u64::from(segment.count)));
+        // Of a file that was cut, the records that are gone left no trace but their numbers.
+        if let Some(following) = firsts.get(at + 1).filter(|following| scanned && **following > next) {
+            warn!(
+                file = %disk.path(&name).display(), records_at_most = following - next,
+                "the end of a segment of the journal may be missing: it is damaged, and whose items it held cannot be told"
+            );
+        }
         if segment.count == 0 {
             // An unreadable segment that could not be quarantined stays where it is.
             if kept {
@@ -179,7 +187,12 @@ pub(super) fn find(disk: &dyn Disk, first: u64) -> Result<Found, CannotOpen> {
     // Records that the footer's trailer counts and that are gone leave nothing behind them: the file may be cut there.
     let end = scan.end;
     segment.index = Some(scan.index);
-    Ok(Found { segment, overview, copies, gaps: scan.gaps, scanned: true, end, bytes })
+    let mut gaps = scan.gaps;
+    if !gaps.is_empty() {
+        let acked = acked(disk, first, scan.salt, segment.count)?;
+        gaps.retain_mut(|gap| gap.forget_acked(&acked));
+    }
+    Ok(Found { segment, overview, copies, gaps, scanned: true, end, bytes })
 }
 
 fn with_footer(trailer: &Trailer, overview: Overview, len: u64) -> Found {
@@ -214,16 +227,25 @@ pub(super) fn describe(disk: &dyn Disk, first: u64, gap: &Gap) -> Lost {
     }
 }
 
-/// Takes out what a segment's ack file names.
-pub(super) fn read_acks(shared: &Shared, first: u64) -> io::Result<()> {
-    let bytes = read_whole(&*shared.disk, &ack_name(first))?;
+/// The record numbers that a segment's ack file names; none without a file.
+fn acked(disk: &dyn Disk, first: u64, salt: u64, count: u32) -> io::Result<Bitmap> {
+    let bytes = match read_whole(disk, &ack_name(first)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
     let mut acked = Bitmap::default();
-    let Some((salt, count)) = shared.view().segments.get(&first).map(|s| (s.salt, s.count)) else { return Ok(()) };
     for (from, run) in decode_acks(salt, &bytes) {
         for number in from..from.saturating_add(run).min(count) {
             acked.insert(number);
         }
     }
+    Ok(acked)
+}
+
+/// Takes out what a segment's ack file names.
+pub(super) fn read_acks(shared: &Shared, first: u64) -> io::Result<()> {
+    let Some((salt, count)) = shared.view().segments.get(&first).map(|s| (s.salt, s.count)) else { return Ok(()) };
+    let acked = acked(&*shared.disk, first, salt, count)?;
     let places = acked.runs(count).into_iter().flat_map(|(from, run)| from..from + run);
     let places: Vec<Place> = places.map(|number| Place { segment: first, number }).collect();
     if !places.is_empty() {

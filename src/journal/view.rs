@@ -239,7 +239,7 @@ pub(super) fn read_footer(disk: &dyn Disk, first: u64) -> io::Result<Option<(Tra
     file.read_at(&mut trailer, at)?;
     let Ok(trailer) = Trailer::decode(&trailer) else { return Ok(None) };
     let Some(begin) = at.checked_sub(trailer.footer_len() as u64) else { return Ok(None) };
-    if trailer.first != first || trailer.end > begin {
+    if trailer.first != first || trailer.end != begin {
         return Ok(None);
     }
     let mut footer = vec![0; trailer.footer_len()];

@@ -60,6 +60,10 @@ pub(super) struct Grant {
 /// Bytes read back at once, more only for a single chunk that is larger.
 const PIECE: usize = 8 << 20;
 
+/// Bytes that a lane with nothing in memory reads back where there is no memory. Little, since after an outage there
+/// may be a thousand lanes of that sort.
+const LEAST: usize = 64 << 10;
+
 /// So often room is made for a chunk: others that come at the same time may take it, or the lane go another way.
 const EVICTIONS: usize = 8;
 
@@ -192,7 +196,7 @@ impl TenantQueue {
         let memory = match piece {
             Some(memory) => memory,
             // However short memory is, every lane goes on.
-            None if nothing_loaded => self.ground.memory.grant(&self.memory, PIECE / 8),
+            None if nothing_loaded => self.ground.memory.grant(&self.memory, LEAST),
             None => return Ok(()),
         };
         let before = self.with(kind, |lane| lane.spilled());

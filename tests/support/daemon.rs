@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Where daemons keep their state, one after the other. Removed with the last clone.
@@ -147,11 +148,15 @@ impl Home {
         files
     }
 
-    /// The lines of a tenant's dead letters; none without a file.
-    pub fn dead_letters(&self, tenant: &str) -> Vec<Value> {
+    /// A tenant's dead letters as they stand in their file; nothing without one.
+    pub fn dead_letters_text(&self, tenant: &str) -> String {
         let path = self.state_dir().join("dead-letters").join(format!("{tenant}.ndjson"));
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// The lines of a tenant's dead letters.
+    pub fn dead_letters(&self, tenant: &str) -> Vec<Value> {
+        self.dead_letters_text(tenant).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
@@ -251,6 +256,15 @@ impl Daemon {
     pub async fn ready(&self) -> (u16, String) {
         let response = self.http.get(format!("{}/readyz", self.admin)).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// Processor time that it has taken so far.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // After the name, which is in brackets: state, and ten fields on, the ticks in user and in system mode.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Bytes of memory that the process has resident.
