@@ -1,8 +1,10 @@
 //! What the journal asks of a file system: little enough that tests put a simulated disk in its place, with crashes,
 //! lost writes and errors.
 
+use rustix::fs::Advice;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +33,8 @@ pub(super) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Fills `buf` from `offset` on; an error of kind `UnexpectedEof` if there is less.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Says that this part will be read soon.
+    fn will_need(&self, offset: u64, len: u64);
     /// Writes all at the end of the file. After an error any part of it may have been written.
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
     /// Cuts the file.
@@ -131,6 +135,11 @@ impl DiskFile for File {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.read_exact_at(buf, offset)
+    }
+
+    fn will_need(&self, offset: u64, len: u64) {
+        // It is a hint: where it is not taken, reading is slower.
+        let _ = rustix::fs::fadvise(self, offset, NonZeroU64::new(len), Advice::WillNeed);
     }
 
     fn append(&self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {

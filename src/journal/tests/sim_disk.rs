@@ -225,6 +225,8 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
+    fn will_need(&self, _offset: u64, _len: u64) {}
+
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut state = self.disk.state();
         state.may_change()?;
