@@ -37,7 +37,9 @@ pub(super) trait DiskFile: Send + Sync {
     fn will_need(&self, offset: u64, len: u64);
     /// Writes all at the end of the file. After an error any part of it may have been written.
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
-    /// Cuts the file.
+    /// Reserves space for the part before `until`; the length stays as it is. After an error some of it may be reserved.
+    fn reserve(&self, until: u64) -> io::Result<()>;
+    /// Cuts the file, and gives back what is reserved beyond `len`.
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Makes contents and length durable.
     fn sync(&self) -> io::Result<()>;
@@ -153,6 +155,14 @@ impl DiskFile for File {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+
+    fn reserve(&self, until: u64) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        rustix::fs::fallocate(self, rustix::fs::FallocateFlags::KEEP_SIZE, 0, until)?;
+        #[cfg(not(target_os = "linux"))]
+        let _ = until;
         Ok(())
     }
 

@@ -170,9 +170,10 @@ impl Ahead<'_> {
     fn announce(&mut self, until: u64) {
         while let Some(first) = self.wanted.first().filter(|want| u64::from(want.slot.offset) < until) {
             let begin = u64::from(first.slot.offset);
-            let more = self.wanted.windows(2).take_while(|pair| {
-                is_near(&pair[0], &pair[1], APART) && end_of(&pair[1]) <= begin + ANNOUNCED
-            });
+            let more = self
+                .wanted
+                .windows(2)
+                .take_while(|pair| is_near(&pair[0], &pair[1], APART) && end_of(&pair[1]) <= begin + ANNOUNCED);
             let (span, after) = self.wanted.split_at(1 + more.count());
             self.wanted = after;
             self.file.will_need(begin, end_of(&span[span.len() - 1]) - begin);
