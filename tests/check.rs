@@ -7,6 +7,9 @@ use std::process::{Command, Output};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
+/// Gives the tenant `acme` its key.
+const KEYED: (&str, &str) = ("DOGSLED_TENANTS__ACME__API_KEY", KEY);
+
 /// A configuration file in a directory of its own.
 struct Config(tempfile::TempDir);
 
@@ -149,12 +152,12 @@ fn damage(dir: &Path) {
 #[tokio::test]
 async fn a_sound_journal_is_told_of_and_exits_with_0() {
     let (config, dir) = with_journal().await;
-    let output = check(&config.path(), &[], &[]);
+    let output = check(&config.path(), &[], &[KEYED]);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
     let line = format!("# journal {}: 1 waiting records of 1 lanes, ", dir.display());
     let printed = text(&output.stdout);
     assert!(printed.lines().any(|found| found.starts_with(&line) && found.ends_with(", sound")), "{printed}");
-    let json: serde_json::Value = serde_json::from_slice(&check(&config.path(), &["--json"], &[]).stdout).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&check(&config.path(), &["--json"], &[KEYED]).stdout).unwrap();
     let journal = &json["checked"]["journal"];
     assert_eq!((&journal["records"], &journal["in_use"]), (&1.into(), &false.into()));
     assert_eq!(journal["damaged"].as_array().map(Vec::len), Some(0));
@@ -164,12 +167,12 @@ async fn a_sound_journal_is_told_of_and_exits_with_0() {
 async fn a_damaged_journal_is_told_of_and_exits_with_1() {
     let (config, dir) = with_journal().await;
     damage(&dir);
-    let output = check(&config.path(), &[], &[]);
+    let output = check(&config.path(), &[], &[KEYED]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).trim_end().ends_with(", damaged"), "{}", text(&output.stdout));
     let told = text(&output.stderr);
     assert!(told.contains(".seg") && told.contains("1 records, of acme/logs, 7 items"), "{told}");
-    let json = check(&config.path(), &["--json"], &[]);
+    let json = check(&config.path(), &["--json"], &[KEYED]);
     assert_eq!(json.status.code(), Some(1));
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["checked"]["journal"]["damaged"][0]["items"], 7);
@@ -180,7 +183,7 @@ async fn a_damaged_journal_is_told_of_and_exits_with_1() {
 async fn the_journal_of_a_running_daemon_is_checked_without_its_lock() {
     let (config, dir) = with_journal().await;
     let (_journal, _) = Journal::open(Options::new(&dir)).unwrap();
-    let output = check(&config.path(), &[], &[]);
+    let output = check(&config.path(), &[], &[KEYED]);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
     assert!(text(&output.stdout).contains(", in use by a daemon, sound"), "{}", text(&output.stdout));
 }
@@ -191,10 +194,10 @@ fn where_no_journal_is_yet_none_is_made() {
     let dir = config.0.path().join("queue");
     std::fs::write(config.path(), format!("[tenants.acme]\n[journal]\ndir = {:?}\n", dir.display().to_string()))
         .unwrap();
-    let output = check(&config.path(), &[], &[]);
+    let output = check(&config.path(), &[], &[KEYED]);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
     assert!(text(&output.stdout).contains(": none yet"));
-    let json: serde_json::Value = serde_json::from_slice(&check(&config.path(), &["--json"], &[]).stdout).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&check(&config.path(), &["--json"], &[KEYED]).stdout).unwrap();
     assert!(json["checked"]["journal"].is_null());
     assert!(!dir.exists());
 }
