@@ -76,6 +76,14 @@ impl Inner {
     pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Wakes the committer for what was put into an inbox that was empty. Whoever finds something there need not: the
+    /// committer was woken for that, or is busy and looks before it sleeps.
+    pub(super) fn wake_if(&self, asleep: bool) {
+        if asleep {
+            self.wake.notify_one();
+        }
+    }
 }
 
 /// Starts the threads.
@@ -344,7 +352,7 @@ impl Committer {
 }
 
 impl Inbox {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         let lists = self.appends.len() + self.acks.len() + self.flushes.len();
         lists == 0 && self.round.is_none() && !self.closing
     }

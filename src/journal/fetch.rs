@@ -1,6 +1,6 @@
-//! Reading records at known places, neighbours together, and what becomes of those that cannot be read.
+//! Reading records at known places, at the least cost, and what becomes of those that cannot be read.
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::entry::{Draft, Entry, Lost, Record, Replaces, Seq};
 use super::format::{Bad, RecordHeader, RecordKind};
 use super::index::Slot;
@@ -8,10 +8,26 @@ use super::view::{Place, segment_name};
 use crate::types::UnixMillis;
 use bytes::Bytes;
 use std::io::{self, IoSlice};
+use std::iter::Peekable;
 use std::path::PathBuf;
+use std::vec;
 
-/// Records that have no more than so many bytes between them are read at once.
-const NEIGHBOURS: u64 = 16 << 10;
+/// Records that have no more than so many bytes between them are read at once: copying that much from the page cache
+/// costs about as much as another system call.
+const GAP: u64 = 4 << 10;
+
+/// Records are read into buffers of so many bytes, or of one record if that is larger.
+const BUFFER: u64 = 256 << 10;
+
+/// Records that have no more than so many bytes between them are brought from the disk in one operation: an operation
+/// more costs about as much as that many bytes, and the bytes are other lanes' backlog.
+const APART: u64 = 128 << 10;
+
+/// So much of a segment is announced in one call; the kernel cuts off what is longer than the device likes.
+const ANNOUNCED: u64 = 512 << 10;
+
+/// So far ahead of what is being read.
+const AHEAD: u64 = 8 << 20;
 
 /// A record to be read.
 #[derive(Debug, Clone)]
@@ -53,37 +69,116 @@ pub(super) enum Damaged {
 
 /// Reads records in the order given. Those whose bytes are damaged or unreadable come as lost; other errors (too many
 /// open files, a segment that is gone) are the caller's.
+///
+/// What is handed out shares buffers of [`BUFFER`] bytes with its neighbours of the same lane, and with nothing else.
 pub(super) fn fetch(disk: &dyn Disk, wanted: &[Wanted], damaged: Damaged) -> io::Result<(Vec<Fetched>, Vec<Lost>)> {
     let (mut fetched, mut lost) = (Vec::with_capacity(wanted.len()), Vec::new());
-    let mut rest = wanted;
-    while !rest.is_empty() {
-        let (run, after) = rest.split_at(run_len(rest));
-        rest = after;
-        let file = disk.open(&segment_name(run[0].place.segment))?;
-        let (begin, end) = (u64::from(run[0].slot.offset), end_of(&run[run.len() - 1]));
-        let read = |from: u64, to: u64| -> io::Result<Bytes> {
-            let mut bytes = vec![0; (to - from) as usize];
-            file.read_at(&mut bytes, from)?;
-            Ok(bytes.into())
-        };
-        let whole = read(begin, end);
-        for want in run {
-            let (from, to) = (u64::from(want.slot.offset), end_of(want));
-            let bytes = match &whole {
-                Ok(whole) => Ok(whole.slice((from - begin) as usize..(to - begin) as usize)),
-                Err(_) => read(from, to),
-            };
-            match bytes {
-                Ok(bytes) => match decode(&bytes, want) {
-                    Ok(record) => fetched.push(record),
-                    Err(_) => lost.push(lose(disk, want, &bytes, damaged)),
-                },
-                Err(error) if is_media(&error) => lost.push(lose(disk, want, &[], damaged)),
-                Err(error) => return Err(error),
+    let mut scratch = Vec::new();
+    for of_segment in wanted.chunk_by(|one, next| one.place.segment == next.place.segment) {
+        let file = disk.open(&segment_name(of_segment[0].place.segment))?;
+        let mut ahead = Ahead { file: &*file, wanted: of_segment };
+        let mut rest = of_segment;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(piece_len(rest));
+            rest = after;
+            ahead.announce(end_of(&piece[piece.len() - 1]) + AHEAD);
+            let (buffer, mut failed) = read_piece(&*file, piece, &mut scratch);
+            let buffer = Bytes::from(buffer);
+            let mut at = 0;
+            for want in piece {
+                let bytes = buffer.slice(at..at + want.slot.len as usize);
+                at += bytes.len();
+                match failed.next_if(|(place, _)| *place == want.place) {
+                    None => match decode(&bytes, want) {
+                        Ok(record) => fetched.push(record),
+                        Err(_) => lost.push(lose(disk, want, &bytes, damaged)),
+                    },
+                    Some((_, error)) if is_media(&error) => lost.push(lose(disk, want, &[], damaged)),
+                    Some((_, error)) => return Err(error),
+                }
             }
         }
     }
     Ok((fetched, lost))
+}
+
+/// How many of the first records go into one buffer.
+fn piece_len(wanted: &[Wanted]) -> usize {
+    let mut bytes = 0;
+    let fits = |want: &&Wanted| {
+        bytes += u64::from(want.slot.len);
+        bytes <= BUFFER
+    };
+    wanted.iter().take_while(fits).count().max(1)
+}
+
+/// Why records could not be read, in the order of the records.
+type Failures = Peekable<vec::IntoIter<(Place, io::Error)>>;
+
+/// Reads records of one segment one behind the other into a buffer, their gaps left out. A record that cannot be read
+/// leaves zeros.
+fn read_piece(file: &dyn DiskFile, piece: &[Wanted], scratch: &mut Vec<u8>) -> (Vec<u8>, Failures) {
+    let mut buffer = vec![0; piece.iter().map(|want| want.slot.len as usize).sum()];
+    let (mut failed, mut space) = (Vec::new(), &mut buffer[..]);
+    for run in piece.chunk_by(|one, next| is_near(one, next, GAP)) {
+        let wanted: usize = run.iter().map(|want| want.slot.len as usize).sum();
+        let (into, after) = std::mem::take(&mut space).split_at_mut(wanted);
+        space = after;
+        let begin = u64::from(run[0].slot.offset);
+        let whole = (end_of(&run[run.len() - 1]) - begin) as usize;
+        let read = if whole == wanted {
+            file.read_at(into, begin)
+        } else {
+            // A run is at most a piece and its gaps, each of which is small.
+            scratch.resize(whole.max(scratch.len()), 0);
+            file.read_at(&mut scratch[..whole], begin)
+        };
+        let mut at = 0;
+        for want in run {
+            let len = want.slot.len as usize;
+            let into = &mut into[at..at + len];
+            at += len;
+            match &read {
+                Ok(()) if whole == wanted => {}
+                Ok(()) => {
+                    let from = (u64::from(want.slot.offset) - begin) as usize;
+                    into.copy_from_slice(&scratch[from..from + len]);
+                }
+                // Which of them it is that cannot be read.
+                Err(_) => {
+                    into.fill(0);
+                    if let Err(error) = file.read_at(into, u64::from(want.slot.offset)) {
+                        failed.push((want.place, error));
+                    }
+                }
+            }
+        }
+    }
+    (buffer, failed.into_iter().peekable())
+}
+
+/// Tells the kernel what will be read, in time. Left to itself it takes records that lie apart for reads at random,
+/// and waits for the disk for each of them.
+struct Ahead<'a> {
+    file: &'a dyn DiskFile,
+    /// What was not announced yet.
+    wanted: &'a [Wanted],
+}
+
+impl Ahead<'_> {
+    /// Announces what begins before this place.
+    fn announce(&mut self, until: u64) {
+        while let Some(first) = self.wanted.first().filter(|want| u64::from(want.slot.offset) < until) {
+            let begin = u64::from(first.slot.offset);
+            let more = self
+                .wanted
+                .windows(2)
+                .take_while(|pair| is_near(&pair[0], &pair[1], APART) && end_of(&pair[1]) <= begin + ANNOUNCED);
+            let (span, after) = self.wanted.split_at(1 + more.count());
+            self.wanted = after;
+            self.file.will_need(begin, end_of(&span[span.len() - 1]) - begin);
+        }
+    }
 }
 
 /// The error is the medium's: reading again would not help.
@@ -96,14 +191,9 @@ fn end_of(want: &Wanted) -> u64 {
     u64::from(want.slot.offset) + u64::from(want.slot.len)
 }
 
-/// How many of the first records are near enough to each other to be read at once.
-fn run_len(wanted: &[Wanted]) -> usize {
-    let near = |pair: &[Wanted]| {
-        let (before, next) = (&pair[0], &pair[1]);
-        let distance = u64::from(next.slot.offset).checked_sub(end_of(before));
-        before.place.segment == next.place.segment && distance.is_some_and(|distance| distance <= NEIGHBOURS)
-    };
-    1 + wanted.windows(2).take_while(|pair| near(pair)).count()
+/// The second comes after the first in the same file, with no more than so many bytes between them.
+fn is_near(one: &Wanted, next: &Wanted, gap: u64) -> bool {
+    u64::from(next.slot.offset).checked_sub(end_of(one)).is_some_and(|distance| distance <= gap)
 }
 
 fn decode(bytes: &Bytes, want: &Wanted) -> Result<Fetched, Bad> {

@@ -109,22 +109,29 @@ impl Journal {
         let permit = self.inner.in_flight.clone().acquire_many_owned(permits).await;
         let permit = permit.map_err(|_| AppendError::Closed)?;
         let (answer, answered) = oneshot::channel();
-        {
+        let asleep = {
             let mut inbox = self.inner.inbox();
             if inbox.closing {
                 return Err(AppendError::Closed);
             }
+            let asleep = inbox.is_empty();
             inbox.appends.push(Append { drafts, bytes, then, answer, permit });
-        }
-        self.inner.wake.notify_one();
+            asleep
+        };
+        self.inner.wake_if(asleep);
         answered.await.unwrap_or(Err(AppendError::Closed))
     }
 
     /// Takes records out for good. Never blocks, and may be called with what is out already. Those that a crash
     /// overtakes are live again after it.
     pub fn ack(&self, seqs: impl IntoIterator<Item = Seq>) {
-        self.inner.inbox().acks.extend(seqs.into_iter().map(|seq| seq.0));
-        self.inner.wake.notify_one();
+        let asleep = {
+            let mut inbox = self.inner.inbox();
+            let asleep = inbox.is_empty();
+            inbox.acks.extend(seqs.into_iter().map(|seq| seq.0));
+            asleep && !inbox.is_empty()
+        };
+        self.inner.wake_if(asleep);
     }
 
     /// The lanes with live records, and what those come to.

@@ -13,6 +13,10 @@ use rand::rngs::StdRng;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+/// Space for a segment is reserved in steps of so many bytes: writing costs less CPU then, and the file is in few
+/// pieces. Small enough that a journal with little in it takes little space.
+const RESERVE: u64 = 8 << 20;
+
 /// What the log is told about how to work.
 #[derive(Debug, Clone)]
 pub(super) struct LogOptions {
@@ -54,6 +58,22 @@ struct Active {
     file: Arc<dyn DiskFile>,
     len: u64,
     count: u32,
+    /// Up to where space was reserved; all there is after an attempt that failed.
+    reserved: u64,
+}
+
+impl Active {
+    /// Reserves space for what is to be written, and more. If that fails, so may the write, but it need not: less may
+    /// do, and there are file systems that cannot reserve.
+    fn reserve(&mut self, bytes: u64, segment_bytes: u64) {
+        if self.len + bytes > self.reserved {
+            self.reserved = (self.len + bytes + RESERVE).min(segment_bytes).max(self.len + bytes);
+            if self.file.reserve(self.reserved).is_err() {
+                let _ = self.file.truncate(self.len);
+                self.reserved = u64::MAX;
+            }
+        }
+    }
 }
 
 impl Log {
@@ -192,7 +212,7 @@ impl Log {
             self.close_active();
         }
         let mut heads = Vec::with_capacity(drafts.len() * 128);
-        let active = match &self.active {
+        let active = match &mut self.active {
             Some(active) => active,
             None => {
                 let active = self.create()?;
@@ -200,6 +220,7 @@ impl Log {
                 self.active.insert(active)
             }
         };
+        active.reserve(heads.len() as u64 + bytes, self.options.segment_bytes);
         let (seq, number, salt, before) = (self.next, active.count, active.salt, active.len);
         let mut ends = Vec::with_capacity(drafts.len());
         for (at, draft) in drafts.iter().enumerate() {
@@ -240,7 +261,7 @@ impl Log {
             created => created?,
         };
         self.rounds.dir_changed();
-        Ok(Active { first: self.next, salt: self.salts.random(), file, len: 0, count: 0 })
+        Ok(Active { first: self.next, salt: self.salts.random(), file, len: 0, count: 0, reserved: 0 })
     }
 
     /// Takes back a group that could not be written or synced.
@@ -309,10 +330,13 @@ impl Log {
                     let _ = file.truncate(end);
                     return Err(error);
                 }
+                let len = end + footer.len() as u64;
+                // What is reserved beyond, which would be kept for as long as the segment is.
+                let _ = file.truncate(len);
                 self.rounds.written(name, &file, count);
                 let mut view = self.shared.view();
                 if let Some(segment) = view.segments.get_mut(&first) {
-                    segment.bytes = file.len().unwrap_or(end + footer.len() as u64);
+                    segment.bytes = len;
                     segment.index = None;
                 }
             }

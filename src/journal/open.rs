@@ -109,10 +109,9 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
         }
         if scanned {
             recovery.scanned += 1;
-            if segment.bytes > end {
-                let _ = disk.open_or_create(&name)?.truncate(end);
-                segment.bytes = end;
-            }
+            // Space may be reserved behind it even where there is nothing to be cut off.
+            let _ = disk.open_or_create(&name)?.truncate(end);
+            segment.bytes = end;
             footerless.push((first, 0));
         }
         let lanes: Vec<_> = overview.lanes.iter().map(|(lane, sums)| (view.names.intern(lane), *sums)).collect();

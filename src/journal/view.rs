@@ -21,11 +21,14 @@ const CACHE_BYTES: usize = 32 << 20;
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
     view: Mutex<View>,
+    /// Held while a footer is read, so that many readers of the same segment read it once. Several, by segment: one that
+    /// waits for the disk does not keep all others waiting.
+    footers: [Mutex<()>; 16],
 }
 
 impl Shared {
     pub(super) fn new(disk: Arc<dyn Disk>, view: View) -> Self {
-        Self { disk, view: Mutex::new(view) }
+        Self { disk, view: Mutex::new(view), footers: Default::default() }
     }
 
     pub(super) fn view(&self) -> MutexGuard<'_, View> {
@@ -44,6 +47,8 @@ impl Shared {
                 Ok(done) => return Ok(done),
                 Err(missing) => missing,
             };
+            let _reading =
+                self.footers[first as usize % self.footers.len()].lock().unwrap_or_else(PoisonError::into_inner);
             let cached = self.view().cache.get(first);
             let index = match cached {
                 Some(index) => index,

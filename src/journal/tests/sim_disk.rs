@@ -30,11 +30,18 @@ struct State {
 struct Contents {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// Space is reserved up to here.
+    reserved: usize,
     /// Written before a sync that failed: later syncs say that all is well and do not write it.
     doomed: Vec<(usize, usize)>,
 }
 
 impl Contents {
+    /// The space it takes.
+    fn space(&self) -> usize {
+        self.now.len().max(self.reserved)
+    }
+
     /// What the next sync makes durable.
     fn syncable(&self) -> Vec<u8> {
         let mut bytes = self.now.clone();
@@ -47,7 +54,7 @@ impl Contents {
 }
 
 /// What goes wrong.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Faults {
     /// No more than so many bytes in all files.
     pub(super) quota: Option<usize>,
@@ -58,6 +65,14 @@ pub(super) struct Faults {
     pub(super) write_error_in: Option<u32>,
     /// One of so many syncs fails, and forgets what it should have written.
     pub(super) sync_error_in: Option<u32>,
+    /// Space can be reserved.
+    pub(super) reserves: bool,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { quota: None, read_only: false, write_error_in: None, sync_error_in: None, reserves: true }
+    }
 }
 
 impl SimDisk {
@@ -137,7 +152,11 @@ impl SimDisk {
 
 impl State {
     fn used(&self) -> usize {
-        self.names.values().map(|file| self.files[*file].now.len()).sum()
+        self.names.values().map(|file| self.files[*file].space()).sum()
+    }
+
+    fn space_left(&self) -> usize {
+        self.faults.quota.map_or(usize::MAX, |quota| quota.saturating_sub(self.used()))
     }
 
     fn may_change(&self) -> io::Result<()> {
@@ -225,12 +244,15 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
+    fn will_need(&self, _offset: u64, _len: u64) {}
+
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut state = self.disk.state();
         state.may_change()?;
         state.writes += 1;
         let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        let space = state.faults.quota.map_or(usize::MAX, |quota| quota.saturating_sub(state.used()));
+        let file = &state.files[self.file];
+        let space = state.space_left().saturating_add(file.space() - file.now.len());
         let mut error = None;
         if bytes.len() > space {
             bytes.truncate(space);
@@ -247,10 +269,25 @@ impl DiskFile for SimFile {
         error.map_or(Ok(()), Err)
     }
 
+    fn reserve(&self, until: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.may_change()?;
+        if !state.faults.reserves {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let left = state.space_left();
+        let file = &mut state.files[self.file];
+        // What there is is taken, and nobody gives it back, as ext4 does.
+        let granted = (until as usize).min(file.space().saturating_add(left));
+        file.reserved = file.reserved.max(granted);
+        if granted < until as usize { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         state.may_change()?;
         let file = &mut state.files[self.file];
+        file.reserved = 0;
         file.now.resize(len as usize, 0);
         // What is written there next is new.
         for doomed in &mut file.doomed {
