@@ -260,10 +260,8 @@ impl Daemon {
 
     /// Processor time that it has taken so far.
     pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // After the name, which is in brackets: state, and ten fields on, the ticks in user and in system mode.
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        // In user and in system mode.
+        let ticks: u64 = self.stat()[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
         Duration::from_millis(ticks * 10)
     }
 
@@ -305,9 +303,21 @@ impl Daemon {
         self.signal("TERM");
     }
 
-    /// Sends it SIGKILL.
+    /// Sends it SIGKILL and waits until it is dead, and its files are closed.
     pub fn kill(&self) {
         self.signal("KILL");
+        // A thread that is syncing outlives the others.
+        let threads = || std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count();
+        while self.stat()[0] != "Z" || threads() > 1 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// What the system says of the process, from its state on.
+    fn stat(&self) -> Vec<String> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Its name, which may hold anything, is in brackets.
+        stat.rsplit_once(')').unwrap().1.split_whitespace().map(str::to_owned).collect()
     }
 
     fn signal(&self, name: &str) {
