@@ -10,7 +10,7 @@
 //! pages of `docs/decisions/`.
 //!
 //! Ground floor first, each importing only from those before it: [`types`], [`settings`], [`wire`], [`ledger`],
-//! [`tenancy`], [`queue`], [`payload`], [`deliver`], [`ingest`], [`admin`], [`daemon`], [`intake`], [`cli`].
+//! [`journal`], [`tenancy`], [`queue`], [`payload`], [`deliver`], [`ingest`], [`admin`], [`daemon`], [`intake`], [`cli`].
 
 pub mod admin;
 pub mod cli;
