@@ -14,6 +14,7 @@ use super::judge::{self, Answer, Verdict};
 use super::permits::Turn;
 use super::put_away::put_away;
 use super::work::{self, Landed, Tools, Work};
+use crate::host::chance;
 use crate::journal::Journal;
 use crate::ledger::{DropReason, Ledger};
 use crate::payload::{Built, Payload};
@@ -120,7 +121,7 @@ impl Sender {
         rules: Rules,
     ) -> Self {
         let state = State {
-            auth: Auth::new(Instant::now(), rand::random()),
+            auth: Auth::new(Instant::now(), chance()),
             endpoints: Default::default(),
             backlog: Backlog::default(),
             last: 0,
@@ -150,6 +151,7 @@ impl Sender {
                 return;
             }
             tokio::select! {
+                biased;
                 Some(joined) = tasks.join_next_with_id() => match joined {
                     Ok((task, (id, landed))) => {
                         ids.remove(&task);
@@ -393,7 +395,7 @@ impl Sender {
                     let wait = answer.wait.map(|wait| wait.as_secs_f64());
                     info!(tenant = %self.tenant.id, endpoint = endpoint.path(), wait, "rate limited; waiting");
                 }
-                known.throttled(flight.probe, now, answer.wait, &self.rules.backoff, rand::random());
+                known.throttled(flight.probe, now, answer.wait, &self.rules.backoff, chance());
                 state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
             }
             Verdict::TooLarge => {
@@ -406,7 +408,7 @@ impl Sender {
             }
             Verdict::Malformed if !payload.suspect && !flight.refused_once => {
                 // A 400 may be the intake's own trouble (a slow upload was answered so): once more.
-                let later = now + self.rules.backoff.wait(1, rand::random());
+                let later = now + self.rules.backoff.wait(1, chance());
                 state.hold(Work::Send(payload), flight.place, Some(later), true);
             }
             Verdict::Malformed if payload.items > 1 => {
@@ -475,12 +477,12 @@ impl Sender {
         if known.is_open() {
             warn!(tenant = %self.tenant.id, endpoint = endpoint.path(), "submission failed; trying again: {words}");
         }
-        known.failed(flight.probe, now, &self.rules.backoff, rand::random());
+        known.failed(flight.probe, now, &self.rules.backoff, chance());
     }
 
     fn validated(&self, state: &mut State, now: Instant, validity: &Validity) {
         let interval = self.rules.validate_interval;
-        let change = state.auth.checked(validity, now, interval, &self.rules.backoff, rand::random());
+        let change = state.auth.checked(validity, now, interval, &self.rules.backoff, chance());
         if change == Change::None {
             return;
         }
@@ -494,7 +496,7 @@ impl Sender {
                         "refused although the API key is good; trying again: {words}"
                     );
                 }
-                known.failed(probe, now, &self.rules.backoff, rand::random());
+                known.failed(probe, now, &self.rules.backoff, chance());
             } else {
                 known.unanswered(probe, now);
             }

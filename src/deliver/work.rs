@@ -4,6 +4,7 @@ use super::client::{Destination, Transport, Validity};
 use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
 use super::permits::{Permits, Turn};
+use crate::host;
 use crate::payload::{Builder, Built, Payload};
 use crate::queue::{Batch, Cores, LaneFigures, TenantQueue};
 use crate::types::{Encoding, Kind, UnixMillis};
@@ -213,20 +214,10 @@ impl Tools {
     ) -> io::Result<T> {
         let this = self.clone();
         let Some(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
-        aside(move || work(&this)).await
+        host::aside("payload", move || work(&this)).await
     }
 
     async fn on_disk(self: Arc<Self>, work: impl FnOnce(&Self) -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        aside(move || work(&self)).await
+        host::aside("payload", move || work(&self)).await
     }
-}
-
-/// Runs work on a thread where that hinders nobody. Should it panic, its payload is tried again as after any failure.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        if error.is_panic() {
-            metrics::counter!("dogsled_panics_total", "part" => "payload").increment(1);
-        }
-        Err(io::Error::other(error))
-    })
 }

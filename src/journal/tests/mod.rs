@@ -3,4 +3,4 @@
 mod damage;
 mod model;
 mod shell;
-mod sim_disk;
+pub(crate) mod sim_disk;
