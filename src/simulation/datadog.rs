@@ -265,7 +265,7 @@ impl Datadog {
         } else {
             None
         };
-        let mut latency = Duration::from_millis(state.rng.random_range(1..150));
+        let mut latency = Duration::from_millis(state.rng.random_range(1..60));
         let answer = |status: u16| Deed::Answer { status, headers: Vec::new(), words: "" };
         let wait = |seconds: u64, name: &'static str| Deed::Answer {
             status: 429,
@@ -416,8 +416,9 @@ impl Transport for Datadog {
     }
 }
 
-/// The numbers of the items in a body, in order: each stands between two `#`.
+/// The numbers of the items in a body, in order: each stands between two `@@`.
 pub(super) fn ids(plain: &[u8]) -> Vec<u64> {
-    let parts = plain.split(|byte| *byte == b'#').skip(1).step_by(2);
-    parts.map(|part| std::str::from_utf8(part).unwrap().parse().unwrap()).collect()
+    let marks: Vec<usize> = memchr::memmem::find_iter(plain, "@@").collect();
+    let texts = marks.chunks(2).map(|pair| &plain[pair[0] + 2..pair[1]]);
+    texts.map(|text| std::str::from_utf8(text).unwrap().parse().unwrap()).collect()
 }

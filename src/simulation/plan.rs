@@ -13,8 +13,11 @@ use std::time::Duration;
 /// Telemetry comes, and things go wrong, for so long.
 pub(super) const STORM: Duration = Duration::from_secs(150);
 
+/// An item of so many bytes is more than some endpoints take.
+const HUGE: usize = 1_300_000;
+
 /// One in so many items is poison.
-const POISON: u32 = 60;
+const POISON: u32 = 400;
 
 pub(super) struct Plan {
     pub(super) seed: u64,
@@ -137,7 +140,7 @@ fn rules(rng: &mut StdRng, tenants: usize, settings: &Settings) -> Rules {
 
 fn requests(rng: &mut StdRng, tenant: usize, tenants: usize, book: &mut Book) -> VecDeque<Request> {
     let kinds: Vec<Kind> = (0..3).map(|_| *pick(rng, &KINDS)).collect();
-    let pause = *pick(rng, &[100, 400, 1500]);
+    let pause = *pick(rng, &[300, 1000, 3000]);
     let mut requests = VecDeque::new();
     let mut at = Duration::ZERO;
     loop {
@@ -165,12 +168,15 @@ fn run(rng: &mut StdRng, tenant: usize, kind: Kind, book: &mut Book) -> Run {
         let poison = rng.random_range(0..POISON) == 0;
         let id = book.add(tenant, kind, poison);
         let size = match rng.random_range(0..2000) {
-            0 => 1_300_000,
+            0 => HUGE,
             1..40 => rng.random_range(5_000..40_000),
             _ => rng.random_range(0..600),
         };
         let size = if kind == Kind::EventV1 { size.min(1_000_000) } else { size };
-        let text = format!("#{id}#{}", padding(rng, size));
+        if size / 2 > kind.limits().compressed {
+            book.doomed(id);
+        }
+        let text = format!("@@{id}@@{}", padding(rng, size));
         if index > 0 {
             bytes.extend_from_slice(kind.separator());
         }
