@@ -213,8 +213,9 @@ impl Sender {
             while let Some(Next { held, probe, turn }) = self.next(&mut state, kind, flushing, now, &mut timer) {
                 let Held { work, place, refused_once, .. } = held;
                 let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, refused_once });
-                let (tools, to) = (self.tools.clone(), to.clone());
-                spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn).await) }));
+                let (tools, to, this) = (self.tools.clone(), to.clone(), self.clone());
+                let still = move || this.may_still_send(kind, probe);
+                spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn, still).await) }));
             }
         }
         timer.0
@@ -301,6 +302,13 @@ impl Sender {
             }
             Take::Empty => None,
         }
+    }
+
+    /// Whether a payload that had to wait for its turn may be sent all the same: meanwhile an answer to another may have
+    /// told to wait, or that the key is refused.
+    fn may_still_send(&self, kind: Kind, probe: bool) -> bool {
+        let state = self.lock();
+        state.auth.may_send() && state.endpoints[kind.endpoint() as usize].is_let_through(probe, Instant::now())
     }
 
     /// A task panicked: what it had is tried again.

@@ -41,13 +41,19 @@ impl Journal {
     pub fn open(options: Options) -> Result<(Self, Recovery), OpenError> {
         let failed = |source| OpenError::Io { path: options.dir.clone(), source };
         let disk = RealDisk::lock(&options.dir).map_err(failed)?;
-        let disk: Arc<dyn Disk> = Arc::new(disk.ok_or_else(|| OpenError::InUse(options.dir.clone()))?);
+        let disk = disk.ok_or_else(|| OpenError::InUse(options.dir.clone()))?;
+        Self::open_on(Arc::new(disk), &options)
+    }
+
+    /// The same, on a disk that is this process's own.
+    pub(super) fn open_on(disk: Arc<dyn Disk>, options: &Options) -> Result<(Self, Recovery), OpenError> {
+        let failed = |source| OpenError::Io { path: options.dir.clone(), source };
         let salts = StdRng::from_rng(&mut rand::rng());
-        let (log, recovery) = open(disk, LogOptions::new(&options), salts).map_err(|error| match error {
+        let (log, recovery) = open(disk, LogOptions::new(options), salts).map_err(|error| match error {
             CannotOpen::Io(error) => failed(error),
             CannotOpen::Newer { file, version } => OpenError::Newer { path: file, version },
         })?;
-        let inner = Arc::new(Inner::new(&options, log.shared.clone()));
+        let inner = Arc::new(Inner::new(options, log.shared.clone()));
         let threads = start(&inner, log, options.fsync).map_err(failed)?;
         let journal = Self {
             inner,

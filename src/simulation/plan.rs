@@ -120,7 +120,7 @@ fn rules(rng: &mut StdRng, tenants: usize, settings: &Settings) -> Rules {
     let mut quotas = BTreeMap::new();
     for kind in KINDS {
         if rng.random_range(0..4) == 0 {
-            quotas.insert(kind.endpoint() as u8, rng.random_range(2..30));
+            quotas.insert(kind.endpoint() as u8, rng.random_range(10..60));
         }
     }
     // One event is one request.

@@ -18,7 +18,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// All that is left is delivered within this time after the last fault.
-const DRAINED: Duration = Duration::from_secs(240);
+const DRAINED: Duration = Duration::from_secs(600);
 
 /// A clean end takes no longer, whatever is under way.
 const ENDED: Duration = Duration::from_secs(60);
