@@ -416,9 +416,11 @@ impl Transport for Datadog {
     }
 }
 
-/// The numbers of the items in a body, in order: each stands between two `@@`.
+/// The numbers of the items in a body, in order: each stands as `(id=n)`.
 pub(super) fn ids(plain: &[u8]) -> Vec<u64> {
-    let marks: Vec<usize> = memchr::memmem::find_iter(plain, "@@").collect();
-    let texts = marks.chunks(2).map(|pair| &plain[pair[0] + 2..pair[1]]);
+    let texts = memchr::memmem::find_iter(plain, "(id=").map(|begin| {
+        let rest = &plain[begin + 4..];
+        &rest[..memchr::memchr(b')', rest).unwrap()]
+    });
     texts.map(|text| std::str::from_utf8(text).unwrap().parse().unwrap()).collect()
 }

@@ -176,7 +176,7 @@ fn run(rng: &mut StdRng, tenant: usize, kind: Kind, book: &mut Book) -> Run {
         if size / 2 > kind.limits().compressed {
             book.doomed(id);
         }
-        let text = format!("@@{id}@@{}", padding(rng, size));
+        let text = format!("(id={id}){}", padding(rng, size));
         if index > 0 {
             bytes.extend_from_slice(kind.separator());
         }

@@ -59,6 +59,11 @@ impl World {
     }
 
     pub(super) async fn run(&mut self) {
+        let (settings, fsync) = (&self.plan.settings, self.plan.fsync);
+        self.book().event(format_args!(
+            "{fsync:?}, {:?}, {:?}, {:?}, {:?}",
+            settings.journal, settings.memory, settings.delivery, self.plan.rules.phases
+        ));
         let ends = std::mem::take(&mut self.plan.ends);
         for (at, end) in ends {
             let mut life = self.begin();
