@@ -191,8 +191,12 @@ impl Book {
     }
 
     /// A process has ended: what may come again, and what may not come.
-    pub(super) fn ended(&mut self, end: End, durable: super::Fsync) {
+    pub(super) fn ended(&mut self, end: End, durable: super::Fsync, evicted: bool) {
         self.look();
+        if end == End::PowerLoss && (evicted || durable == super::Fsync::Never) {
+            // What was evicted may be back, and then comes after what was accepted later.
+            self.items.iter_mut().for_each(|item| item.attempted |= item.accepted.is_some());
+        }
         let now = elapsed();
         let recent = if end == End::PowerLoss { DURABLE } else { WRITTEN };
         let trouble = self.disk_trouble;

@@ -20,7 +20,7 @@ use tokio::runtime;
 use world::World;
 
 /// So many seeds are run usually.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 8;
 
 thread_local! {
     /// A task of the simulation has panicked, though the daemon goes on.

@@ -7,7 +7,7 @@ use super::plan::{Plan, Request, Run, STORM};
 use crate::daemon::keep_house;
 use crate::deliver::Delivery;
 use crate::journal::{Faults, Journal, Options, SimDisk};
-use crate::ledger::{DropReason, Ledger};
+use crate::ledger::{Balance, DropReason, Ledger};
 use crate::queue::{Queues, Refused};
 use crate::tenancy::{Registry, Tenant};
 use crate::types::{Chunk, Kind, Secret, TenantId, UnixMillis};
@@ -231,7 +231,8 @@ impl World {
         self.disk.set_faults(Faults::default());
         let fsync = self.plan.fsync;
         let mut book = self.book();
-        book.ended(end, fsync);
+        let evicted = |balance: Balance| balance.dropped[DropReason::Evicted as usize] > 0;
+        book.ended(end, fsync, ledger.read().into_iter().any(|(.., balance)| evicted(balance)));
         for (tenant, kind, balance) in ledger.read() {
             let tenant = tenants.iter().position(|id| *id == tenant).unwrap();
             for reason in DropReason::ALL {
