@@ -248,10 +248,10 @@ impl Datadog {
         if let Some((_, until)) = door.closed_until.filter(|(told, until)| *told < now && now < *until) {
             book.wrong(format_args!("{number} {kind} of {tenant} is sent before {until:?}, the rate limit's reset"));
         }
-        if door.failing.is_some_and(|since| since < now) {
-            if let Some(other) = door.probe.replace(number) {
-                book.wrong(format_args!("{number} {kind} of {tenant}: a second probe besides {other}"));
-            }
+        if door.failing.is_some_and(|since| since < now)
+            && let Some(other) = door.probe.replace(number)
+        {
+            book.wrong(format_args!("{number} {kind} of {tenant}: a second probe besides {other}"));
         }
         (number, UnderWay { datadog: self.clone(), tenant })
     }
@@ -304,9 +304,10 @@ impl Datadog {
         drop(state);
         if let Deed::Answer { status: 404 | 413, .. } = deed {
             let mut book = self.book();
-            let refused =
-                |id: &&u64| ids.len() == 1 || matches!(deed, Deed::Answer { status: 404, .. }) && **id < u64::MAX;
-            ids.iter().filter(refused).for_each(|id| book.doomed(*id));
+            // What is too large is divided first.
+            if ids.len() == 1 || matches!(deed, Deed::Answer { status: 404, .. }) {
+                ids.iter().for_each(|id| book.doomed(*id));
+            }
         }
         (latency, deed)
     }

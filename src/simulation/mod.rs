@@ -20,7 +20,7 @@ use tokio::runtime;
 use world::World;
 
 /// So many seeds are run usually.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 7;
 
 thread_local! {
     /// A task of the simulation has panicked, though the daemon goes on.
@@ -95,6 +95,7 @@ fn whatever_goes_wrong_everything_accepted_arrives() {
 
 #[test]
 fn a_seed_always_gives_the_same_world() {
-    assert_eq!(run(3), run(3));
-    assert_ne!(run(3).trace, run(4).trace);
+    let first = run(6);
+    assert_eq!(first, run(6));
+    assert_ne!(first.trace, run(7).trace);
 }
