@@ -132,13 +132,13 @@ fn load(disk: Arc<dyn Disk>, in_use: bool) -> Result<(Shared, u64, Vec<Lost>), C
         view.segments.insert(first, found.segment);
     }
     let shared = Shared::new(disk, view);
+    kill_lost(&shared)?;
     for first in names.iter().filter_map(|(name, _)| parse_name(name, ".ack")) {
         match read_acks(&shared, first) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             read => read?,
         }
     }
-    kill_lost(&shared);
     resolve_copies(&shared, &with_copies)?;
     shared.with_indices(|view, indices| view.kill(&replaced, indices))?;
     Ok((shared, torn_bytes, damaged))

@@ -5,6 +5,7 @@ use super::acks::Acks;
 use super::disk::DiskFile;
 use super::entry::{Draft, Lost};
 use super::format::{SEGMENT_HEADER, SegmentHeader};
+use super::options::{Fsync, Options};
 use super::segment::Segment;
 use super::sync::Rounds;
 use super::view::{Indices, Place, Shared, View, ack_name, segment_name};
@@ -26,6 +27,16 @@ pub(super) struct LogOptions {
     pub(super) never_sync: bool,
     /// A segment that has so many bytes is closed.
     pub(super) segment_bytes: u64,
+}
+
+impl LogOptions {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            sync_each: options.fsync == Fsync::Always,
+            never_sync: options.fsync == Fsync::Never,
+            segment_bytes: options.segment_bytes.min(1 << 30),
+        }
+    }
 }
 
 /// The log.

@@ -42,6 +42,8 @@ mod sync;
 mod view;
 
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod tests;
 
 pub use entry::{Backlog, Entry, Lost, Record, Seq, TooLarge};
@@ -51,3 +53,5 @@ pub use open::Recovery;
 pub use options::{AppendError, Figures, Fsync, Health, OpenError, Options};
 pub use read::{Batch, Reader};
 pub use scan::recover_bytes;
+#[cfg(test)]
+pub(crate) use tests::sim_disk::{Faults, SimDisk};

@@ -130,6 +130,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
     let shared = Arc::new(Shared::new(disk.clone(), view));
     let mut log = Log::new(shared.clone(), options, next, salts);
     log.footerless = footerless;
+    kill_lost(&shared)?;
     for first in ack_files {
         if shared.view().segments.contains_key(&first) {
             if !log.options.never_sync {
@@ -142,7 +143,6 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
             log.acks.forget(first, round, ack_name(first));
         }
     }
-    kill_lost(&shared);
     // What they are copies of is taken out on disk, too, and they stay until that is durable.
     let originals = resolve_copies(&shared, &with_copies)?;
     log.acks.add(originals);
@@ -253,16 +253,29 @@ pub(super) fn read_acks(shared: &Shared, first: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Counts records that a scan did not find as dead.
-pub(super) fn kill_lost(shared: &Shared) {
-    let mut view = shared.view();
-    for segment in view.segments.values_mut() {
-        let Some(index) = segment.index.take() else { continue };
-        for (number, slot) in numbered(&index).filter(|(_, slot)| slot.kind == SlotKind::Lost) {
-            segment.kill(number, slot, None);
-        }
-        segment.index = Some(index);
+/// Counts records that a scan did not find as dead, be it this time or before the segment got its footer. Before acks
+/// are read: those may name such records, too.
+pub(super) fn kill_lost(shared: &Shared) -> io::Result<()> {
+    let found = |segment: &Segment| segment.lanes.iter().map(|(_, sums)| u64::from(sums.records)).sum::<u64>();
+    let view = shared.view();
+    let gappy = view.segments.iter().filter(|(_, segment)| found(segment) < u64::from(segment.count));
+    let gappy: Vec<u64> = gappy.map(|(first, _)| *first).collect();
+    drop(view);
+    for first in gappy {
+        shared.with_indices(|view, indices| {
+            let Some(segment) = view.segments.get(&first) else { return Ok(()) };
+            let index = indices.of(first, segment)?;
+            let lost = numbered(index).filter(|(_, slot)| slot.kind == SlotKind::Lost);
+            let lost: Vec<(u32, Slot)> = lost.map(|(number, slot)| (number, *slot)).collect();
+            if let Some(segment) = view.segments.get_mut(&first) {
+                for (number, slot) in lost {
+                    segment.kill(number, &slot, None);
+                }
+            }
+            Ok(())
+        })?;
     }
+    Ok(())
 }
 
 fn numbered(index: &Index) -> impl Iterator<Item = (u32, &Slot)> {

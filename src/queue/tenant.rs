@@ -4,6 +4,7 @@ use super::Ground;
 use super::budget::{Reservation, Share};
 use super::lane::{Lane, Stored, Take};
 use super::record::lane_key;
+use crate::host;
 use crate::journal::{Lost, Reader, Record, Seq};
 use crate::ledger::DropReason;
 use crate::settings::{Quota, WhenFull};
@@ -314,11 +315,11 @@ impl TenantQueue {
             }
         };
         let journal = self.ground.journal.clone();
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = host::aside("queue", move || {
             let batch = journal.read(&mut reader, bytes as u64)?;
-            Ok::<_, io::Error>(Piece { records: batch.records, lost: batch.lost, end: batch.end, reader: Some(reader) })
+            Ok(Piece { records: batch.records, lost: batch.lost, end: batch.end, reader: Some(reader) })
         });
-        reading.await.unwrap_or_else(|panic| Err(io::Error::other(panic))).map(Some)
+        reading.await.map(Some)
     }
 
     /// Puts what was read where it belongs, unless the lane has gone another way meanwhile, which gives false.

@@ -13,7 +13,7 @@ const SECTOR: usize = 512;
 
 /// The disk. Clones are the same disk.
 #[derive(Clone)]
-pub(super) struct SimDisk(Arc<Mutex<State>>);
+pub(crate) struct SimDisk(Arc<Mutex<State>>);
 
 struct State {
     rng: StdRng,
@@ -55,18 +55,18 @@ impl Contents {
 
 /// What goes wrong.
 #[derive(Debug, Clone)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     /// No more than so many bytes in all files.
-    pub(super) quota: Option<usize>,
+    pub(crate) quota: Option<usize>,
     /// Every write, creation and removal fails.
-    pub(super) read_only: bool,
+    pub(crate) read_only: bool,
     /// One of so many writes fails, after part of it was done. Cutting the file back succeeds, or what failed might come
     /// back: duplicates that the decision page tells of.
-    pub(super) write_error_in: Option<u32>,
+    pub(crate) write_error_in: Option<u32>,
     /// One of so many syncs fails, and forgets what it should have written.
-    pub(super) sync_error_in: Option<u32>,
+    pub(crate) sync_error_in: Option<u32>,
     /// Space can be reserved.
-    pub(super) reserves: bool,
+    pub(crate) reserves: bool,
 }
 
 impl Default for Faults {
@@ -76,7 +76,7 @@ impl Default for Faults {
 }
 
 impl SimDisk {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let rng = StdRng::seed_from_u64(seed);
         let state = State {
             rng,
@@ -93,12 +93,12 @@ impl SimDisk {
         self.0.lock().unwrap()
     }
 
-    pub(super) fn set_faults(&self, faults: Faults) {
+    pub(crate) fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
     }
 
     /// The machine loses power: what was not synced is there, in part or not, sector by sector.
-    pub(super) fn lose_power(&self) {
+    pub(crate) fn lose_power(&self) {
         let mut state = self.state();
         let State { rng, files, names, durable_names, .. } = &mut *state;
         for file in files.iter_mut() {
@@ -136,7 +136,7 @@ impl SimDisk {
 
     /// The process dies. What a failed sync took is let off here: whoever comes after the one who was told of it can
     /// neither see nor mend it.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.state().files.iter_mut().for_each(|file| file.doomed.clear());
     }
 
