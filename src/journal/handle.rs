@@ -152,7 +152,7 @@ impl Journal {
         self.inner.wake_if(asleep);
     }
 
-    /// The lanes with live records, and what those come to.
+    /// The lanes with live records, and what those come to, in the order of their keys.
     pub fn lanes(&self) -> Vec<(Bytes, Backlog)> {
         self.inner.shared.view().backlogs()
     }

@@ -179,7 +179,10 @@ impl View {
                 add_up(sums.entry(*id).or_default(), summary);
             }
         }
-        self.names.iter().filter_map(|(id, key)| Some((key.clone(), (*sums.get(&id)?)?))).collect()
+        let backlog = |(id, key): (LaneId, &Bytes)| Some((key.clone(), (*sums.get(&id)?)?));
+        let mut all: Vec<_> = self.names.iter().filter_map(backlog).collect();
+        all.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        all
     }
 
     /// The next record's sequence number.
