@@ -4,12 +4,12 @@ use super::disk::{Disk, DiskFile};
 use super::entry::{Draft, Entry, Lost, Record, Replaces, Seq};
 use super::format::{Bad, RecordHeader, RecordKind};
 use super::index::Slot;
+use super::quarantine::{is_media, set_aside};
 use super::view::{Place, segment_name};
 use crate::types::UnixMillis;
 use bytes::Bytes;
-use std::io::{self, IoSlice};
+use std::io;
 use std::iter::Peekable;
-use std::path::PathBuf;
 use std::vec;
 
 /// Records that have no more than so many bytes between them are read at once: copying that much from the page cache
@@ -61,7 +61,7 @@ impl Fetched {
 /// What becomes of bytes that cannot be read as records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Damaged {
-    /// They are copied to a file of their own.
+    /// They are copied to a file of their own and accounted for.
     Quarantine,
     /// Nothing is written.
     Tell,
@@ -181,12 +181,6 @@ impl Ahead<'_> {
     }
 }
 
-/// The error is the medium's: reading again would not help.
-fn is_media(error: &io::Error) -> bool {
-    const EIO: i32 = 5;
-    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(EIO)
-}
-
 fn end_of(want: &Wanted) -> u64 {
     u64::from(want.slot.offset) + u64::from(want.slot.len)
 }
@@ -218,30 +212,15 @@ fn decode(bytes: &Bytes, want: &Wanted) -> Result<Fetched, Bad> {
 
 fn lose(disk: &dyn Disk, want: &Wanted, bytes: &[u8], damaged: Damaged) -> Lost {
     let name = segment_name(want.place.segment);
-    let (offset, len) = (u64::from(want.slot.offset), u64::from(want.slot.len));
-    Lost {
+    let lost = Lost {
         file: disk.path(&name),
-        offset,
-        bytes: len,
+        offset: u64::from(want.slot.offset),
+        bytes: u64::from(want.slot.len),
         records: Some(1),
         seq: Some(Seq(want.slot.stamp)),
         lane: Some(want.lane.clone()),
         items: Some(u64::from(want.slot.items)),
-        quarantined: if damaged == Damaged::Quarantine { quarantine(disk, &name, offset, bytes) } else { None },
-    }
-}
-
-/// Copies bytes that cannot be read as records to a file of their own; its path, unless that fails too.
-pub(super) fn quarantine(disk: &dyn Disk, segment: &str, offset: u64, bytes: &[u8]) -> Option<PathBuf> {
-    if bytes.is_empty() {
-        return None;
-    }
-    let name = format!("quarantine/{}-{offset:08x}.bin", segment.trim_end_matches(".seg"));
-    let file = disk.open_or_create(&name).ok()?;
-    // There from an earlier start: once is enough.
-    if file.len().ok()? < bytes.len() as u64 {
-        file.truncate(0).ok()?;
-        file.append(&mut [IoSlice::new(bytes)]).ok()?;
-    }
-    Some(disk.path(&name))
+        quarantined: None,
+    };
+    if damaged == Damaged::Quarantine { set_aside(disk, &name, lost, bytes) } else { lost }
 }
