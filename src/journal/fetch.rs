@@ -16,6 +16,9 @@ use std::vec;
 /// costs about as much as another system call.
 const GAP: u64 = 4 << 10;
 
+/// So much is read at once.
+const RUN: u64 = 1 << 20;
+
 /// Records are read into buffers of so many bytes, or of one record if that is larger.
 const BUFFER: u64 = 256 << 10;
 
@@ -120,7 +123,10 @@ type Failures = Peekable<vec::IntoIter<(Place, io::Error)>>;
 fn read_piece(file: &dyn DiskFile, piece: &[Wanted], scratch: &mut Vec<u8>) -> (Vec<u8>, Failures) {
     let mut buffer = vec![0; piece.iter().map(|want| want.slot.len as usize).sum()];
     let (mut failed, mut space) = (Vec::new(), &mut buffer[..]);
-    for run in piece.chunk_by(|one, next| is_near(one, next, GAP)) {
+    let mut rest = piece;
+    while !rest.is_empty() {
+        let (run, after) = rest.split_at(run_len(rest, GAP, RUN));
+        rest = after;
         let wanted: usize = run.iter().map(|want| want.slot.len as usize).sum();
         let (into, after) = std::mem::take(&mut space).split_at_mut(wanted);
         space = after;
@@ -129,7 +135,6 @@ fn read_piece(file: &dyn DiskFile, piece: &[Wanted], scratch: &mut Vec<u8>) -> (
         let read = if whole == wanted {
             file.read_at(into, begin)
         } else {
-            // A run is at most a piece and its gaps, each of which is small.
             scratch.resize(whole.max(scratch.len()), 0);
             file.read_at(&mut scratch[..whole], begin)
         };
@@ -170,11 +175,7 @@ impl Ahead<'_> {
     fn announce(&mut self, until: u64) {
         while let Some(first) = self.wanted.first().filter(|want| u64::from(want.slot.offset) < until) {
             let begin = u64::from(first.slot.offset);
-            let more = self
-                .wanted
-                .windows(2)
-                .take_while(|pair| is_near(&pair[0], &pair[1], APART) && end_of(&pair[1]) <= begin + ANNOUNCED);
-            let (span, after) = self.wanted.split_at(1 + more.count());
+            let (span, after) = self.wanted.split_at(run_len(self.wanted, APART, ANNOUNCED));
             self.wanted = after;
             self.file.will_need(begin, end_of(&span[span.len() - 1]) - begin);
         }
@@ -185,9 +186,15 @@ fn end_of(want: &Wanted) -> u64 {
     u64::from(want.slot.offset) + u64::from(want.slot.len)
 }
 
-/// The second comes after the first in the same file, with no more than so many bytes between them.
-fn is_near(one: &Wanted, next: &Wanted, gap: u64) -> bool {
-    u64::from(next.slot.offset).checked_sub(end_of(one)).is_some_and(|distance| distance <= gap)
+/// How many of the first records follow each other in the file, with no more than `gap` bytes between any two and no more
+/// than `most` in all.
+fn run_len(wanted: &[Wanted], gap: u64, most: u64) -> usize {
+    let begin = u64::from(wanted[0].slot.offset);
+    let follows = |pair: &&[Wanted]| {
+        let distance = u64::from(pair[1].slot.offset).checked_sub(end_of(&pair[0]));
+        distance.is_some_and(|distance| distance <= gap) && end_of(&pair[1]) <= begin + most
+    };
+    1 + wanted.windows(2).take_while(follows).count()
 }
 
 fn decode(bytes: &Bytes, want: &Wanted) -> Result<Fetched, Bad> {
