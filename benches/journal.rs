@@ -232,6 +232,7 @@ fn main() {
                 appends(&dir, Fsync::Interval(Duration::from_millis(200)), &payload, total, acked).await;
             }
             appends(&dir, Fsync::Never, &payload, total, false).await;
+            appends(&dir, Fsync::Always, &payload, total / 4, false).await;
             plain_write(&dir, &payload, total);
             latency(&dir, &payload).await;
         }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 /// One directory and the files in it, by name. A name may have one `/`, for the quarantine.
 pub(super) trait Disk: Send + Sync {
-    /// Names and lengths of the files in the directory itself.
-    fn list(&self) -> io::Result<Vec<(String, u64)>>;
+    /// Names and lengths of the files in the directory itself, with `""`, or in one within it; none if there is no such.
+    fn list(&self, within: &str) -> io::Result<Vec<(String, u64)>>;
     /// A new, empty file; it is an error if there is one already.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// The file for reading and writing, created if need be.
@@ -93,9 +93,13 @@ impl RealDisk {
 }
 
 impl Disk for RealDisk {
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+    fn list(&self, within: &str) -> io::Result<Vec<(String, u64)>> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
+        let entries = match fs::read_dir(self.dir.join(within)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !within.is_empty() => return Ok(files),
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             let metadata = entry.metadata()?;
             if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {

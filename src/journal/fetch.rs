@@ -4,17 +4,20 @@ use super::disk::{Disk, DiskFile};
 use super::entry::{Draft, Entry, Lost, Record, Replaces, Seq};
 use super::format::{Bad, RecordHeader, RecordKind};
 use super::index::Slot;
+use super::quarantine::{is_media, set_aside};
 use super::view::{Place, segment_name};
 use crate::types::UnixMillis;
 use bytes::Bytes;
-use std::io::{self, IoSlice};
+use std::io;
 use std::iter::Peekable;
-use std::path::PathBuf;
 use std::vec;
 
 /// Records that have no more than so many bytes between them are read at once: copying that much from the page cache
 /// costs about as much as another system call.
 const GAP: u64 = 4 << 10;
+
+/// So much is read at once.
+const RUN: u64 = 1 << 20;
 
 /// Records are read into buffers of so many bytes, or of one record if that is larger.
 const BUFFER: u64 = 256 << 10;
@@ -61,7 +64,7 @@ impl Fetched {
 /// What becomes of bytes that cannot be read as records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Damaged {
-    /// They are copied to a file of their own.
+    /// They are copied to a file of their own and accounted for.
     Quarantine,
     /// Nothing is written.
     Tell,
@@ -120,7 +123,10 @@ type Failures = Peekable<vec::IntoIter<(Place, io::Error)>>;
 fn read_piece(file: &dyn DiskFile, piece: &[Wanted], scratch: &mut Vec<u8>) -> (Vec<u8>, Failures) {
     let mut buffer = vec![0; piece.iter().map(|want| want.slot.len as usize).sum()];
     let (mut failed, mut space) = (Vec::new(), &mut buffer[..]);
-    for run in piece.chunk_by(|one, next| is_near(one, next, GAP)) {
+    let mut rest = piece;
+    while !rest.is_empty() {
+        let (run, after) = rest.split_at(run_len(rest, GAP, RUN));
+        rest = after;
         let wanted: usize = run.iter().map(|want| want.slot.len as usize).sum();
         let (into, after) = std::mem::take(&mut space).split_at_mut(wanted);
         space = after;
@@ -129,7 +135,6 @@ fn read_piece(file: &dyn DiskFile, piece: &[Wanted], scratch: &mut Vec<u8>) -> (
         let read = if whole == wanted {
             file.read_at(into, begin)
         } else {
-            // A run is at most a piece and its gaps, each of which is small.
             scratch.resize(whole.max(scratch.len()), 0);
             file.read_at(&mut scratch[..whole], begin)
         };
@@ -170,30 +175,26 @@ impl Ahead<'_> {
     fn announce(&mut self, until: u64) {
         while let Some(first) = self.wanted.first().filter(|want| u64::from(want.slot.offset) < until) {
             let begin = u64::from(first.slot.offset);
-            let more = self
-                .wanted
-                .windows(2)
-                .take_while(|pair| is_near(&pair[0], &pair[1], APART) && end_of(&pair[1]) <= begin + ANNOUNCED);
-            let (span, after) = self.wanted.split_at(1 + more.count());
+            let (span, after) = self.wanted.split_at(run_len(self.wanted, APART, ANNOUNCED));
             self.wanted = after;
             self.file.will_need(begin, end_of(&span[span.len() - 1]) - begin);
         }
     }
 }
 
-/// The error is the medium's: reading again would not help.
-fn is_media(error: &io::Error) -> bool {
-    const EIO: i32 = 5;
-    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(EIO)
-}
-
 fn end_of(want: &Wanted) -> u64 {
     u64::from(want.slot.offset) + u64::from(want.slot.len)
 }
 
-/// The second comes after the first in the same file, with no more than so many bytes between them.
-fn is_near(one: &Wanted, next: &Wanted, gap: u64) -> bool {
-    u64::from(next.slot.offset).checked_sub(end_of(one)).is_some_and(|distance| distance <= gap)
+/// How many of the first records follow each other in the file, with no more than `gap` bytes between any two and no more
+/// than `most` in all.
+fn run_len(wanted: &[Wanted], gap: u64, most: u64) -> usize {
+    let begin = u64::from(wanted[0].slot.offset);
+    let follows = |pair: &&[Wanted]| {
+        let distance = u64::from(pair[1].slot.offset).checked_sub(end_of(&pair[0]));
+        distance.is_some_and(|distance| distance <= gap) && end_of(&pair[1]) <= begin + most
+    };
+    1 + wanted.windows(2).take_while(follows).count()
 }
 
 fn decode(bytes: &Bytes, want: &Wanted) -> Result<Fetched, Bad> {
@@ -218,30 +219,15 @@ fn decode(bytes: &Bytes, want: &Wanted) -> Result<Fetched, Bad> {
 
 fn lose(disk: &dyn Disk, want: &Wanted, bytes: &[u8], damaged: Damaged) -> Lost {
     let name = segment_name(want.place.segment);
-    let (offset, len) = (u64::from(want.slot.offset), u64::from(want.slot.len));
-    Lost {
+    let lost = Lost {
         file: disk.path(&name),
-        offset,
-        bytes: len,
+        offset: u64::from(want.slot.offset),
+        bytes: u64::from(want.slot.len),
         records: Some(1),
         seq: Some(Seq(want.slot.stamp)),
         lane: Some(want.lane.clone()),
         items: Some(u64::from(want.slot.items)),
-        quarantined: if damaged == Damaged::Quarantine { quarantine(disk, &name, offset, bytes) } else { None },
-    }
-}
-
-/// Copies bytes that cannot be read as records to a file of their own; its path, unless that fails too.
-pub(super) fn quarantine(disk: &dyn Disk, segment: &str, offset: u64, bytes: &[u8]) -> Option<PathBuf> {
-    if bytes.is_empty() {
-        return None;
-    }
-    let name = format!("quarantine/{}-{offset:08x}.bin", segment.trim_end_matches(".seg"));
-    let file = disk.open_or_create(&name).ok()?;
-    // There from an earlier start: once is enough.
-    if file.len().ok()? < bytes.len() as u64 {
-        file.truncate(0).ok()?;
-        file.append(&mut [IoSlice::new(bytes)]).ok()?;
-    }
-    Some(disk.path(&name))
+        quarantined: None,
+    };
+    if damaged == Damaged::Quarantine { set_aside(disk, &name, lost, bytes) } else { lost }
 }

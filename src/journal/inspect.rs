@@ -107,7 +107,7 @@ fn look(disk: &Arc<dyn Disk>, verify: bool, in_use: bool) -> Result<Inspection, 
 fn load(disk: Arc<dyn Disk>, in_use: bool) -> Result<(Shared, u64, Vec<Lost>), CannotOpen> {
     let (mut view, mut torn_bytes, mut damaged) = (View::default(), 0, Vec::new());
     let (mut with_copies, mut replaced) = (Vec::new(), Vec::new());
-    let names = disk.list()?;
+    let names = disk.list("")?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|(name, _)| parse_name(name, ".seg")).collect();
     firsts.sort_unstable();
     for first in firsts {

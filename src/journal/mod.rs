@@ -35,6 +35,7 @@ mod inspect;
 mod log;
 mod open;
 mod options;
+mod quarantine;
 mod read;
 mod scan;
 mod segment;

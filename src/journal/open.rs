@@ -2,10 +2,10 @@
 
 use super::disk::Disk;
 use super::entry::Lost;
-use super::fetch::quarantine;
 use super::format::{Bad, decode_acks};
 use super::index::{Index, Overview, Slot, SlotKind, Trailer};
 use super::log::{Log, LogOptions};
+use super::quarantine::set_aside;
 use super::scan::{Gap, scan};
 use super::segment::{Bitmap, Segment};
 use super::view::{Place, Shared, View, ack_name, parse_name, read_footer, read_whole, segment_name};
@@ -67,7 +67,7 @@ pub(super) struct Found {
 /// Opens the log. Damaged contents are no error.
 pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> Result<(Log, Recovery), CannotOpen> {
     let (mut view, mut recovery) = (View::default(), Recovery::default());
-    let names = disk.list()?;
+    let names = disk.list("")?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|(name, _)| parse_name(name, ".seg")).collect();
     firsts.sort_unstable();
     let mut next = 0;
@@ -84,9 +84,11 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
             if gap.torn {
                 recovery.torn_bytes += gap.len;
             }
-            let lost = account(&*disk, first, gap, &found.bytes);
-            kept &= gap.torn || lost.quarantined.is_some();
             if !gap.torn || gap.known.is_some() {
+                let lost = describe(&*disk, first, gap);
+                let range = if gap.torn { 0..0 } else { gap.offset as usize..(gap.offset + gap.len) as usize };
+                let lost = set_aside(&*disk, &name, lost, &found.bytes[range]);
+                kept &= gap.torn || lost.quarantined.is_some();
                 recovery.lost.push(lost);
             }
         }
@@ -201,14 +203,6 @@ fn with_footer(trailer: &Trailer, overview: Overview, len: u64) -> Found {
     segment.closed = true;
     let copies = trailer.copies > 0;
     Found { segment, overview, copies, gaps: Vec::new(), scanned: false, end: trailer.end, bytes: Vec::new() }
-}
-
-/// Quarantines a part of a segment that was scanned, and says what is known of it.
-fn account(disk: &dyn Disk, first: u64, gap: &Gap, bytes: &[u8]) -> Lost {
-    let name = segment_name(first);
-    let (begin, end) = (gap.offset as usize, (gap.offset + gap.len) as usize);
-    let quarantined = if gap.torn { None } else { quarantine(disk, &name, gap.offset, &bytes[begin..end]) };
-    Lost { quarantined, ..describe(disk, first, gap) }
 }
 
 /// What is known of a part of a segment that cannot be read.

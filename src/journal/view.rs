@@ -6,6 +6,7 @@ use super::entry::{Backlog, Seq};
 use super::format::Bad;
 use super::index::{Index, Slot, SlotKind, Summary, TRAILER, Trailer};
 use super::options::Figures;
+use super::quarantine::is_media;
 use super::scan::scan;
 use super::segment::{LaneId, LaneNames, Segment};
 use crate::types::UnixMillis;
@@ -238,8 +239,15 @@ pub(super) fn parse_name<'a>(name: &'a str, extension: &str) -> Option<u64> {
     if stem.len() == 16 { u64::from_str_radix(stem, 16).ok() } else { None }
 }
 
-/// Reads the trailer and the footer of a segment.
+/// Reads the trailer and the footer of a segment; `None` if they are not sound.
 pub(super) fn read_footer(disk: &dyn Disk, first: u64) -> io::Result<Option<(Trailer, Vec<u8>, u64)>> {
+    match try_footer(disk, first) {
+        Err(error) if is_media(&error) => Ok(None),
+        read => read,
+    }
+}
+
+fn try_footer(disk: &dyn Disk, first: u64) -> io::Result<Option<(Trailer, Vec<u8>, u64)>> {
     let file = disk.open(&segment_name(first))?;
     let len = file.len()?;
     let Some(at) = len.checked_sub(TRAILER as u64) else { return Ok(None) };
@@ -268,11 +276,22 @@ fn read_index(disk: &dyn Disk, first: u64) -> io::Result<Index> {
     })
 }
 
-/// Reads a whole file.
+/// Reads a whole file. What the medium does not give is zeros.
 pub(super) fn read_whole(disk: &dyn Disk, name: &str) -> io::Result<Vec<u8>> {
+    /// What a medium loses is not less than that.
+    const BLOCK: usize = 4096;
     let file = disk.open(name)?;
     let mut bytes = vec![0; file.len()? as usize];
-    file.read_at(&mut bytes, 0)?;
+    match file.read_at(&mut bytes, 0) {
+        Err(error) if is_media(&error) => {}
+        read => return read.map(|()| bytes),
+    }
+    for (at, block) in (0..).step_by(BLOCK).zip(bytes.chunks_mut(BLOCK)) {
+        match file.read_at(block, at) {
+            Err(error) if is_media(&error) => block.fill(0),
+            read => read?,
+        }
+    }
     Ok(bytes)
 }
 

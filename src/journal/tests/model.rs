@@ -63,7 +63,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => Just(Op::Clean),
         2 => Just(Op::Read),
         1 => faults.prop_map(|(quota, read_only, write_error_in, sync_error_in, reserves)| {
-            Op::Faults(Faults { quota, read_only, write_error_in, sync_error_in, reserves })
+            Op::Faults(Faults { quota, read_only, write_error_in, sync_error_in, reserves, unreadable: 0..0 })
         }),
         2 => Just(Op::Heal),
         1 => Just(Op::Kill),

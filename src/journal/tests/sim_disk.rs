@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -67,11 +68,20 @@ pub(crate) struct Faults {
     pub(crate) sync_error_in: Option<u32>,
     /// Space can be reserved.
     pub(crate) reserves: bool,
+    /// This part of every file cannot be read.
+    pub(crate) unreadable: Range<u64>,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { quota: None, read_only: false, write_error_in: None, sync_error_in: None, reserves: true }
+        Self {
+            quota: None,
+            read_only: false,
+            write_error_in: None,
+            sync_error_in: None,
+            reserves: true,
+            unreadable: 0..0,
+        }
     }
 }
 
@@ -180,10 +190,11 @@ impl SimDisk {
 }
 
 impl Disk for SimDisk {
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+    fn list(&self, within: &str) -> io::Result<Vec<(String, u64)>> {
         let state = self.state();
-        let names = state.names.iter().filter(|(name, _)| !name.contains('/'));
-        Ok(names.map(|(name, file)| (name.clone(), state.files[*file].now.len() as u64)).collect())
+        let names = state.names.iter().map(|(name, file)| (name.rsplit_once('/').unwrap_or(("", name)), file));
+        let names = names.filter(|((dir, _), _)| *dir == within);
+        Ok(names.map(|((_, name), file)| (name.to_owned(), state.files[*file].now.len() as u64)).collect())
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
@@ -238,6 +249,10 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let state = self.disk.state();
+        let bad = &state.faults.unreadable;
+        if offset < bad.end && bad.start < offset + buf.len() as u64 {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let begin = offset as usize;
         let bytes = state.files[self.file].now.get(begin..begin + buf.len());
         buf.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
