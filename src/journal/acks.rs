@@ -32,6 +32,11 @@ impl Acks {
         self.deferred.push_back((round, places));
     }
 
+    /// Whether an ack waits for a round.
+    pub(super) fn is_deferred(&self, place: &Place) -> bool {
+        self.deferred.iter().any(|(_, places)| places.contains(place))
+    }
+
     /// A segment was removed: its acks need not be written, and their file goes when the round is complete.
     pub(super) fn forget(&mut self, segment: u64, round: u64, name: String) {
         self.waiting.remove(&segment);

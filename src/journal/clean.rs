@@ -51,6 +51,7 @@ impl Log {
             if let Some(first) = parse_name(&name, ".seg") {
                 self.close_doubtful(first);
                 self.doubtful.push((first, from));
+                self.rounds.doubtful = true;
             } else if let Some(first) = parse_name(&name, ".ack") {
                 self.rewrite_acks(first);
             }
@@ -62,8 +63,10 @@ impl Log {
     fn rewrite_acks(&mut self, first: u64) {
         let view = self.shared.view();
         if let Some(segment) = view.segments.get(&first) {
-            let numbers = (0..segment.count).filter(|number| segment.acked.contains(*number));
-            self.acks.add(numbers.map(|number| Place { segment: first, number }).collect());
+            let places = (0..segment.count).filter(|number| segment.acked.contains(*number));
+            let places = places.map(|number| Place { segment: first, number });
+            // What replaced those may not be durable yet.
+            self.acks.add(places.filter(|place| !self.acks.is_deferred(place)).collect());
         }
     }
 
@@ -73,6 +76,7 @@ impl Log {
             self.copy_forward(first, from)?;
             self.doubtful.pop();
         }
+        self.rounds.doubtful = false;
         Ok(())
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Rounds {
     wanted: u64,
     files: BTreeMap<String, Unsynced>,
     dir: bool,
+    /// There are records of a segment that could not be synced, and they are not written elsewhere yet.
+    pub(super) doubtful: bool,
 }
 
 /// A file with writes that were not synced.
@@ -33,11 +35,14 @@ pub(super) struct Round {
     disk: Arc<dyn Disk>,
     files: BTreeMap<String, Unsynced>,
     dir: bool,
+    /// Afterwards everything written before is durable.
+    complete: bool,
 }
 
 /// How a round went.
 pub(super) struct RoundResult {
     number: u64,
+    complete: bool,
     failed: BTreeMap<String, Unsynced>,
     dir_failed: bool,
     error: Option<io::Error>,
@@ -50,6 +55,7 @@ impl Round {
     pub(super) fn run(self) -> RoundResult {
         let mut result = RoundResult {
             number: self.number,
+            complete: self.complete,
             failed: BTreeMap::new(),
             dir_failed: false,
             error: None,
@@ -85,7 +91,7 @@ pub(super) struct Failed {
 
 impl Rounds {
     pub(super) fn new(never: bool) -> Self {
-        Self { never, begun: 0, done: 0, wanted: 0, files: BTreeMap::new(), dir: false }
+        Self { never, begun: 0, done: 0, wanted: 0, files: BTreeMap::new(), dir: false, doubtful: false }
     }
 
     /// Notes that a file was written to.
@@ -157,6 +163,7 @@ impl Rounds {
             disk: disk.clone(),
             files: std::mem::take(&mut self.files),
             dir: std::mem::take(&mut self.dir),
+            complete: !self.doubtful,
         })
     }
 
@@ -164,7 +171,10 @@ impl Rounds {
     pub(super) fn complete(&mut self, result: RoundResult) -> Result<(), Failed> {
         self.dir |= result.dir_failed;
         let Some(error) = result.error else {
-            self.done = result.number;
+            // What is doubtful is not durable yet, and what waits for it goes on waiting.
+            if result.complete {
+                self.done = result.number;
+            }
             return Ok(());
         };
         let mut files = Vec::new();
