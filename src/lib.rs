@@ -9,13 +9,14 @@
 //! and [`intake`] is Datadog's side, for tests and the demonstration. Decisions that the code cannot explain by itself are
 //! pages of `docs/decisions/`.
 //!
-//! Ground floor first, each importing only from those before it: [`types`], [`settings`], [`wire`], [`ledger`],
+//! Ground floor first, each importing only from those before it: [`host`], [`types`], [`settings`], [`wire`], [`ledger`],
 //! [`journal`], [`tenancy`], [`queue`], [`payload`], [`deliver`], [`ingest`], [`admin`], [`daemon`], [`intake`], [`cli`].
 
 pub mod admin;
 pub mod cli;
 pub mod daemon;
 pub mod deliver;
+pub mod host;
 pub mod ingest;
 pub mod intake;
 pub mod journal;
@@ -23,6 +24,8 @@ pub mod ledger;
 pub mod payload;
 pub mod queue;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod tenancy;
 pub mod types;
 pub mod wire;
