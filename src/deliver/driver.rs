@@ -132,12 +132,12 @@ impl Sender {
     }
 
     /// Sends until there is nothing left, or until the end.
-    pub(super) async fn drive(self: Arc<Self>, mut phase: watch::Receiver<Phase>) {
+    pub(super) async fn drive(self: Arc<Self>, phase: watch::Receiver<Phase>) {
         self.recover();
         let mut tasks: JoinSet<Arrival> = JoinSet::new();
         let mut ids: BTreeMap<tokio::task::Id, u64> = BTreeMap::new();
         loop {
-            let now = *phase.borrow_and_update();
+            let now = *phase.borrow();
             // A validation of the key need not be waited for.
             if now == Phase::Ending && self.lock().backlog.flying(|_| true) == 0 {
                 return;
@@ -164,7 +164,6 @@ impl Sender {
                     }
                 },
                 () = self.queue.changed() => {}
-                Ok(()) = phase.changed() => {}
                 () = sleep_until(timer) => {}
             }
         }

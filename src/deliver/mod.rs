@@ -145,14 +145,22 @@ impl Delivery {
 
     /// Makes every batch due at once, as at shutdown.
     pub fn flush(&self) {
-        self.phase.send_replace(Phase::Flushing);
+        self.enter(Phase::Flushing);
     }
 
     /// Starts nothing new; [`run`](Self::run) returns when the answers to all requests under way are there. What was
     /// not answered could be with Datadog already, and would be sent again by the next start.
     pub fn end(&self) {
-        self.phase.send_replace(Phase::Ending);
+        self.enter(Phase::Ending);
         self.tools.permits.close();
+    }
+
+    /// Senders are told one after the other, in an order that is always the same.
+    fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+        for sender in self.all() {
+            sender.queue.nudge();
+        }
     }
 
     /// When memory is short, takes it from tenants that cannot deliver at present: what they have waiting is in the
