@@ -9,6 +9,7 @@ mod reader;
 mod secrets;
 mod sites;
 mod source;
+mod store_url;
 mod units;
 
 #[cfg(test)]
@@ -17,7 +18,8 @@ mod tests;
 pub use load::DEFAULT_PATH;
 pub use model::{
     Admin, Batch, Compression, Datadog, Delivery, Ingest, Log, LogFormat, Memory, Settings, Shutdown, State,
-    StaticTenant, Tenancy,
+    StaticTenant, Store, Tenancy,
 };
 pub use problems::{Place, Problem, SettingsError};
 pub use sites::{Site, SiteHosts, Sites};
+pub use store_url::StoreUrl;

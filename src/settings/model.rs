@@ -1,5 +1,6 @@
 //! The configuration as the daemon uses it: checked, typed, defaults filled in.
 
+use super::StoreUrl;
 use super::units::{as_duration, as_size};
 use crate::types::{Secret, TenantId};
 use serde::{Serialize, Serializer};
@@ -19,6 +20,8 @@ pub struct Settings {
     /// `[tenants.<id>]`
     #[serde(serialize_with = "by_name", skip_serializing_if = "BTreeMap::is_empty")]
     pub tenants: BTreeMap<TenantId, StaticTenant>,
+    /// `[store]`
+    pub store: Store,
     /// `[batch]`
     pub batch: Batch,
     /// `[delivery]`
@@ -95,6 +98,19 @@ pub struct StaticTenant {
     pub api_key: Option<Secret>,
     /// Local ingest tokens that stand for this tenant: 32 hex digits each.
     pub ingest_tokens: Vec<Secret>,
+}
+
+/// Where tenants and their secrets are kept.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Store {
+    /// The database.
+    pub url: StoreUrl,
+    /// The file of the master key; none: `master.key` in the state directory, or what systemd hands in.
+    #[serde(serialize_with = "path_or_empty")]
+    pub master_key_file: Option<PathBuf>,
+    /// The master key itself, instead of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master_key: Option<Secret>,
 }
 
 /// When a batch is due and how it is compressed.

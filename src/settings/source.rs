@@ -16,15 +16,16 @@ use toml::de::{DeTable, DeValue};
 pub(super) type Tree = Map<String, Value>;
 
 /// The sections of this version.
-pub(super) const SECTIONS: [&str; 11] =
-    ["state", "ingest", "tenancy", "tenants", "batch", "delivery", "memory", "admin", "log", "shutdown", "datadog"];
+pub(super) const SECTIONS: [&str; 12] = [
+    "state", "ingest", "tenancy", "tenants", "store", "batch", "delivery", "memory", "admin", "log", "shutdown",
+    "datadog",
+];
 
 /// Sections that are documented for later versions, and what they are about.
-const LATER: [(&str, &str); 6] = [
+const LATER: [(&str, &str); 5] = [
     ("dogstatsd", "DogStatsD"),
     ("otlp", "OTLP"),
     ("oauth", "OAuth"),
-    ("store", "a store of tenants"),
     ("limits", "limits per tenant"),
     ("journal", "the durable journal"),
 ];
