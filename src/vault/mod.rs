@@ -276,7 +276,8 @@ mod tests {
         fn any_text_comes_back(text in ".{0,200}") {
             let (ring, id) = ring();
             let sealed = ring.seal(id, HERE, &Secret::new(text.clone())).unwrap();
-            prop_assert_eq!(ring.open(HERE, &sealed).unwrap().expose(), text);
+            let opened = ring.open(HERE, &sealed).unwrap();
+            prop_assert_eq!(opened.expose(), text);
         }
     }
 }
