@@ -3,6 +3,7 @@
 mod check;
 mod intake;
 mod run;
+mod store;
 
 use clap::{Parser, Subcommand};
 use std::fmt::Display;
@@ -30,6 +31,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Intake(intake::Args),
+    Store(store::Args),
 }
 
 /// Parses the command line and does what it says. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
@@ -38,5 +40,6 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Intake(args) => intake::main(&args),
+        Command::Store(args) => store::main(&args),
     }
 }

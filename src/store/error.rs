@@ -55,6 +55,12 @@ pub enum StoreError {
     /// The master key cannot be read or made.
     #[error(transparent)]
     KeySource(VaultError),
+    /// A change to the key that is in use already.
+    #[error("the store is sealed with master key {0} already: give another one")]
+    SameKey(KeyId),
+    /// A change of a key that is handed in from outside, without a new one.
+    #[error("the master key is handed in from outside, so a new one cannot be made here: give one by --new-key-file")]
+    NewKeyNeeded,
     /// One secret does not open.
     #[error("the {field} of tenant {tenant} is {why}: restore a backup of the store, or connect the tenant again")]
     Secret {

@@ -80,6 +80,18 @@ impl Store {
         Ok(store)
     }
 
+    /// Like [`open`](Self::open), but makes no new SQLite file.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open), and when there is no such file.
+    pub async fn open_existing(url: &StoreUrl, state_dir: &Path, source: Source) -> Result<Self, StoreError> {
+        if let Some(path) = backend::file(url, state_dir).ok().filter(|path| !path.exists()) {
+            let reason = "there is no store: check state.dir and store.url".into();
+            return Err(StoreError::File { path, reason });
+        }
+        Self::open(url, state_dir, source).await
+    }
+
     /// Its address without passwords.
     pub fn place(&self) -> &str {
         self.inner.backend.place()

@@ -1,7 +1,9 @@
 //! What the store keeps.
 
 use crate::types::{Secret, TenantId, UnixMillis};
+use crate::vault::{KeyId, VaultError};
 use serde_json::{Map, Value};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A number that every change of the store makes larger; it tells newer from older, for ever.
@@ -256,11 +258,15 @@ pub struct Changes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rekeyed {
     /// The key that secrets were sealed with.
-    pub from: crate::vault::KeyId,
+    pub from: KeyId,
     /// The key that they are sealed with now.
-    pub to: crate::vault::KeyId,
+    pub to: KeyId,
     /// How many there are.
     pub secrets: usize,
+    /// Where the old key is kept, if it was in a file; or why the files could not be exchanged.
+    pub kept: Result<Option<PathBuf>, VaultError>,
+    /// What is left to do where the key is handed in from outside.
+    pub advice: Option<String>,
 }
 
 /// The longest time that an authorisation may take, after which its state is forgotten: longer than any `expires`, so

@@ -4,8 +4,8 @@ use super::backend::Value;
 use super::pending::VERIFIER;
 use super::secrets::{ACCESS_TOKEN, API_KEY, REFRESH_TOKEN};
 use super::tenants::tenant_id;
-use super::{Rekeyed, Store, StoreError, unusable};
-use crate::vault::{Binding, Keyring, MasterKey};
+use super::{Rekeyed, Store, StoreError, sealed_with, unusable};
+use crate::vault::{Binding, KeyId, Keyring, MasterKey};
 use std::sync::PoisonError;
 use tracing::warn;
 
@@ -35,15 +35,41 @@ const SEALED: [(&str, &str, &str); 4] = [
 ];
 
 impl Store {
-    /// Seals everything anew with another key, which is the store's from then on. It is one step: after a crash at any
-    /// point, the store holds everything under the old key or everything under the new one. A host that runs meanwhile
-    /// looks at its key file again when it meets the new key; nothing is ever sealed with the old one afterwards.
+    /// Changes the master key: to `wanted`, or to the one of a change that was begun and not finished, or to a new one.
+    ///
+    /// Everything is sealed anew in one step: after a crash at any point, the store holds everything under the old key
+    /// or everything under the new one, and the key file or the one beside it has that key. A process that runs
+    /// meanwhile looks at its key file again when it meets the new key, and nothing is sealed with the old one
+    /// afterwards.
     ///
     /// # Errors
-    /// When a secret does not open, or the store fails. Nothing is changed then.
-    pub async fn rekey(&self, new: &MasterKey) -> Result<Rekeyed, StoreError> {
+    /// When there is no other key to change to, a secret does not open, or the store fails. Nothing is changed then.
+    pub async fn rekey(&self, wanted: Option<MasterKey>) -> Result<Rekeyed, StoreError> {
+        let present = sealed_with(&mut self.read().await?).await?;
+        if let Some(same) = wanted.as_ref().map(MasterKey::id).filter(|id| Some(*id) == present) {
+            return Err(StoreError::SameKey(same));
+        }
+        let rotation = self.inner.source.rotation();
+        let new = match rotation {
+            Some(rotation) => rotation.begin(wanted).map_err(StoreError::KeySource)?,
+            None => wanted.ok_or(StoreError::NewKeyNeeded)?,
+        };
+        let (from, secrets) = self.seal_anew(&new).await?;
+        if let Err(error) = self.inner.backend.scrub().await {
+            warn!("what was sealed with the old key may still be in the files of the store: {error}");
+        }
+        let kept = rotation.map_or(Ok(None), |rotation| rotation.finish(new.id()));
+        let advice = rotation.is_none().then(|| self.inner.source.advice(new.id()));
+        Ok(Rekeyed { from, to: new.id(), secrets, kept, advice })
+    }
+
+    async fn seal_anew(&self, new: &MasterKey) -> Result<(KeyId, usize), StoreError> {
         let mut step = self.step().await?;
-        let both = Keyring::new([step.keys.get(step.key).map_err(StoreError::KeySource)?.clone(), new.clone()]);
+        if step.key == new.id() {
+            return Err(StoreError::SameKey(step.key));
+        }
+        let old = step.keys.get(step.key).map_err(StoreError::KeySource)?;
+        let both = Keyring::new([old.clone(), new.clone()]);
         let mut secrets = 0;
         for (field, find, replace) in SEALED {
             for mut row in step.tx.query(&self.inner.backend.dialect(find), vec![]).await? {
@@ -59,13 +85,9 @@ impl Store {
         }
         let id = new.id().to_string();
         step.tx.query("UPDATE dogsled_meta SET master_key = $1", vec![id.as_str().into()]).await?;
-        let rekeyed = Rekeyed { from: step.key, to: new.id(), secrets };
+        let from = step.key;
         self.commit(step).await?;
         *self.inner.keys.write().unwrap_or_else(PoisonError::into_inner) = both.into();
-        if let Err(error) = self.inner.backend.scrub().await {
-            warn!("what was sealed with the old key may still be in the files of the store: {error}");
-        }
-        self.finish_rotation(new.id());
-        Ok(rekeyed)
+        Ok((from, secrets))
     }
 }

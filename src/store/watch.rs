@@ -30,23 +30,15 @@ impl Store {
         let row = tx.query_one("SELECT revision FROM dogsled_meta", vec![]).await?;
         let Some(mut row) = row else { return Err(StoreError::Damaged("dogsled_meta has no row".into())) };
         let now = Revision(row.int()?);
-        if now <= revision {
-            // A smaller one is of a restored backup: whoever watches must look at everything again.
-            return if now == revision {
-                Ok(Changes { revision, tenants: vec![] })
-            } else {
-                self.everything(now).await
-            };
+        if now == revision {
+            return Ok(Changes { revision, tenants: vec![] });
         }
-        let rows = tx.query(CHANGED, vec![revision.0.into()]).await?;
+        // A smaller one is of a restored backup: whoever watches must look at everything again.
+        let after = if now < revision { Revision::default() } else { revision };
+        let rows = tx.query(CHANGED, vec![after.0.into()]).await?;
         let mut tenants = rows.into_iter().map(|mut row| tenant_id(&row.text()?)).collect::<Result<Vec<_>, _>>()?;
         tenants.sort();
         Ok(Changes { revision: now, tenants })
-    }
-
-    async fn everything(&self, revision: Revision) -> Result<Changes, StoreError> {
-        let tenants = self.tenants().await?.into_iter().map(|tenant| tenant.id).collect();
-        Ok(Changes { revision, tenants })
     }
 
     /// Watches for changes after a revision. Needs a tokio runtime.

@@ -3,9 +3,9 @@
 
 use super::{KeyId, MasterKey, VaultError};
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -48,11 +48,12 @@ pub(super) fn read(path: &Path) -> Result<Option<MasterKey>, VaultError> {
     MasterKey::parse(text, &format!("master key file {}", path.display())).map(Some)
 }
 
-/// Writes a key to a file that must not exist, 0600. The file appears whole, and is on the disk when this returns.
+/// Writes a key to a file that must not exist: 0600, or for whom `like` is readable. The file appears whole, and is on
+/// the disk when this returns.
 ///
 /// # Errors
 /// When the file exists or cannot be written.
-pub(super) fn create(path: &Path, key: &MasterKey) -> Result<(), VaultError> {
+pub(super) fn create(path: &Path, key: &MasterKey, like: Option<&Path>) -> Result<(), VaultError> {
     let temporary = suffixed(path, &format!(".tmp-{}", std::process::id()));
     let written = (|| {
         // What an earlier process of the same number left is not finished.
@@ -64,6 +65,13 @@ pub(super) fn create(path: &Path, key: &MasterKey) -> Result<(), VaultError> {
         let mut text = key.to_text();
         text.push('\n');
         file.write_all(text.as_bytes())?;
+        if let Some(like) = like.and_then(|like| std::fs::metadata(like).ok()) {
+            // Keys are changed by root too, and the daemon must be able to read the new one.
+            if (like.uid(), like.gid()) != (file.metadata()?.uid(), file.metadata()?.gid()) {
+                fchown(&file, Some(like.uid()), Some(like.gid()))?;
+            }
+            file.set_permissions(Permissions::from_mode(0o600 | like.permissions().mode() & 0o040))?;
+        }
         file.sync_all()?;
         // Unlike a rename, this fails when the name is taken.
         std::fs::hard_link(&temporary, path)?;
@@ -136,7 +144,7 @@ impl<'a> Rotation<'a> {
             (Some(waiting), _) => Ok(waiting),
             (None, wanted) => {
                 let key = wanted.unwrap_or_else(MasterKey::generate);
-                create(&self.waiting_file(), &key)?;
+                create(&self.waiting_file(), &key, Some(self.file))?;
                 Ok(key)
             }
         }
@@ -176,7 +184,6 @@ impl<'a> Rotation<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::Permissions;
 
     #[test]
     fn a_key_is_written_private_and_never_over_another() {
@@ -184,10 +191,10 @@ mod tests {
         let path = dir.path().join("master.key");
         assert!(read(&path).unwrap().is_none());
         let key = MasterKey::generate();
-        create(&path, &key).unwrap();
+        create(&path, &key, None).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(read(&path).unwrap().unwrap().id(), key.id());
-        let error = create(&path, &MasterKey::generate()).unwrap_err().to_string();
+        let error = create(&path, &MasterKey::generate(), None).unwrap_err().to_string();
         assert!(error.contains("exists already"), "{error}");
         assert_eq!(read(&path).unwrap().unwrap().id(), key.id());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
@@ -197,7 +204,7 @@ mod tests {
     fn a_file_that_others_can_read_or_change_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("master.key");
-        create(&path, &MasterKey::generate()).unwrap();
+        create(&path, &MasterKey::generate(), None).unwrap();
         for (mode, fine) in [
             (0o600, true),
             (0o400, true),
@@ -221,7 +228,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("master.key");
         let old = MasterKey::generate();
-        create(&path, &old).unwrap();
+        create(&path, &old, None).unwrap();
         let rotation = Rotation::of(&path);
         let new = rotation.begin(None).unwrap();
         assert_eq!(rotation.begin(None).unwrap().id(), new.id(), "a second start goes on with the same key");

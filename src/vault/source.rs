@@ -68,7 +68,7 @@ impl Source {
         match self {
             Self::File { path, create: true } => {
                 let key = MasterKey::generate();
-                files::create(path, &key)?;
+                files::create(path, &key, None)?;
                 Ok(key)
             }
             Self::File { path, .. } | Self::Credential(path) => Err(VaultError::File {

@@ -1,6 +1,6 @@
 //! Leases between hosts.
 
-use crate::harness::{Place, add, both, id, tokens};
+use crate::harness::{add, both, id, tokens};
 use dogsled::store::{Change, Guard, Lease, Replaces, Store, StoreError};
 use dogsled::types::TenantId;
 use std::time::{Duration, Instant};

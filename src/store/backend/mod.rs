@@ -9,8 +9,8 @@ mod tls;
 
 use super::error::{Fault, StoreError};
 use crate::settings::StoreUrl;
-use crate::types::UnixMillis;
-use std::path::Path;
+use crate::types::{Secret, UnixMillis};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -119,6 +119,15 @@ pub(super) enum Mode {
     Write,
 }
 
+/// The file of a SQLite database, or else the address of a PostgreSQL one.
+pub(super) fn file<'a>(url: &'a StoreUrl, state_dir: &Path) -> Result<PathBuf, &'a Secret> {
+    match url {
+        StoreUrl::Default => Ok(state_dir.join(DEFAULT_FILE)),
+        StoreUrl::Sqlite(path) => Ok(path.clone()),
+        StoreUrl::Postgres(text) => Err(text),
+    }
+}
+
 /// One of the databases.
 #[derive(Debug)]
 pub(super) enum Backend {
@@ -129,10 +138,9 @@ pub(super) enum Backend {
 impl Backend {
     /// Connects, and makes the file of a SQLite database.
     pub async fn open(url: &StoreUrl, state_dir: &Path) -> Result<Self, StoreError> {
-        match url {
-            StoreUrl::Default => sqlite::Sqlite::open(&state_dir.join(DEFAULT_FILE)).await.map(Self::Sqlite),
-            StoreUrl::Sqlite(path) => sqlite::Sqlite::open(path).await.map(Self::Sqlite),
-            StoreUrl::Postgres(text) => Ok(Self::Postgres(Arc::new(postgres::Postgres::new(text, url.to_string())?))),
+        match file(url, state_dir) {
+            Ok(path) => sqlite::Sqlite::open(&path).await.map(Self::Sqlite),
+            Err(text) => Ok(Self::Postgres(Arc::new(postgres::Postgres::new(text, url.to_string())?))),
         }
     }
 

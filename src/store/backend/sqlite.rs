@@ -230,3 +230,62 @@ fn fault(error: &rusqlite::Error) -> Fault {
         _ => Fault::Other(words),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs statements outside any transaction.
+    async fn outside(sqlite: &Sqlite, statement: &str) {
+        let orders = Arc::clone(&sqlite.orders).lock_owned().await;
+        let mut tx = Tx { place: Arc::clone(&sqlite.place), orders, done: true };
+        tx.query(statement, vec![]).await.unwrap();
+    }
+
+    async fn write(sqlite: &Sqlite, bytes: usize) -> Result<(), StoreError> {
+        let mut tx = sqlite.begin(Mode::Write).await?;
+        tx.query("INSERT INTO t (x) VALUES ($1)", vec![vec![7; 1].into()]).await?;
+        tx.query("INSERT INTO t (x) VALUES ($1)", vec![vec![7; bytes].into()]).await?;
+        tx.commit().await
+    }
+
+    async fn rows(sqlite: &Sqlite) -> i64 {
+        let mut tx = sqlite.begin(Mode::Read).await.unwrap();
+        tx.query("SELECT count(*) FROM t", vec![]).await.unwrap().remove(0).int().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_and_a_read_only_file_are_told_and_nothing_of_a_step_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&dir.path().join("t.db")).await.unwrap();
+        outside(&sqlite, "CREATE TABLE t (x BLOB)").await;
+        write(&sqlite, 1).await.unwrap();
+
+        // SQLite's own bound stands for a disk of that size.
+        outside(&sqlite, "PRAGMA max_page_count = 20").await;
+        let error = write(&sqlite, 1 << 20).await.unwrap_err();
+        assert!(matches!(error, StoreError::Database { fault: Fault::Full, .. }), "{error}");
+        assert!(error.to_string().contains("no space left"), "{error}");
+        assert_eq!(rows(&sqlite).await, 2);
+        write(&sqlite, 1).await.unwrap();
+
+        outside(&sqlite, "PRAGMA query_only = ON").await;
+        let error = write(&sqlite, 1).await.unwrap_err();
+        assert!(matches!(error, StoreError::Database { fault: Fault::ReadOnly, .. }), "{error}");
+        outside(&sqlite, "PRAGMA query_only = OFF").await;
+        write(&sqlite, 1).await.unwrap();
+        assert_eq!(rows(&sqlite).await, 6);
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_synced_and_what_is_deleted_is_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let sqlite = Sqlite::open(&dir.path().join("t.db")).await.unwrap();
+        let mut tx = sqlite.begin(Mode::Read).await.unwrap();
+        for (pragma, expected) in [("synchronous", 2), ("secure_delete", 1), ("foreign_keys", 1)] {
+            let mut row = tx.query(&format!("PRAGMA {pragma}"), vec![]).await.unwrap().remove(0);
+            assert_eq!(row.int().unwrap(), expected, "{pragma}");
+        }
+        assert_eq!(tx.query("PRAGMA journal_mode", vec![]).await.unwrap().remove(0).text().unwrap(), "wal");
+    }
+}
