@@ -1,6 +1,6 @@
 //! Loading as a whole: what is taken, what is refused, and what is said about it.
 
-use super::{Settings, SettingsError};
+use super::{Settings, SettingsError, StoreUrl};
 use proptest::prelude::*;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
@@ -199,6 +199,35 @@ fn sections_and_keys_of_later_versions_are_refused_as_such() {
         assert_error(&format!("[{section}]"), &format!("dogsled.toml:1: {section}: this version does not have"));
     }
     assert_error("tenants.acme.items_per_second = 5", "this version does not have limits per tenant yet");
+}
+
+#[test]
+fn the_store_and_its_key_are_named_in_several_ways_and_shown_in_none() {
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=";
+    let url = "postgres://me:hunter2@db.example/dogsled";
+    let files = Files::new("");
+    let from_file = files.write("url", url, 0o600);
+    files.write("dogsled.toml", &format!("[store]\nurl_file = {from_file:?}\n"), 0o600);
+    let settings = files.load(&[("DOGSLED_STORE__MASTER_KEY", key)]).unwrap();
+    assert_eq!(settings.store.url, StoreUrl::parse(url).unwrap());
+    assert_eq!(settings.store.master_key.as_ref().unwrap().expose(), key);
+    for text in [settings.to_toml(), settings.to_json().to_string(), format!("{settings:?}")] {
+        assert!(!text.contains("hunter2") && !text.contains(key), "{text}");
+        assert!(text.contains("me:[redacted]@db.example"), "{text}");
+    }
+
+    files.write("dogsled.toml", &format!("[store]\nmaster_key = {key:?}\n"), 0o644);
+    let warnings = files.load(&[]).unwrap().warnings.join("\n");
+    assert!(warnings.contains("dogsled.toml holds a secret"), "{warnings}");
+    for (config, expected) in [
+        (format!("[store]\nurl = {url:?}\nurl_file = {from_file:?}\n"), "store.url: given here and as url_file too"),
+        ("store.url = \"mysql://h/d\"".into(), "store.url: mysql: is no database that is known"),
+        (format!("[store]\nmaster_key_file = {key:?}\n"), "looks like a key itself"),
+        (format!("[store]\nmaster_key = {key:?}\nmaster_key_file = \"/k\"\n"), "given here and as master_key_file too"),
+    ] {
+        assert_error(&config, expected);
+        assert!(!errors(&config).contains(key) && !errors(&config).contains("hunter2"));
+    }
 }
 
 #[test]

@@ -148,7 +148,10 @@ impl Store {
         }
         let keys = self.reload_keys()?;
         match keys.get(key).map(drop) {
-            Ok(()) => Ok(keys),
+            Ok(()) => {
+                self.finish_rotation(key);
+                Ok(keys)
+            }
             Err(why) => {
                 let (place, advice) = (self.place().to_owned(), self.inner.source.advice(key));
                 Err(StoreError::MasterKey { place, needed: key, why, advice })

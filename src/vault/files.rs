@@ -168,7 +168,11 @@ impl<'a> Rotation<'a> {
                     _ => sync_directory(self.file)?,
                 }
             }
-            std::fs::rename(self.waiting_file(), self.file)?;
+            match std::fs::rename(self.waiting_file(), self.file) {
+                // Another process did the same a moment ago.
+                Err(why) if why.kind() == ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
             sync_directory(self.file)
         };
         exchange().map_err(|why| {

@@ -12,4 +12,5 @@ mod postgres;
 mod rekey;
 mod secrecy;
 mod tenants;
+mod tls;
 mod watch;

@@ -27,13 +27,14 @@ cd / && rm -rf "$2"
 pub struct Cluster {
     /// Where its socket is.
     pub directory: PathBuf,
+    port: u16,
 }
 
 /// The server that the tests of a process share; nothing where PostgreSQL is not installed, which is an error if
 /// `DOGSLED_TEST_POSTGRES` is `required`.
 pub fn shared() -> Option<&'static Cluster> {
     static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
-    SHARED.get_or_init(|| Cluster::start("")).as_ref()
+    SHARED.get_or_init(|| Cluster::start("", 5432)).as_ref()
 }
 
 /// The directory of the newest installed server's programs.
@@ -56,8 +57,9 @@ fn user() -> (u32, u32) {
 }
 
 impl Cluster {
-    /// Starts a server with lines of configuration besides what tests need; nothing where none is installed.
-    pub fn start(configuration: &str) -> Option<Self> {
+    /// Starts a server with lines of configuration besides what tests need, its port among them unless it only names the
+    /// socket; nothing where none is installed.
+    pub fn start(configuration: &str, port: u16) -> Option<Self> {
         let Some(programs) = programs() else {
             let required = std::env::var_os("DOGSLED_TEST_POSTGRES").is_some_and(|value| value == "required");
             assert!(!required, "DOGSLED_TEST_POSTGRES=required, but there is no /usr/lib/postgresql/*/bin/initdb");
@@ -81,12 +83,24 @@ impl Cluster {
         let child = command.spawn().unwrap();
         // Its standard input stays open as long as this process lives.
         std::mem::forget(child);
-        Some(Self { directory })
+        Some(Self { directory, port })
     }
 
     /// The address of a database.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@{}/{database}", self.directory.display().to_string().replace('/', "%2F"))
+        let directory = self.directory.display().to_string().replace('/', "%2F");
+        format!("postgres://postgres@{directory}:{}/{database}", self.port)
+    }
+
+    /// Writes a file of the server that only its user may read.
+    pub fn write_private(&self, name: &str, text: &str) {
+        let path = self.directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        if is_root(&path) {
+            let (uid, gid) = user();
+            chown(&path, Some(uid), Some(gid)).unwrap();
+        }
     }
 
     /// A client of a database, as soon as the server is ready.

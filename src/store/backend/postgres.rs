@@ -32,6 +32,9 @@ const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '8s'; SET LOCAL lock_t
 
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '8s'";
 
+/// How long a connection may be silent before it is probed.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
 /// The longest pause before listening is tried again.
 const LISTEN_PAUSE: Duration = Duration::from_secs(30);
 
@@ -293,6 +296,8 @@ fn configure(url: &str) -> Result<(Config, Tls), String> {
     }
     config.connect_timeout(config.get_connect_timeout().copied().unwrap_or(PATIENCE / 2));
     config.tcp_user_timeout(PATIENCE);
+    // One that only listens would not notice for hours that the server is gone.
+    config.keepalives_idle(KEEPALIVE.min(config.get_keepalives_idle()));
     let encrypted = match mode {
         Some("disable") => false,
         // Encrypted without verifying would be to whoever answers, so there is one kind of TLS here: verified.
