@@ -1,91 +1,143 @@
-//! How fast bodies are split and joined: the part of the daemon's work that touches every byte, besides compression.
+//! What is done to every byte: bodies are split, and batches joined and compressed.
 //!
-//! `serde_json` into a list of raw values is the yardstick: it validates and finds the boundaries too, and knows nothing
-//! of dates, tags and limits.
+//! `cargo bench --bench wire`. For `split`, `serde_json` into a list of raw values is the yardstick: it validates and
+//! finds the boundaries too, and knows nothing of dates, tags and limits.
+//!
+//! Where other programs use the machine, instructions say more than seconds:
+//!
+//! ```console
+//! valgrind --tool=callgrind --toggle-collect='dogsled::wire::split' target/release/deps/wire-… --test 'split/logs dated'
+//! ```
+
+#[path = "support/corpus/mod.rs"]
+#[expect(dead_code, reason = "the identifiers of logs are for the end-to-end measurement, which follows each log")]
+mod corpus;
+#[path = "support/series.rs"]
+mod series;
 
 use bytes::Bytes;
+use corpus::{Corpus, Shape, Timestamps};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use dogsled::types::{Kind, UnixMillis};
-use dogsled::wire::{Context, Form, LogDefaults, boundaries, split};
+use dogsled::payload::Compressors;
+use dogsled::types::{Encoding, Kind, UnixMillis};
+use dogsled::wire::{Context, Form, LogDefaults, Part, boundaries, split};
 use serde_json::value::RawValue;
+use series::Series;
 use std::hint::black_box;
 
-const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+const SEED: u64 = 1;
+/// Bodies that differ: so many that the branch predictor does not learn them by heart.
+const BODIES: usize = 16;
+const NO_DEFAULTS: &LogDefaults = &LogDefaults { source: None, tags: None, hostname: None, service: None };
+const PLAIN: Context<'static> =
+    Context { now: UnixMillis(1_700_000_000_000), tenant_tag: None, log_defaults: NO_DEFAULTS };
+const TAGGED: Context<'static> = Context { tenant_tag: Some("tenant"), ..PLAIN };
 
-/// `count` logs of about 470 bytes, `first` being what stands before the message.
-fn logs(count: usize, first: &str, tags: &str) -> Bytes {
-    let message = "GET /api/v1/orders/8c1f0f8e-1f0e-4f58-a1f4-5f2a7d1b9c33?expand=lines 200 12ms upstream=10.0.3.17:8443 \
-         user_agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36 \
-         request_id=f3b2c7d0a1 cache=miss bytes_out=48213 retries=0 note=completed";
-    let item = format!(
-        r#"{{{first}"message":"{message}","ddsource":"nginx","service":"orders","hostname":"web-17","status":"info","ddtags":"{tags}","duration":12}}"#
-    );
-    Bytes::from(format!("[{}]", vec![item; count].join(",")))
+/// Bodies of 100 logs of about 470 bytes.
+fn logs(timestamps: Timestamps) -> Vec<Bytes> {
+    Corpus::new(Shape::Services, SEED, 1, BODIES, 100, timestamps)
+        .bodies
+        .into_iter()
+        .flatten()
+        .map(Bytes::from)
+        .collect()
 }
 
-fn series(count: usize) -> Bytes {
-    let item = r#"{"metric":"app.requests.count","type":1,"interval":10,"points":[{"timestamp":1700000000,"value":12.5}],"tags":["env:prod","service:orders","version:1.2.3"],"resources":[{"type":"host","name":"web-17"}]}"#;
-    Bytes::from(format!("{{\"series\":[{}]}}", vec![item; count].join(",")))
+/// The same with a tag in each log that names one of a few tenants, in runs of several logs.
+fn tagged_logs() -> Vec<Bytes> {
+    let tag = |body: Bytes| {
+        let text = String::from_utf8_lossy(&body);
+        let logs: Vec<String> = (text.split("region:").enumerate())
+            .map(
+                |(log, piece)| {
+                    if log == 0 { piece.to_owned() } else { format!("tenant:t{},region:{piece}", log / 7 % 5) }
+                },
+            )
+            .collect();
+        Bytes::from(logs.concat())
+    };
+    logs(Timestamps::All).into_iter().map(tag).collect()
+}
+
+fn series(form: fn(&[Series]) -> Vec<u8>) -> Vec<Bytes> {
+    (0..BODIES as u64).map(|body| Bytes::from(form(&Series::generate(SEED + body, 200)))).collect()
+}
+
+fn total(bodies: &[Bytes]) -> Throughput {
+    Throughput::Bytes(bodies.iter().map(|body| body.len() as u64).sum())
 }
 
 fn split_bodies(criterion: &mut Criterion) {
-    let defaults = LogDefaults::default();
-    let plain = Context { now: NOW, tenant_tag: None, log_defaults: &defaults };
-    let tagged = Context { tenant_tag: Some("tenant"), ..plain };
-    let dated = "\"timestamp\":1700000000000,";
-    let text_dated = "\"timestamp\":\"2023-11-14T22:13:20.123Z\",";
-    let cases = [
-        ("logs dated", Form::LogsJson, logs(100, dated, "env:prod"), plain),
-        ("logs dated by text", Form::LogsJson, logs(100, text_dated, "env:prod"), plain),
-        ("logs undated", Form::LogsJson, logs(100, "", "env:prod"), plain),
-        ("logs tagged", Form::LogsJson, logs(100, dated, "env:prod,tenant:acme,a:b"), tagged),
-        ("logs untagged", Form::LogsJson, logs(100, dated, "env:prod,version:1,a:b"), tagged),
-        ("series v2", Form::SeriesV2Json, series(500), plain),
-    ];
     let mut group = criterion.benchmark_group("split");
-    for (name, form, body, context) in &cases {
-        group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(*name, |bencher| {
-            bencher.iter(|| split(*form, black_box(body), context).map(|parts| parts.len()));
+    for (name, form, bodies, context) in [
+        ("logs dated", Form::LogsJson, logs(Timestamps::All), PLAIN),
+        ("logs undated", Form::LogsJson, logs(Timestamps::None), PLAIN),
+        ("logs dated, no tenant in tags", Form::LogsJson, logs(Timestamps::All), TAGGED),
+        ("logs dated, tenant in tags", Form::LogsJson, tagged_logs(), TAGGED),
+        ("series v2", Form::SeriesV2Json, series(Series::json_v2), PLAIN),
+        ("series v2, no tenant in tags", Form::SeriesV2Json, series(Series::json_v2), TAGGED),
+        ("series v1", Form::SeriesV1, series(Series::json_v1), PLAIN),
+        ("series protobuf", Form::SeriesV2Proto, series(Series::protobuf), PLAIN),
+    ] {
+        group.throughput(total(&bodies));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let parts = |body| split(form, black_box(body), &context).map_or(0, |parts| parts.len());
+                bodies.iter().map(parts).sum::<usize>()
+            });
         });
     }
-    let body = logs(100, dated, "env:prod");
-    group.throughput(Throughput::Bytes(body.len() as u64));
-    group.bench_function("serde_json, raw values of the same logs", |bencher| {
-        bencher.iter(|| serde_json::from_slice::<Vec<&RawValue>>(black_box(&body)).map(|items| items.len()));
-    });
-    let run = body.slice(1..body.len() - 1);
-    group.bench_function("boundaries of the same logs", |bencher| {
-        bencher.iter(|| boundaries(Kind::Logs, black_box(&run)).len());
-    });
-    group.finish();
-}
-
-fn join_chunks(criterion: &mut Criterion) {
-    let defaults = LogDefaults::default();
-    let context = Context { now: NOW, tenant_tag: None, log_defaults: &defaults };
-    let body = logs(100, "\"timestamp\":1700000000000,", "env:prod");
-    let parts = split(Form::LogsJson, &body, &context).unwrap_or_default();
-    let chunks: Vec<&Bytes> = parts.iter().map(|part| &part.bytes).cycle().take(10).collect();
-    let mut group = criterion.benchmark_group("join");
-    group.throughput(Throughput::Bytes((chunks.len() * body.len()) as u64));
-    let mut joined = Vec::new();
-    group.bench_function("ten chunks of 100 logs", |bencher| {
+    let bodies = logs(Timestamps::All);
+    group.throughput(total(&bodies));
+    group.bench_function("logs dated, serde_json into raw values", |bencher| {
         bencher.iter(|| {
-            joined.clear();
-            joined.extend_from_slice(Kind::Logs.prefix());
-            for (index, chunk) in chunks.iter().enumerate() {
-                if index > 0 {
-                    joined.extend_from_slice(Kind::Logs.separator());
-                }
-                joined.extend_from_slice(chunk);
-            }
-            joined.extend_from_slice(Kind::Logs.suffix());
-            black_box(&joined).len()
+            let items =
+                |body: &Bytes| serde_json::from_slice::<Vec<&RawValue>>(black_box(body)).map_or(0, |items| items.len());
+            bodies.iter().map(items).sum::<usize>()
         });
     });
+    group.bench_function("logs dated, boundaries again", |bencher| {
+        bencher.iter(|| bodies.iter().map(|body| boundaries(Kind::Logs, black_box(&body[1..])).len()).sum::<usize>());
+    });
     group.finish();
 }
 
-criterion_group!(benches, split_bodies, join_chunks);
+/// What the parts of ten bodies make when they are one batch: the body of a request, in pieces.
+fn pieces(parts: &[Part]) -> Vec<&[u8]> {
+    let Some(kind) = parts.first().map(|part| part.kind) else { return Vec::new() };
+    let mut pieces = vec![kind.prefix()];
+    for part in parts {
+        pieces.extend([&part.bytes[..], kind.separator()]);
+    }
+    pieces.pop();
+    pieces.push(kind.suffix());
+    pieces
+}
+
+fn join_and_compress(criterion: &mut Criterion) {
+    let compressors = Compressors::default();
+    let mut group = criterion.benchmark_group("join and compress");
+    for (name, form, bodies) in [
+        ("logs", Form::LogsJson, logs(Timestamps::All)),
+        ("series v2", Form::SeriesV2Json, series(Series::json_v2)),
+        ("series protobuf", Form::SeriesV2Proto, series(Series::protobuf)),
+    ] {
+        let bodies = &bodies[..10];
+        group.throughput(total(bodies));
+        for encoding in [Encoding::Identity, Encoding::Zstd, Encoding::Gzip] {
+            group.bench_function(format!("{name}, {}", encoding.name()), |bencher| {
+                let parts: Vec<Part> =
+                    bodies.iter().flat_map(|body| split(form, body, &PLAIN).unwrap_or_default()).collect();
+                let pieces = pieces(&parts);
+                bencher.iter(|| {
+                    let pieces = black_box(&pieces).iter().copied();
+                    compressors.compress(encoding, 0, pieces).map(|body| body.len())
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, split_bodies, join_and_compress);
 criterion_main!(benches);

@@ -1,12 +1,18 @@
 //! Dogsled carries the telemetry of many tenants to their own Datadog organisations.
 //!
-//! The modules are listed ground floor first: each imports only from those above it.
-//!
 //! The way of one request: [`ingest`] reads it and asks [`tenancy`] whose it is, [`wire`] validates it and finds
 //! the boundaries of its items, [`queue`] holds them per tenant and kind until a batch is due, [`payload`] joins and
 //! compresses the batch, [`deliver`] sends it and judges the answer. [`ledger`] counts every step.
 //!
 //! [`store`] keeps tenants and their secrets, sealed by [`vault`].
+//!
+//! To read the code, follow that way, beginning with the nouns of [`types`]: what a [`types::Kind`] is decides nearly
+//! everything else. Then [`daemon`], which puts the parts together, and [`cli`]; [`settings`] and [`admin`] stand aside,
+//! and [`intake`] is Datadog's side, for tests and the demonstration. Decisions that the code cannot explain by itself are
+//! pages of `docs/decisions/`.
+//!
+//! Ground floor first, each importing only from those before it: [`types`], [`settings`], [`wire`], [`ledger`],
+//! [`vault`], [`store`], [`tenancy`], [`queue`], [`payload`], [`deliver`], [`ingest`], [`admin`], [`daemon`], [`intake`], [`cli`].
 
 pub mod admin;
 pub mod cli;

@@ -8,7 +8,7 @@ use crate::deliver::Delivery;
 use crate::ledger::{Balance, DropReason, Ledger};
 use crate::queue::Queues;
 use crate::tenancy::{Registry, TenantState};
-use crate::types::{Kind, TenantId, UnixMillis};
+use crate::types::{Endpoint, Kind, TenantId, UnixMillis};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -98,6 +98,7 @@ impl Exposition {
             }
         }
         self.tenant_states(&mut text);
+        self.rate_limits(&mut text);
         let _ = writeln!(text, "# TYPE dogsled_memory_queue_bytes gauge");
         let _ = writeln!(text, "dogsled_memory_queue_bytes {}", self.queues.memory_used());
         text
@@ -133,6 +134,22 @@ impl Exposition {
                 let state = state.name();
                 let _ = writeln!(text, "dogsled_tenant_state{{tenant=\"{tenant}\",state=\"{state}\"}} {count}");
             }
+        }
+    }
+
+    /// What is left of rate limits, where Datadog tells of any; under `other`, the least that one of them has left.
+    fn rate_limits(&self, text: &mut String) {
+        let mut least: BTreeMap<(String, Endpoint), u64> = BTreeMap::new();
+        for queue in self.queues.all() {
+            for (endpoint, left) in self.delivery.rate_limits_left(&queue.id) {
+                let known = least.entry((self.label(&queue.id), endpoint)).or_insert(left);
+                *known = left.min(*known);
+            }
+        }
+        let _ = writeln!(text, "# TYPE dogsled_rate_limit_remaining gauge");
+        for ((tenant, endpoint), left) in least {
+            let labels = format!("tenant=\"{tenant}\",endpoint=\"{}\"", endpoint.path());
+            let _ = writeln!(text, "dogsled_rate_limit_remaining{{{labels}}} {left}");
         }
     }
 

@@ -1,8 +1,11 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod demo;
 mod intake;
+mod local;
 mod run;
+mod send;
 mod store;
 
 use clap::{Parser, Subcommand};
@@ -29,8 +32,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Demo(demo::Args),
     Check(check::Args),
     Intake(intake::Args),
+    Send(send::Args),
     Store(store::Args),
 }
 
@@ -38,8 +43,10 @@ enum Command {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::main(&args),
+        Command::Demo(args) => demo::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Intake(args) => intake::main(&args),
+        Command::Send(args) => send::main(&args),
         Command::Store(args) => store::main(&args),
     }
 }

@@ -4,9 +4,12 @@ use super::{BAD_CONFIGURATION, complain};
 use crate::admin;
 use crate::daemon::{Daemon, logging, systemd};
 use crate::settings::Settings;
+use metrics_exporter_prometheus::PrometheusHandle;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 /// Run the daemon
@@ -17,7 +20,10 @@ pub struct Args {
     config: Option<PathBuf>,
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. Exit codes: 0 ended in order, 1 failed, 2 bad configuration.
+/// How long what runs on threads of its own may go on after the end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs the daemon until SIGTERM or SIGINT; a second one ends it at once. Exit codes: 0 ended in order, 1 failed, 2 bad configuration.
 pub fn main(args: &Args) -> ExitCode {
     let settings = match Settings::load(args.config.as_deref()) {
         Ok(settings) => settings,
@@ -47,32 +53,51 @@ pub fn main(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(async {
-        info!(version = env!("CARGO_PKG_VERSION"), tenants = settings.tenants.len(), "starting");
-        let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-            (Err(error), _) | (_, Err(error)) => {
-                error!("signals cannot be received: {error}");
-                return ExitCode::FAILURE;
+    let code = runtime.block_on(run(&settings, recorder));
+    // A disk that hangs must not keep the process.
+    runtime.shutdown_timeout(PATIENCE);
+    code
+}
+
+async fn run(settings: &Settings, recorder: PrometheusHandle) -> ExitCode {
+    info!(version = env!("CARGO_PKG_VERSION"), tenants = settings.tenants.len(), "starting");
+    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => {
+            error!("signals cannot be received: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let daemon = match Daemon::start(settings, recorder).await {
+        Ok(daemon) => daemon,
+        Err(error) => {
+            error!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    systemd::ready();
+    let (count, signals) = watch::channel(0);
+    let counting = tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
             }
-        };
-        let daemon = match Daemon::start(&settings, recorder).await {
-            Ok(daemon) => daemon,
-            Err(error) => {
-                error!("{error}");
-                return ExitCode::FAILURE;
-            }
-        };
-        systemd::ready();
-        daemon
-            .run(async {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                systemd::stopping();
-            })
-            .await;
-        ExitCode::SUCCESS
-    })
+            count.send_modify(|count| *count += 1);
+        }
+    });
+    let nth = |wanted: u32| {
+        let mut signals = signals.clone();
+        async move {
+            // The counting ends after this.
+            let _ = signals.wait_for(|count| *count >= wanted).await;
+        }
+    };
+    let first = async {
+        nth(1).await;
+        systemd::stopping();
+    };
+    daemon.run(first, nth(2)).await;
+    counting.abort();
+    ExitCode::SUCCESS
 }

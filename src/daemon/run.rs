@@ -1,9 +1,10 @@
 //! From the configuration to a running daemon, and to its end.
 
+use super::files;
 use crate::admin::{self, Admin, Exposition};
 use crate::deliver::{ClientError, Delivery};
 use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
-use crate::ledger::Ledger;
+use crate::ledger::{Balance, Ledger};
 use crate::queue::Queues;
 use crate::settings::Settings;
 use crate::tenancy::{Registry, Tenant};
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tracing::{error, info};
 
 /// Why the daemon could not start.
@@ -71,6 +73,7 @@ impl Daemon {
     /// # Errors
     /// When something cannot be opened; nothing is left listening then.
     pub async fn start(settings: &Settings, recorder: PrometheusHandle) -> Result<Self, DaemonError> {
+        files::raise_limit(settings);
         prepare(&settings.state.dir)?;
         let registry = Arc::new(registry(settings));
         let ledger = Arc::new(Ledger::default());
@@ -142,8 +145,9 @@ impl Daemon {
         self.registry.clone()
     }
 
-    /// Works until `shutdown` comes, then takes nothing more and delivers for the configured grace.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    /// Works until `shutdown` comes; then takes nothing more, and delivers until nothing is queued, the configured
+    /// grace has passed or `at_once` comes.
+    pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
         let Self { grace, ledger, queues, delivery, ingest, admin, admin_listener, .. } = self;
         let sending = tokio::spawn({
             let delivery = delivery.clone();
@@ -151,26 +155,47 @@ impl Daemon {
         });
         let operating = admin_listener.map(|listener| tokio::spawn(admin::serve(listener, admin.clone())));
         let (listeners, shared) = ingest;
-        ingest::serve(listeners, shared, async {
+        let (begun, begin) = oneshot::channel();
+        let serving = ingest::serve(listeners, shared, async {
             shutdown.await;
-            info!(grace_seconds = grace.as_secs(), "shutting down: taking nothing more, delivering what is queued");
+            info!(grace_seconds = grace.as_secs_f64(), "shutting down: taking nothing more, delivering what is queued");
             admin.ready.store(false, Ordering::Relaxed);
-        })
-        .await;
-        queues.stop_accepting();
-        delivery.flush();
-        if tokio::time::timeout(grace, drained(&ledger)).await.is_err() {
-            for (tenant, kind, balance) in ledger.read() {
-                if balance.queued > 0 {
-                    error!(%tenant, %kind, items = balance.queued, "not delivered within shutdown.grace, and lost");
-                }
+            delivery.flush();
+            // The other end is awaited below.
+            let _ = begun.send(());
+        });
+        let ending = async {
+            serving.await;
+            queues.stop_accepting();
+            drained(&ledger).await;
+        };
+        // Clients that take their time to send a request do not get more than the grace either.
+        let cut_short = async {
+            if begin.await.is_err() {
+                return std::future::pending().await;
             }
-        }
+            tokio::select! {
+                () = tokio::time::sleep(grace) => "shutdown.grace has passed",
+                () = at_once => "told a second time to end",
+            }
+        };
+        let why = tokio::select! {
+            biased;
+            () = ending => None,
+            why = cut_short => Some(why),
+        };
+        queues.stop_accepting();
         sending.abort();
         if let Some(operating) = operating {
             operating.abort();
         }
-        let total = ledger.read().iter().fold(crate::ledger::Balance::default(), |mut total, (_, _, balance)| {
+        let accounts = ledger.read();
+        if let Some(why) = why {
+            for (tenant, kind, Balance { queued, .. }) in accounts.iter().filter(|(.., balance)| balance.queued > 0) {
+                error!(%tenant, %kind, items = queued, "not delivered, and lost: {why}");
+            }
+        }
+        let total = accounts.iter().fold(Balance::default(), |mut total, (_, _, balance)| {
             total.add(balance);
             total
         });

@@ -18,7 +18,8 @@ pub struct Client {
 /// The addresses and the key of one tenant.
 #[derive(Debug, Clone)]
 pub struct Destination {
-    urls: [reqwest::Url; Endpoint::COUNT],
+    /// By the endpoints' discriminants.
+    urls: Vec<reqwest::Url>,
     validate: reqwest::Url,
     key: HeaderValue,
 }
@@ -143,26 +144,17 @@ impl Destination {
     /// # Errors
     /// When an address or the key is not usable.
     pub fn new(site: &Site, key: &Secret) -> Result<Self, ClientError> {
-        use Endpoint::*;
         let url = |role: HostRole, path: &str| {
             let url = format!("{}{path}", site.hosts.base(role));
             reqwest::Url::parse(&url).map_err(|error| ClientError::Url { url, reason: error.to_string() })
         };
-        let of = |endpoint: Endpoint| url(endpoint.host_role(), endpoint.path());
         let mut key = HeaderValue::from_str(key.expose()).map_err(|_| ClientError::Key)?;
         key.set_sensitive(true);
         Ok(Self {
-            // In the order of the discriminants.
-            urls: [
-                of(SeriesV2)?,
-                of(SeriesV1)?,
-                of(Distributions)?,
-                of(Sketches)?,
-                of(Logs)?,
-                of(EventsV1)?,
-                of(EventsV2)?,
-                of(CheckRun)?,
-            ],
+            urls: Endpoint::ALL
+                .into_iter()
+                .map(|endpoint| url(endpoint.host_role(), endpoint.path()))
+                .collect::<Result<_, _>>()?,
             validate: url(HostRole::Api, "/api/v1/validate")?,
             key,
         })
@@ -171,7 +163,7 @@ impl Destination {
 
 async fn read(mut response: reqwest::Response) -> Result<Answer, String> {
     let status = response.status().as_u16();
-    let (wait, quota) = judge::read_limits(SystemTime::now(), |name| response.headers().get(name)?.to_str().ok());
+    let limits = judge::read_limits(SystemTime::now(), |name| response.headers().get(name)?.to_str().ok());
     let mut body = Vec::new();
     // A whole small answer is read even on success, so that the connection can be used again.
     while body.len() < WORDS {
@@ -183,7 +175,7 @@ async fn read(mut response: reqwest::Response) -> Result<Answer, String> {
         }
     }
     let words = if (200..300).contains(&status) { String::new() } else { String::from_utf8_lossy(&body).trim().into() };
-    Ok(Answer { status, wait, quota, words })
+    Ok(Answer { status, words, ..limits })
 }
 
 /// An error with its causes, and without the address, whose query could hold secrets.

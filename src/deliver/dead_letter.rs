@@ -48,7 +48,7 @@ impl DeadLetters {
         Self { dir }
     }
 
-    /// Appends a payload's items and waits until they are on disk.
+    /// Appends a payload's items and waits until they are on disk. Of one tenant, one at a time.
     ///
     /// # Errors
     /// When the file cannot be written, naming it. The payload is then still the caller's to keep.
@@ -67,11 +67,12 @@ impl DeadLetters {
 
 fn line(payload: &Payload, reason: &Reason, now: UnixMillis) -> io::Result<Vec<u8>> {
     let mut plain = payload.unpack()?;
-    // Line feeds stand only between the tokens of valid JSON.
-    let json = !payload.kind.is_protobuf();
-    if json {
+    if !payload.kind.is_protobuf() {
+        // Line feeds stand only between the tokens of valid JSON.
         plain.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
     }
+    // What this parser does not take for JSON must not be kept from the disk for it.
+    let body = if payload.kind.is_protobuf() { None } else { serde_json::from_slice(&plain).ok() };
     let line = Line {
         refused_at: now.0,
         accepted_at: payload.accepted.0,
@@ -79,8 +80,8 @@ fn line(payload: &Payload, reason: &Reason, now: UnixMillis) -> io::Result<Vec<u
         items: payload.items,
         status: reason.status,
         reason: &reason.words,
-        body: if json { Some(serde_json::from_slice(&plain)?) } else { None },
-        base64: (!json).then(|| base64::engine::general_purpose::STANDARD.encode(&plain)),
+        body,
+        base64: body.is_none().then(|| base64::engine::general_purpose::STANDARD.encode(&plain)),
     };
     let mut line = serde_json::to_vec(&line)?;
     line.push(b'\n');

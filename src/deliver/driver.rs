@@ -4,11 +4,13 @@
 //! that was held or under way.
 
 use super::auth::{Auth, Change};
+use super::backlog::{Backlog, Flight, Held, Place};
 use super::client::{ClientError, Destination, Validity};
 use super::dead_letter::Reason;
 use super::endpoint::{EndpointState, Start};
 use super::gate::Backoff;
 use super::judge::{self, Answer, Verdict};
+use super::permits::Turn;
 use super::work::{self, Landed, Tools, Work};
 use crate::ledger::{DropReason, Ledger};
 use crate::payload::{Built, Payload};
@@ -16,7 +18,7 @@ use crate::queue::{LaneFigures, Take, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::{Tenant, TenantState};
 use crate::types::{Endpoint, Kind, Secret};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -48,31 +50,29 @@ pub(super) struct Rules {
 struct State {
     auth: Auth,
     endpoints: [EndpointState; Endpoint::COUNT],
-    held: VecDeque<Held>,
-    under_way: BTreeMap<u64, Flight>,
-    next_id: u64,
+    backlog: Backlog,
     /// The kind that was served last, so that the next one has its turn first.
     last: usize,
-    /// The last refusal by an endpoint of a key in doubt.
-    doubted: Option<(Endpoint, String)>,
+    /// The endpoints that have refused the key since it was last found good.
+    doubts: Vec<Doubt>,
     /// The addresses, made for this key.
     destination: Option<(Secret, Arc<Destination>)>,
 }
 
+/// A refusal of the key by an endpoint. Until validation has told whose fault it is, a probe has no answer.
 #[derive(Debug)]
-struct Held {
-    work: Work,
-    not_before: Option<Instant>,
-    /// Answered 400 once.
-    refused_once: bool,
+struct Doubt {
+    endpoint: Endpoint,
+    probe: bool,
+    words: String,
 }
 
-#[derive(Debug, Clone)]
-struct Flight {
-    /// None is a validation of the key.
-    work: Option<Work>,
+/// Work that starts now.
+struct Next {
+    held: Held,
     probe: bool,
-    refused_once: bool,
+    /// For what sends a request.
+    turn: Option<Turn>,
 }
 
 /// What has come of the work of that number.
@@ -80,6 +80,9 @@ type Arrival = (u64, Landed);
 
 /// Work that failed for reasons of our own host is tried again after this time.
 const STUCK: Duration = Duration::from_secs(5);
+
+/// A tenant that got no permit looks again after this time, if no answer to its own requests has it look before.
+const NO_PERMIT: Duration = Duration::from_millis(100);
 
 /// A tenant whose key or addresses cannot be used is looked at again after this time.
 const UNUSABLE: Duration = Duration::from_secs(60);
@@ -106,11 +109,9 @@ impl Sender {
         let state = State {
             auth: Auth::new(Instant::now(), rand::random()),
             endpoints: Default::default(),
-            held: VecDeque::new(),
-            under_way: BTreeMap::new(),
-            next_id: 0,
+            backlog: Backlog::default(),
             last: 0,
-            doubted: None,
+            doubts: Vec::new(),
             destination: None,
         };
         Self { tenant, queue, ledger, tools, rules, state: Mutex::new(state) }
@@ -125,7 +126,7 @@ impl Sender {
             let flushing = *flush.borrow_and_update();
             let timer = self.start_due(flushing, &mut tasks, &mut ids);
             self.show_state();
-            if tasks.is_empty() && self.lock().held.is_empty() && self.queue.leave() {
+            if tasks.is_empty() && self.lock().backlog.is_idle() && self.queue.leave() {
                 return;
             }
             tokio::select! {
@@ -150,8 +151,7 @@ impl Sender {
     /// Takes over from a task that ended with work under way.
     fn recover(&self) {
         let mut state = self.lock();
-        let ids: Vec<u64> = state.under_way.keys().copied().collect();
-        for id in ids {
+        for id in state.backlog.under_way() {
             state.give_back(id, Instant::now());
         }
     }
@@ -179,7 +179,8 @@ impl Sender {
         if let Some(at) = state.auth.next_check() {
             if at <= now {
                 state.auth.start_check();
-                let id = state.take_off(None, false, false);
+                let check = Flight { work: None, place: Place::default(), probe: false, refused_once: false };
+                let id = state.backlog.begin(check);
                 let (tools, to) = (self.tools.clone(), to.clone());
                 spawn(id, Box::pin(async move { (id, Landed::Validated(tools.client.validate(&to).await)) }));
             } else {
@@ -187,16 +188,11 @@ impl Sender {
             }
         }
         for kind in self.turns(&state) {
-            while let Some((held, probe)) = self.next(&mut state, kind, flushing, now, &mut timer) {
-                let id = state.take_off(Some(held.work.clone()), probe, held.refused_once);
-                let (this, tools, to) = (self.clone(), self.tools.clone(), to.clone());
-                spawn(
-                    id,
-                    Box::pin(async move {
-                        let sealed = |payload: &Arc<Payload>| this.sealed(id, payload);
-                        (id, work::fly(tools, to, held.work, probe, sealed).await)
-                    }),
-                );
+            while let Some(Next { held, probe, turn }) = self.next(&mut state, kind, flushing, now, &mut timer) {
+                let Held { work, place, refused_once, .. } = held;
+                let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, refused_once });
+                let (tools, to) = (self.tools.clone(), to.clone());
+                spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn).await) }));
             }
         }
         timer.0
@@ -205,7 +201,7 @@ impl Sender {
     /// The kinds with something to do, the one after the last served first.
     fn turns(&self, state: &State) -> Vec<Kind> {
         let mut kinds = self.queue.kinds();
-        kinds.extend(state.held.iter().map(|held| held.work.kind()));
+        kinds.extend(state.backlog.all().map(Work::kind));
         kinds.sort_unstable();
         kinds.dedup();
         let after = kinds.partition_point(|kind| (*kind as usize) <= state.last);
@@ -213,25 +209,20 @@ impl Sender {
         kinds
     }
 
-    /// The next work of a kind that may start now, and whether it is a probe.
-    fn next(
-        &self,
-        state: &mut State,
-        kind: Kind,
-        flushing: bool,
-        now: Instant,
-        timer: &mut Earliest,
-    ) -> Option<(Held, bool)> {
+    /// The next work of a kind that may start now.
+    fn next(&self, state: &mut State, kind: Kind, flushing: bool, now: Instant, timer: &mut Earliest) -> Option<Next> {
         // Work that sends nothing waits for nobody but its own time.
-        if let Some(held) = state.pop_held(now, |work| work.kind() == kind && !work.sends(), timer) {
-            return Some((held, false));
+        if let Some(chore) = state.backlog.pop_chore(kind, now, |at| timer.at(at)) {
+            return Some(Next { held: chore, probe: false, turn: None });
         }
-        let sending = state.under_way.values().filter(|flight| flight.work.is_some()).count();
-        if !state.auth.may_send() || sending >= self.rules.concurrency || !self.tools.permits.allows_another(sending) {
+        let sending = state.backlog.flying(Work::sends);
+        let building = state.backlog.flying(|work| matches!(work, Work::Build(..)));
+        let busy = sending + building;
+        if !state.auth.may_send() || sending >= self.rules.concurrency {
             return None;
         }
-        let endpoint = kind.endpoint() as usize;
-        let probe = match state.endpoints[endpoint].may_start(now) {
+        let known = &mut state.endpoints[kind.endpoint() as usize];
+        let probe = match known.may_start(now) {
             Start::Now { probe } => probe,
             Start::At(at) => {
                 timer.at(at);
@@ -239,44 +230,45 @@ impl Sender {
             }
             Start::AfterAnswer => return None,
         };
-        let held = match state.pop_held(now, |work| work.kind() == kind, timer) {
-            Some(held) => held,
-            None => {
-                let max_age = if flushing { Duration::ZERO } else { self.rules.max_age };
-                let limits = state.endpoints[endpoint].limits(kind);
-                match self.queue.take(kind, limits, max_age, now) {
-                    Take::Batch(batch) => {
-                        let encodings = self.tools.builder.encodings(kind);
-                        let refused = state.endpoints[endpoint].encodings_refused;
-                        let encoding = encodings[refused.min(encodings.len() - 1)];
-                        let work = Work::Batch(Arc::new(batch), encoding);
-                        Held { work, not_before: None, refused_once: false }
-                    }
-                    Take::Later(at) => {
-                        timer.at(at);
-                        return None;
-                    }
-                    Take::Empty => return None,
+        if let Some(index) = state.backlog.next_to_send(kind, now, |at| timer.at(at)) {
+            let Some(turn) = self.tools.permits.ask(sending, probe) else {
+                timer.at(now + NO_PERMIT);
+                return None;
+            };
+            if !known.start(probe, now) {
+                if let Start::At(at) = known.may_start(now) {
+                    timer.at(at);
                 }
+                return None;
             }
-        };
-        if !state.endpoints[endpoint].start(probe, now) {
-            state.held.push_front(held);
-            if let Start::At(at) = state.endpoints[endpoint].may_start(now) {
-                timer.at(at);
-            }
+            state.last = kind as usize;
+            return state.backlog.pop(index).map(|held| Next { held, probe, turn: Some(turn) });
+        }
+        // A batch is made when there is room to send it and not before: until then it can grow.
+        let ready = state.backlog.ready(kind, now);
+        let made = ready + state.backlog.flying(|work| work.builds(kind));
+        if busy + ready >= self.rules.concurrency || probe && made > 0 {
             return None;
         }
-        state.last = kind as usize;
-        Some((held, probe))
-    }
-
-    /// A batch under way has become a payload.
-    fn sealed(&self, id: u64, payload: &Arc<Payload>) {
-        let mut state = self.lock();
-        state.endpoints[payload.kind.endpoint() as usize].built(payload);
-        if let Some(flight) = state.under_way.get_mut(&id) {
-            flight.work = Some(Work::Send(payload.clone()));
+        if !self.tools.permits.allow_another(busy + ready) {
+            timer.at(now + NO_PERMIT);
+            return None;
+        }
+        let max_age = if flushing { Duration::ZERO } else { self.rules.max_age };
+        match self.queue.take(kind, known.limits(kind), max_age, now) {
+            Take::Batch(batch) => {
+                let encodings = self.tools.builder.encodings(kind);
+                let encoding = encodings[known.encodings_refused.min(encodings.len() - 1)];
+                let work = Work::Build(Arc::new(batch), encoding);
+                let place = state.backlog.next_place();
+                let held = Held { work, place, not_before: None, refused_once: false };
+                Some(Next { held, probe: false, turn: None })
+            }
+            Take::Later(at) => {
+                timer.at(at);
+                None
+            }
+            Take::Empty => None,
         }
     }
 
@@ -290,28 +282,40 @@ impl Sender {
     fn land(&self, id: u64, landed: Landed) {
         let now = Instant::now();
         let mut state = self.lock();
-        let Some(flight) = state.under_way.remove(&id) else { return };
+        let Some(flight) = state.backlog.end(id) else { return };
         match landed {
             Landed::Answered { payload, answer, late } => {
                 self.answered(&mut state, now, &flight, payload, &answer, late);
             }
             Landed::Unanswered { payload, error } => {
                 let endpoint = payload.kind.endpoint();
+                if let Some(follow) = &payload.follow {
+                    follow.attempted(error.as_str());
+                }
                 self.failed(&mut state, now, endpoint, &flight, &error);
-                state.hold(Work::Send(payload), None, flight.refused_once);
+                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
             }
             Landed::Built { built, expired } => {
-                if let (Some(work), true) = (&flight.work, expired > 0) {
+                let Some(work) = &flight.work else { return };
+                if expired > 0 {
                     let account = self.ledger.account(&self.tenant.id, work.kind());
                     account.drop_items(u64::from(expired), DropReason::Expired);
+                    if let Some(follow) = work.follow() {
+                        follow.dropped(expired);
+                    }
                 }
-                if let Some(work) = flight.work {
-                    state.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
+                let known = &mut state.endpoints[work.kind().endpoint() as usize];
+                known.answered(flight.probe, now);
+                if let Work::Build(..) = work {
+                    built.payloads.iter().chain(&built.oversized).for_each(|payload| known.built(payload));
                 }
-                state.hold_built(built);
+                state.hold_built(built, flight.place);
             }
             Landed::Buried { payload, reason } => {
                 self.ledger.account(&self.tenant.id, payload.kind).dead_letter(u64::from(payload.items));
+                if let Some(follow) = &payload.follow {
+                    follow.dead_lettered(payload.items);
+                }
                 warn!(
                     tenant = %self.tenant.id, kind = %payload.kind, items = payload.items, status = reason.status,
                     file = %self.tools.dead_letters.path(self.tenant.id.as_str()).display(),
@@ -321,7 +325,7 @@ impl Sender {
             Landed::Stuck { work, error } => {
                 error!(tenant = %self.tenant.id, kind = %work.kind(), "a payload is kept and tried again: {error}");
                 state.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
-                state.hold(work, Some(now + STUCK), flight.refused_once);
+                state.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
             }
             Landed::Validated(validity) => self.validated(&mut state, now, &validity),
         }
@@ -338,12 +342,13 @@ impl Sender {
     ) {
         let endpoint = payload.kind.endpoint();
         let known = &mut state.endpoints[endpoint as usize];
-        if let Some(quota) = answer.quota {
-            known.learn(quota, now);
-        }
+        known.learn(answer, now);
         let reason = || Reason { status: Some(answer.status), words: answer.words.clone() };
         let verdict = judge::judge(answer, payload.encoding);
-        if !matches!(verdict, Verdict::Delivered | Verdict::Retry | Verdict::Throttled) {
+        if let Some(follow) = &payload.follow {
+            follow.attempted(format!("{} {}", answer.status, answer.words).trim_end());
+        }
+        if !matches!(verdict, Verdict::Delivered | Verdict::Retry | Verdict::Throttled | Verdict::Unauthorized) {
             known.answered(flight.probe, now);
         }
         match verdict {
@@ -351,11 +356,14 @@ impl Sender {
                 known.delivered(flight.probe);
                 let account = self.ledger.account(&self.tenant.id, payload.kind);
                 account.deliver(u64::from(payload.items), u64::from(late));
+                if let Some(follow) = &payload.follow {
+                    follow.delivered(payload.items);
+                }
             }
             Verdict::Retry => {
                 let words = format!("{} {}", answer.status, answer.words);
                 self.failed(state, now, endpoint, flight, &words);
-                state.hold(Work::Send(payload), None, flight.refused_once);
+                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
             }
             Verdict::Throttled => {
                 if known.is_open() {
@@ -363,25 +371,27 @@ impl Sender {
                     info!(tenant = %self.tenant.id, endpoint = endpoint.path(), wait, "rate limited; waiting");
                 }
                 known.throttled(flight.probe, now, answer.wait, &self.rules.backoff, rand::random());
-                state.hold(Work::Send(payload), None, flight.refused_once);
+                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
             }
             Verdict::TooLarge => {
                 known.too_large(&payload);
                 if payload.items > 1 {
-                    state.hold(Work::Halve { suspect: payload.suspect, payload }, None, false);
+                    state.hold(Work::Halve { suspect: payload.suspect, payload }, flight.place, None, false);
                 } else {
-                    state.hold(Work::Bury(payload, reason()), None, false);
+                    state.hold(Work::Bury(payload, reason()), flight.place, None, false);
                 }
             }
             Verdict::Malformed if !payload.suspect && !flight.refused_once => {
                 // A 400 may be the intake's own trouble (a slow upload was answered so): once more.
                 let later = now + self.rules.backoff.wait(1, rand::random());
-                state.hold(Work::Send(payload), Some(later), true);
+                state.hold(Work::Send(payload), flight.place, Some(later), true);
             }
             Verdict::Malformed if payload.items > 1 => {
-                state.hold(Work::Halve { payload, suspect: true }, None, false);
+                state.hold(Work::Halve { payload, suspect: true }, flight.place, None, false);
             }
-            Verdict::Malformed | Verdict::Refused => state.hold(Work::Bury(payload, reason()), None, false),
+            Verdict::Malformed | Verdict::Refused => {
+                state.hold(Work::Bury(payload, reason()), flight.place, None, false)
+            }
             Verdict::WrongEncoding => {
                 let encodings = self.tools.builder.encodings(payload.kind);
                 let at = encodings.iter().position(|encoding| *encoding == payload.encoding);
@@ -392,21 +402,23 @@ impl Sender {
                             tenant = %self.tenant.id, kind = %payload.kind, refused = payload.encoding.name(),
                             instead = next.name(), "the encoding is refused: {}", answer.words
                         );
-                        state.hold(Work::Reencode(payload, *next), None, false);
+                        state.hold(Work::Reencode(payload, *next), flight.place, None, false);
                     }
-                    None => state.hold(Work::Bury(payload, reason()), None, false),
+                    None => state.hold(Work::Bury(payload, reason()), flight.place, None, false),
                 }
             }
             // The contract of this endpoint asks for an application key, which no tenant has: with a good API key,
             // this refusal is final (docs.datadoghq.com/api/latest/events).
             Verdict::Unauthorized if payload.kind == Kind::EventV2 && flight.refused_once => {
-                state.hold(Work::Bury(payload, reason()), None, false);
+                known.answered(flight.probe, now);
+                state.hold(Work::Bury(payload, reason()), flight.place, None, false);
             }
             Verdict::Unauthorized => {
                 state.auth.doubt(now);
-                state.doubted = Some((endpoint, format!("{} {}", answer.status, answer.words)));
+                let words = format!("{} {}", answer.status, answer.words);
+                state.doubts.push(Doubt { endpoint, probe: flight.probe, words });
                 let refused_once = flight.refused_once || payload.kind == Kind::EventV2;
-                state.hold(Work::Send(payload), None, refused_once);
+                state.hold(Work::Send(payload), flight.place, None, refused_once);
             }
         }
     }
@@ -422,35 +434,48 @@ impl Sender {
     fn validated(&self, state: &mut State, now: Instant, validity: &Validity) {
         let interval = self.rules.validate_interval;
         let change = state.auth.checked(validity, now, interval, &self.rules.backoff, rand::random());
-        match (change, validity) {
-            (Change::Refused, Validity::Invalid(words)) => {
+        if change == Change::None {
+            return;
+        }
+        for Doubt { endpoint, probe, words } in std::mem::take(&mut state.doubts) {
+            let known = &mut state.endpoints[endpoint as usize];
+            if change == Change::Cleared {
+                if known.is_open() {
+                    let endpoint = endpoint.path();
+                    warn!(
+                        tenant = %self.tenant.id, endpoint,
+                        "refused although the API key is good; trying again: {words}"
+                    );
+                }
+                known.failed(probe, now, &self.rules.backoff, rand::random());
+            } else {
+                known.answered(probe, now);
+            }
+        }
+        match validity {
+            Validity::Invalid(words) => {
                 // It was the key, not the payloads.
-                state.held.iter_mut().for_each(|held| held.refused_once = false);
+                state.backlog.forgive();
                 error!(
                     tenant = %self.tenant.id, site = self.tenant.site.name,
                     "Datadog refuses the API key; telemetry is held until the key works again: {words}"
                 );
             }
-            (Change::Restored, _) => info!(tenant = %self.tenant.id, "the API key works again; delivering"),
-            (Change::Cleared, _) => {
-                if let Some((endpoint, words)) = state.doubted.take() {
-                    warn!(
-                        tenant = %self.tenant.id, endpoint = endpoint.path(),
-                        "refused although the API key is good; trying again: {words}"
-                    );
-                    let known = &mut state.endpoints[endpoint as usize];
-                    known.failed(false, now, &self.rules.backoff, rand::random());
-                }
-            }
+            _ if change == Change::Restored => info!(tenant = %self.tenant.id, "the API key works again; delivering"),
             _ => {}
         }
     }
 
     /// What is held and under way.
     pub(super) fn figures(&self) -> Vec<LaneFigures> {
+        self.lock().backlog.all().map(Work::figures).collect()
+    }
+
+    /// What is left of each endpoint's rate limit, where that is known.
+    pub(super) fn rate_limits_left(&self, now: Instant) -> Vec<(Endpoint, u64)> {
         let state = self.lock();
-        let under_way = state.under_way.values().filter_map(|flight| flight.work.as_ref());
-        under_way.chain(state.held.iter().map(|held| &held.work)).map(Work::figures).collect()
+        let endpoints = Endpoint::ALL.into_iter().zip(&state.endpoints);
+        endpoints.filter_map(|(endpoint, known)| Some((endpoint, known.left(now)?))).collect()
     }
 
     fn show_state(&self) {
@@ -486,19 +511,11 @@ impl State {
         Ok(Some(to))
     }
 
-    fn take_off(&mut self, work: Option<Work>, probe: bool, refused_once: bool) -> u64 {
-        let id = self.next_id;
-        self.next_id += 1;
-        self.under_way.insert(id, Flight { work, probe, refused_once });
-        id
+    fn hold(&mut self, work: Work, place: Place, not_before: Option<Instant>, refused_once: bool) {
+        self.backlog.hold(Held { work, place, not_before, refused_once });
     }
 
-    /// Puts work that must be done again before what has not been tried.
-    fn hold(&mut self, work: Work, not_before: Option<Instant>, refused_once: bool) {
-        self.held.push_front(Held { work, not_before, refused_once });
-    }
-
-    fn hold_built(&mut self, built: Built) {
+    fn hold_built(&mut self, built: Built, mut place: Place) {
         for payload in built.oversized {
             let limits = payload.kind.limits();
             let words = format!(
@@ -509,32 +526,22 @@ impl State {
                 limits.uncompressed,
                 limits.compressed
             );
-            self.hold(Work::Bury(Arc::new(payload), Reason { status: None, words }), None, false);
+            self.hold(Work::Bury(Arc::new(payload), Reason { status: None, words }), place, None, false);
         }
-        for payload in built.payloads.into_iter().rev() {
-            self.hold(Work::Send(Arc::new(payload)), None, false);
+        for payload in built.payloads {
+            let items = payload.items;
+            self.hold(Work::Send(Arc::new(payload)), place, None, false);
+            place = place.plus(items);
         }
-    }
-
-    /// The first held work that `wanted` names and whose time has come.
-    fn pop_held(&mut self, now: Instant, wanted: impl Fn(&Work) -> bool, timer: &mut Earliest) -> Option<Held> {
-        let index = self.held.iter().position(|held| {
-            let due = held.not_before.is_none_or(|at| at <= now);
-            if let (false, Some(at), true) = (due, held.not_before, wanted(&held.work)) {
-                timer.at(at);
-            }
-            due && wanted(&held.work)
-        })?;
-        self.held.remove(index)
     }
 
     /// What was under way without coming back is held again.
     fn give_back(&mut self, id: u64, now: Instant) {
-        let Some(flight) = self.under_way.remove(&id) else { return };
+        let Some(flight) = self.backlog.end(id) else { return };
         match flight.work {
             Some(work) => {
                 self.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
-                self.hold(work, Some(now + STUCK), flight.refused_once);
+                self.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
             }
             None => self.auth.check_lost(),
         }

@@ -1,7 +1,7 @@
 //! What is known of one endpoint of one tenant. Pure logic.
 
 use super::gate::{Backoff, Gate, Pass};
-use super::judge::Quota;
+use super::judge::Answer;
 use super::pace::Pace;
 use crate::payload::Payload;
 use crate::types::{Kind, Limits};
@@ -14,6 +14,8 @@ pub(super) struct EndpointState {
     gate: Gate,
     pace: Pace,
     paced_until: Option<Instant>,
+    /// So many requests are left until then, as Datadog has told.
+    left: Option<(u64, Instant)>,
     /// Compressed bytes an uncompressed byte, as of late; starts at the worst.
     ratio: f64,
     /// Batches are kept below this many uncompressed bytes since a larger one was answered 413.
@@ -21,6 +23,9 @@ pub(super) struct EndpointState {
     /// How many encodings have been refused.
     pub(super) encodings_refused: usize,
 }
+
+/// What is left of a rate limit whose reset is not told is forgotten after this time.
+const FORGET_LEFT: Duration = Duration::from_secs(60);
 
 /// What keeps a request from starting, or that it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +44,7 @@ impl Default for EndpointState {
             gate: Gate::default(),
             pace: Pace::default(),
             paced_until: None,
+            left: None,
             ratio: 1.0,
             ceiling: None,
             encodings_refused: 0,
@@ -124,8 +130,20 @@ impl EndpointState {
         }
     }
 
-    pub(super) fn learn(&mut self, quota: Quota, now: Instant) {
-        self.pace.learn(quota, now);
+    /// Takes note of what an answer tells of rate limits.
+    pub(super) fn learn(&mut self, answer: &Answer, now: Instant) {
+        if let Some(quota) = answer.quota {
+            self.pace.learn(quota, now);
+        }
+        if let Some(left) = answer.left {
+            let reset = answer.wait.or(answer.quota.map(|quota| quota.period)).unwrap_or(FORGET_LEFT);
+            self.left = Some((left, now + reset));
+        }
+    }
+
+    /// How many requests are left, if Datadog has told and the limit has not been reset since.
+    pub(super) fn left(&self, now: Instant) -> Option<u64> {
+        self.left.filter(|(_, until)| now < *until).map(|(left, _)| left)
     }
 
     pub(super) fn too_large(&mut self, payload: &Payload) {

@@ -89,9 +89,9 @@ impl Gate {
     }
 
     /// A request was answered 429. With a time to wait, nothing is sent before it has passed, whatever else happens;
-    /// without one it is backed off from like a failure. `chance` spreads the return over up to half a second.
+    /// without one, or with none to speak of, it is backed off from like a failure. `chance` spreads the return over up to half a second.
     pub fn throttle(&mut self, probe: bool, now: Instant, wait: Option<Duration>, backoff: &Backoff, chance: f64) {
-        let until = match wait {
+        let until = match wait.filter(|wait| !wait.is_zero()) {
             Some(wait) => now + wait + Duration::from_millis((500.0 * chance) as u64),
             None => {
                 if self.answers_gate(probe) {

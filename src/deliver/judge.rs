@@ -12,6 +12,8 @@ pub struct Answer {
     pub wait: Option<Duration>,
     /// The rate limit that the answer tells of.
     pub quota: Option<Quota>,
+    /// How many requests it says are left until that resets.
+    pub left: Option<u64>,
     /// The body's beginning, for people.
     pub words: String,
 }
@@ -73,7 +75,7 @@ fn names_the_encoding(words: &str) -> bool {
 
 /// Reads the headers that tell of rate limits
 /// (docs.datadoghq.com/api/latest/rate-limits; `Retry-After` is not documented there, but honoured).
-pub fn read_limits<'a>(now: SystemTime, header: impl Fn(&str) -> Option<&'a str>) -> (Option<Duration>, Option<Quota>) {
+pub fn read_limits<'a>(now: SystemTime, header: impl Fn(&str) -> Option<&'a str>) -> Answer {
     let seconds = |name: &str| header(name)?.trim().parse::<f64>().ok().filter(|s| s.is_finite() && *s >= 0.0);
     let retry_after = match header("retry-after") {
         None => None,
@@ -96,7 +98,8 @@ pub fn read_limits<'a>(now: SystemTime, header: impl Fn(&str) -> Option<&'a str>
         }),
         _ => None,
     };
-    (wait, quota)
+    let left = seconds("x-ratelimit-remaining").map(|left| left as u64);
+    Answer { wait, quota, left, ..Answer::default() }
 }
 
 #[cfg(test)]
@@ -135,35 +138,38 @@ mod tests {
         assert_eq!(plain, Refused, "there is no plainer encoding to fall back to");
     }
 
-    fn limits(pairs: &[(&str, &'static str)]) -> (Option<Duration>, Option<Quota>) {
+    fn limits(pairs: &[(&str, &'static str)]) -> Answer {
         read_limits(SystemTime::UNIX_EPOCH, |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| *value))
     }
 
     #[test]
     fn the_longer_of_the_two_waits_counts() {
-        let (wait, quota) = limits(&[
+        let Answer { wait, quota, left, .. } = limits(&[
             ("retry-after", "3"),
             ("x-ratelimit-reset", "7"),
             ("x-ratelimit-limit", "10"),
             ("x-ratelimit-period", "60"),
+            ("x-ratelimit-remaining", "4"),
         ]);
+        assert_eq!(left, Some(4));
         assert_eq!(wait, Some(Duration::from_secs(7)));
         assert_eq!(quota, Some(Quota { limit: 10, period: Duration::from_secs(60) }));
     }
 
     #[test]
     fn a_date_is_read_against_the_servers_clock() {
-        let (wait, _) =
+        let answer =
             limits(&[("retry-after", "Sat, 21 Nov 2026 10:00:30 GMT"), ("date", "Sat, 21 Nov 2026 10:00:00 GMT")]);
-        assert_eq!(wait, Some(Duration::from_secs(30)));
+        assert_eq!(answer.wait, Some(Duration::from_secs(30)));
     }
 
     #[test]
     fn nonsense_is_not_believed() {
         for value in ["-1", "soon", "NaN", "inf", ""] {
-            assert_eq!(limits(&[("x-ratelimit-reset", value), ("x-ratelimit-limit", value)]), (None, None), "{value}");
+            let names = ["x-ratelimit-reset", "x-ratelimit-limit", "x-ratelimit-remaining"];
+            assert_eq!(limits(&names.map(|name| (name, value))), Answer::default(), "{value}");
         }
-        assert_eq!(limits(&[("retry-after", "1e300")]).0, Some(LONGEST_WAIT));
-        assert_eq!(limits(&[("x-ratelimit-limit", "0"), ("x-ratelimit-period", "10")]).1, None);
+        assert_eq!(limits(&[("retry-after", "1e300")]).wait, Some(LONGEST_WAIT));
+        assert_eq!(limits(&[("x-ratelimit-limit", "0"), ("x-ratelimit-period", "10")]).quota, None);
     }
 }

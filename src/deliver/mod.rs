@@ -4,6 +4,7 @@
 //! what takes time. [`Delivery`] gives each tenant that has something to send a driver.
 
 mod auth;
+mod backlog;
 mod client;
 mod dead_letter;
 mod driver;
@@ -22,14 +23,15 @@ use crate::payload::Builder;
 use crate::queue::{LaneFigures, Queues, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::Registry;
-use crate::types::TenantId;
+use crate::types::{Endpoint, TenantId};
 use driver::{Rules, Sender};
 use permits::Permits;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tracing::error;
 use work::Tools;
 
@@ -63,8 +65,8 @@ impl Delivery {
         let tools = Tools {
             client: Client::new(delivery, settings.datadog.ca_file.as_deref())?,
             builder: Builder::new(settings.batch.compression, settings.batch.level),
-            permits: Permits::new(delivery.concurrency),
-            cores: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
+            permits: Permits::new(delivery.concurrency, delivery.concurrency_per_tenant),
+            cores: queues.cores(),
             dead_letters: DeadLetters::new(settings.state.dir.join("dead-letters")),
             drop_late: delivery.drop_late,
         };
@@ -127,8 +129,17 @@ impl Delivery {
 
     /// What a tenant has taken from its queue and not settled yet, by kind.
     pub fn figures(&self, tenant: &TenantId) -> Vec<LaneFigures> {
-        let sender = self.senders.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned();
-        sender.map(|sender| sender.figures()).unwrap_or_default()
+        self.known(tenant).map(|sender| sender.figures()).unwrap_or_default()
+    }
+
+    /// How many requests a tenant may still send to each endpoint, where Datadog has told and the limit has not been
+    /// reset since.
+    pub fn rate_limits_left(&self, tenant: &TenantId) -> Vec<(Endpoint, u64)> {
+        self.known(tenant).map(|sender| sender.rate_limits_left(Instant::now())).unwrap_or_default()
+    }
+
+    fn known(&self, tenant: &TenantId) -> Option<Arc<Sender>> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
     fn sender(&self, queue: &Arc<TenantQueue>) -> Option<Arc<Sender>> {

@@ -1,37 +1,145 @@
 //! Requests at once over all tenants, shared so that slow tenants leave room for the others.
+//!
+//! Nobody can tell beforehand which request will hang. So a tenant's first request gets any permit that is free or
+//! waits for one, while all tenants' second and further requests together take a quarter at most, and none while only
+//! an eighth is free; and so do requests to endpoints that have just failed. Of 64 permits, 40 tenants that hang with
+//! as much as they can hold 56, and 8 are left to the others.
 
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The right to have a request under way.
-pub type Permit = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub struct Permit {
+    _one: OwnedSemaphorePermit,
+    /// Of those that are few.
+    _few: Option<OwnedSemaphorePermit>,
+}
 
-/// All permits. Requests to endpoints that have just failed draw from a pool of their own, a quarter as large, so that
-/// tenants whose requests hang cannot hold what the others need.
+/// A place among those who want a permit.
+#[derive(Debug)]
+pub enum Turn {
+    /// The permit is there.
+    Come(Permit),
+    /// It will be, first come first served.
+    Waiting {
+        /// Whether it is for a probe.
+        probe: bool,
+    },
+}
+
+/// All permits.
 #[derive(Debug)]
 pub struct Permits {
-    regular: Arc<Semaphore>,
+    all: Arc<Semaphore>,
+    /// For probes.
     probes: Arc<Semaphore>,
+    /// For what tenants have under way besides one request each.
+    further: Arc<Semaphore>,
+    /// So many are left to tenants with nothing under way.
+    left: usize,
 }
 
 impl Permits {
-    /// `concurrency` permits for ordinary requests.
-    pub fn new(concurrency: usize) -> Self {
+    /// `concurrency` permits, of which one tenant wants at most `per_tenant`.
+    pub fn new(concurrency: usize, per_tenant: usize) -> Self {
+        let concurrency = concurrency.max(1);
+        let few = |least: usize| Arc::new(Semaphore::new((concurrency / 4).max(least)));
         Self {
-            regular: Arc::new(Semaphore::new(concurrency.max(1))),
-            probes: Arc::new(Semaphore::new((concurrency / 4).max(1))),
+            all: Arc::new(Semaphore::new(concurrency)),
+            probes: few(1),
+            // One tenant alone gets what it may have.
+            further: few(per_tenant.saturating_sub(1)),
+            left: concurrency / 8,
         }
     }
 
-    /// Whether a tenant with so many requests under way may start another: no more than are free. The first is always
-    /// allowed, and waits its turn.
-    pub fn allows_another(&self, under_way: usize) -> bool {
-        under_way == 0 || under_way < self.regular.available_permits()
+    /// Whether a tenant with so many requests under way may have another.
+    pub fn allow_another(&self, under_way: usize) -> bool {
+        under_way == 0 || self.further.available_permits() > 0 && self.all.available_permits() > self.left
     }
 
-    /// Waits for a permit, first come first served.
-    pub async fn acquire(&self, probe: bool) -> Option<Permit> {
-        let pool = if probe { &self.probes } else { &self.regular };
-        pool.clone().acquire_owned().await.ok()
+    /// Asks for a permit for a tenant with so many requests under way; none if it may not have another now.
+    pub fn ask(&self, under_way: usize, probe: bool) -> Option<Turn> {
+        if probe {
+            return Some(Turn::Waiting { probe });
+        }
+        if under_way == 0 {
+            let one = self.all.clone().try_acquire_owned();
+            return Some(one.map_or(Turn::Waiting { probe }, |one| Turn::Come(Permit { _one: one, _few: None })));
+        }
+        if !self.allow_another(under_way) {
+            return None;
+        }
+        let few = self.further.clone().try_acquire_owned().ok()?;
+        let one = self.all.clone().try_acquire_owned().ok()?;
+        Some(Turn::Come(Permit { _one: one, _few: Some(few) }))
+    }
+
+    /// Waits until the turn has come.
+    pub async fn wait(&self, turn: Turn) -> Option<Permit> {
+        let few = match turn {
+            Turn::Come(permit) => return Some(permit),
+            Turn::Waiting { probe: true } => Some(self.probes.clone().acquire_owned().await.ok()?),
+            Turn::Waiting { probe: false } => None,
+        };
+        Some(Permit { _one: self.all.clone().acquire_owned().await.ok()?, _few: few })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What tenants get that each want `each`, one after the other, and never give back.
+    fn hang(permits: &Permits, tenants: usize, each: usize) -> Vec<Vec<Turn>> {
+        let one = || (0..each).map_while(|under_way| permits.ask(under_way, false)).collect();
+        (0..tenants).map(|_| one()).collect()
+    }
+
+    #[test]
+    fn a_tenant_alone_gets_as_many_as_it_may_have() {
+        assert_eq!(hang(&Permits::new(64, 4), 1, 4)[0].len(), 4);
+        assert_eq!(hang(&Permits::new(64, 32), 1, 32)[0].len(), 32);
+    }
+
+    #[test]
+    fn tenants_whose_requests_hang_leave_an_eighth_to_those_with_nothing_under_way() {
+        let permits = Permits::new(64, 4);
+        let hanging = hang(&permits, 40, 4);
+        assert!(hanging.iter().flatten().all(|turn| matches!(turn, Turn::Come(_))), "nobody waits");
+        assert!(permits.all.available_permits() >= 8, "{} are left", permits.all.available_permits());
+        assert!(hanging.iter().all(|of_one| !of_one.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn probes_take_a_quarter_at_most_and_count_with_the_others() {
+        let permits = Arc::new(Permits::new(8, 4));
+        let mut probes = Vec::new();
+        for _ in 0..2 {
+            let turn = permits.ask(0, true).unwrap();
+            probes.push(permits.wait(turn).await.unwrap());
+        }
+        let third = permits.ask(0, true).unwrap();
+        let third = tokio::spawn({
+            let permits = permits.clone();
+            async move { permits.wait(third).await }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(permits.all.available_permits(), 6);
+        assert!(!third.is_finished());
+        probes.clear();
+        assert!(third.await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_first_request_waits_its_turn_and_a_second_one_is_not_let_ahead_of_it() {
+        let permits = Permits::new(1, 4);
+        let held = permits.ask(0, false).unwrap();
+        assert!(permits.ask(1, false).is_none());
+        let waiting = permits.ask(0, false).unwrap();
+        assert!(matches!(waiting, Turn::Waiting { probe: false }));
+        drop(held);
+        assert!(permits.wait(waiting).await.is_some());
     }
 }

@@ -3,20 +3,19 @@
 use super::client::{Client, Destination, Validity};
 use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
-use super::permits::{Permit, Permits};
+use super::permits::{Permits, Turn};
 use crate::payload::{Builder, Built, Payload};
-use crate::queue::{Batch, LaneFigures};
-use crate::types::{Encoding, Kind, UnixMillis};
+use crate::queue::{Batch, Cores, LaneFigures};
+use crate::types::{Encoding, Follow, Kind, UnixMillis};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// One thing to do. Cheap to clone: what is under way is also kept by the tenant, so that a panic loses nothing.
 #[derive(Debug, Clone)]
 pub(super) enum Work {
-    /// Build the batch and send it.
-    Batch(Arc<Batch>, Encoding),
+    /// Build the batch.
+    Build(Arc<Batch>, Encoding),
     /// Send a payload.
     Send(Arc<Payload>),
     /// Divide a payload.
@@ -54,8 +53,8 @@ pub(super) struct Tools {
     pub(super) client: Client,
     pub(super) builder: Builder,
     pub(super) permits: Permits,
-    /// Payloads built at once.
-    pub(super) cores: Semaphore,
+    /// Payloads are built on these.
+    pub(super) cores: Arc<Cores>,
     pub(super) dead_letters: DeadLetters,
     pub(super) drop_late: bool,
 }
@@ -63,7 +62,7 @@ pub(super) struct Tools {
 impl Work {
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Batch(batch, _) => batch.kind,
+            Self::Build(batch, _) => batch.kind,
             Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
                 payload.kind
             }
@@ -73,7 +72,7 @@ impl Work {
     /// What it holds.
     pub(super) fn figures(&self) -> LaneFigures {
         match self {
-            Self::Batch(batch, _) => LaneFigures {
+            Self::Build(batch, _) => LaneFigures {
                 kind: batch.kind,
                 items: batch.chunks.iter().map(|chunk| u64::from(chunk.items)).sum(),
                 bytes: batch.chunks.iter().map(|chunk| chunk.bytes.len()).sum(),
@@ -90,35 +89,41 @@ impl Work {
         }
     }
 
+    /// Who follows its items, if someone does.
+    pub(super) fn follow(&self) -> Option<&Follow> {
+        match self {
+            Self::Build(batch, _) => batch.chunks.first()?.follow.as_ref(),
+            Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
+                payload.follow.as_ref()
+            }
+        }
+    }
+
     /// Whether doing it sends a request.
     pub(super) fn sends(&self) -> bool {
-        matches!(self, Self::Batch(..) | Self::Send(_))
+        matches!(self, Self::Send(_))
+    }
+
+    /// Whether doing it writes a dead letter.
+    pub(super) fn buries(&self) -> bool {
+        matches!(self, Self::Bury(..))
+    }
+
+    /// Whether it builds a batch of that kind.
+    pub(super) fn builds(&self, kind: Kind) -> bool {
+        matches!(self, Self::Build(batch, _) if batch.kind == kind)
     }
 }
 
-/// Does the work. `sealed` is called when a batch has become the payload that is sent, so that the batch can be let go.
-pub(super) async fn fly(
-    tools: Arc<Tools>,
-    to: Arc<Destination>,
-    work: Work,
-    probe: bool,
-    sealed: impl FnOnce(&Arc<Payload>),
-) -> Landed {
+/// Does the work; `turn` is for what [`sends`](Work::sends). A payload built is not sent at once: the sender does so
+/// when its turn has come.
+pub(super) async fn fly(tools: Arc<Tools>, to: Arc<Destination>, work: Work, turn: Option<Turn>) -> Landed {
     match work {
-        Work::Batch(batch, encoding) => {
-            let kept = batch.clone();
-            match tools.clone().compute(move |tools| tools.builder.build(&batch, encoding)).await {
-                Ok(mut built) if built.payloads.len() == 1 && built.oversized.is_empty() => {
-                    drop(kept);
-                    let payload = Arc::new(built.payloads.remove(0));
-                    sealed(&payload);
-                    send(tools, &to, payload, probe).await
-                }
-                Ok(built) => Landed::Built { built, expired: 0 },
-                Err(error) => Landed::Stuck { work: Work::Batch(kept, encoding), error: error.to_string() },
-            }
+        Work::Build(ref batch, encoding) => {
+            let batch = batch.clone();
+            built(work, tools.compute(move |tools| tools.builder.build(&batch, encoding)).await)
         }
-        Work::Send(payload) => send(tools, &to, payload, probe).await,
+        Work::Send(payload) => send(tools, &to, payload, turn).await,
         Work::Halve { ref payload, suspect } => {
             let halved = payload.clone();
             built(work, tools.compute(move |tools| tools.builder.halve(&halved, suspect)).await)
@@ -145,7 +150,7 @@ fn built(work: Work, result: io::Result<Built>) -> Landed {
     }
 }
 
-async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, probe: bool) -> Landed {
+async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, turn: Option<Turn>) -> Landed {
     let cutoff = UnixMillis::now().minus(payload.kind.max_age());
     let mut late = 0;
     if payload.oldest < cutoff {
@@ -162,7 +167,7 @@ async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, probe:
             Err(error) => return Landed::Stuck { work: Work::Send(payload), error: error.to_string() },
         }
     }
-    let Some(_permit): Option<Permit> = tools.permits.acquire(probe).await else {
+    let Some(_permit) = tools.permits.wait(turn.unwrap_or(Turn::Waiting { probe: false })).await else {
         return Landed::Stuck { work: Work::Send(payload), error: "shutting down".into() };
     };
     let started = tokio::time::Instant::now();
@@ -189,7 +194,7 @@ impl Tools {
         work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let this = self.clone();
-        let Ok(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
+        let Some(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
         tokio::task::spawn_blocking(move || work(&this)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 

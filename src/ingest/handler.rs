@@ -7,6 +7,7 @@ use super::encoding::Encodings;
 use super::event;
 use super::query::Query;
 use super::route::{Intake, Route, Target};
+use super::tickets::{FOLLOW, TICKET, Tickets};
 use crate::queue::{Queues, Refused};
 use crate::settings::{self, Settings};
 use crate::tenancy::{Caller, Claims, Denied, Registry, Resolver, Tenant, TenantState};
@@ -14,7 +15,7 @@ use crate::types::{Chunk, Kind, UnixMillis};
 use crate::wire::{self, Form, LogDefaults, Part};
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName};
+use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request;
 use hyper::{Method, Request, StatusCode, Version};
 use std::future::{Future, poll_fn};
@@ -40,11 +41,20 @@ pub trait Submit: Send + Sync + 'static {
     /// # Errors
     /// See [`Refused`].
     fn submit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send;
+
+    /// Waits, for a short time at most, while what was taken before waits for the machine.
+    fn eased(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 impl Submit for Queues {
     fn submit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
         Queues::submit(self, chunks)
+    }
+
+    fn eased(&self) -> impl Future<Output = ()> + Send {
+        Queues::eased(self)
     }
 }
 
@@ -65,6 +75,7 @@ pub struct Shared<Q = Queues> {
     /// Decoders at once on blocking threads: more would only take turns, each with its memory.
     unpackers: Semaphore,
     stopping: AtomicBool,
+    tickets: Tickets,
     counts: Counts,
 }
 
@@ -78,10 +89,7 @@ struct Counts {
 impl Counts {
     fn new() -> Self {
         metrics::describe_counter!("dogsled_ingest_requests_total", "Requests to the local HTTP port, by status");
-        metrics::describe_counter!(
-            "dogsled_ingest_panics_total",
-            "Requests and connections lost to a fault of this program"
-        );
+        metrics::describe_counter!("dogsled_panics_total", "Faults of this program, by the part that survived them");
         let requests = [200, 202, 400, 401, 403, 404, 405, 408, 413, 415, 429, 500, 503]
             .into_iter()
             .filter_map(|status| StatusCode::from_u16(status).ok())
@@ -91,7 +99,7 @@ impl Counts {
                 (status, counter)
             })
             .collect();
-        Self { requests, panics: metrics::counter!("dogsled_ingest_panics_total") }
+        Self { requests, panics: metrics::counter!("dogsled_panics_total", "part" => "ingest") }
     }
 
     fn answered(&self, status: StatusCode) {
@@ -118,6 +126,7 @@ impl<Q: Submit> Shared<Q> {
             budget: Budget::for_bodies_of(settings.ingest.max_body),
             unpackers: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             stopping: AtomicBool::new(false),
+            tickets: Tickets::default(),
             counts: Counts::new(),
         })
     }
@@ -179,6 +188,7 @@ impl<Q: Submit> Shared<Q> {
             Target::Metadata => Ok(answer::fixed(StatusCode::ACCEPTED, r#"{"status":"ok"}"#)),
             Target::Ready if self.stopping.load(Ordering::Relaxed) => Err(Problem::stopping()),
             Target::Health | Target::Ready => Ok(answer::fixed(StatusCode::OK, r#"{"status":"ok"}"#)),
+            Target::Follow { ticket } => self.follow(ticket).await,
             Target::SeriesV3 | Target::Unknown => Err(not_found(route.target, path)),
         }
     }
@@ -202,6 +212,8 @@ impl<Q: Submit> Shared<Q> {
         let content_type = head.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
         let form = intake.form(content_type).ok_or_else(|| wrong_type(intake, content_type));
 
+        // Before the body is read, so that what waits is in the emitter's memory and not in ours.
+        self.queues.eased().await;
         let mut hold = self.budget.hold();
         let (limit, time) = (self.ingest.max_body, self.ingest.body_timeout);
         let body = timeout(time, body::read(body, limit, &mut hold)).await.map_err(|_| Problem::slow(time))?;
@@ -216,6 +228,11 @@ impl<Q: Submit> Shared<Q> {
         }
         let named = parts.iter().map(|part| (part.tenant.as_deref(), part.items));
         let tenants = self.resolver().assign(&caller, named)?;
+        let followed = if head.headers.contains_key(FOLLOW) {
+            self.tickets.issue(parts.iter().map(|part| u64::from(part.items)).sum(), &tenants)
+        } else {
+            None
+        };
         let event = events_answer(intake, &parts, &tenants, now);
         let chunks = parts.into_iter().zip(&tenants).map(|(part, tenant)| Chunk {
             tenant: tenant.id.clone(),
@@ -224,9 +241,18 @@ impl<Q: Submit> Shared<Q> {
             oldest: part.oldest,
             accepted: now,
             bytes: part.bytes,
+            follow: followed.as_ref().map(|followed| followed.follow.clone()),
         });
-        self.queues.submit(chunks.collect()).await?;
-        Ok(event.unwrap_or_else(|| answer::taken(intake)))
+        let submitted = self.queues.submit(chunks.collect()).await;
+        let mut answer = event.unwrap_or_else(|| answer::taken(intake));
+        if let Some(followed) = followed {
+            match HeaderValue::try_from(&followed.ticket) {
+                Ok(ticket) if submitted.is_ok() => drop(answer.headers_mut().insert(TICKET, ticket)),
+                _ => self.tickets.withdraw(&followed),
+            }
+        }
+        submitted?;
+        Ok(answer)
     }
 
     /// Whether the caller has a tenant with a key that Datadog does not refuse
@@ -244,6 +270,16 @@ impl<Q: Submit> Shared<Q> {
             | Err(Denied::TokenMissing | Denied::Unnamed(_)) => Err(forbidden("API key required")),
             Ok(_) | Err(_) => Err(forbidden("Forbidden")),
         }
+    }
+
+    /// What has become of the request of a ticket.
+    async fn follow(&self, ticket: &str) -> Result<Answer, Problem> {
+        let Some(followed) = self.tickets.find(ticket) else {
+            let message =
+                "no such ticket: it was never given, or the requests that are followed since have displaced it";
+            return Err(Problem::new(StatusCode::NOT_FOUND, message));
+        };
+        Ok(answer::json(StatusCode::OK, followed.report().await.to_string().into()))
     }
 
     fn resolver(&self) -> Resolver<'_> {

@@ -14,6 +14,7 @@ mod listen;
 mod query;
 mod route;
 mod server;
+mod tickets;
 
 pub use handler::{InvalidHeader, Shared, Submit};
 pub use listen::{ListenError, Listener};

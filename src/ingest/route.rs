@@ -47,6 +47,11 @@ pub(super) enum Target<'a> {
     Health,
     /// `/readyz`
     Ready,
+    /// `/follow/<ticket>`
+    Follow {
+        /// The ticket.
+        ticket: &'a str,
+    },
     /// Nothing.
     Unknown,
 }
@@ -94,8 +99,10 @@ impl<'a> Target<'a> {
             "healthz" => return Self::Health,
             "readyz" => return Self::Ready,
             _ => {
-                return match path.strip_prefix("v1/input/") {
-                    Some(key) if !key.contains('/') => Self::Intake { intake: Intake::LogsV1, key: Some(key) },
+                let (parent, last) = path.rsplit_once('/').unwrap_or_default();
+                return match parent {
+                    "v1/input" => Self::Intake { intake: Intake::LogsV1, key: Some(last) },
+                    "follow" => Self::Follow { ticket: last },
                     _ => Self::Unknown,
                 };
             }
@@ -107,7 +114,7 @@ impl<'a> Target<'a> {
     pub(super) fn allow(self) -> Option<&'static str> {
         match self {
             Self::Intake { .. } | Self::Metadata => Some("POST"),
-            Self::Validate | Self::Health | Self::Ready => Some("GET, HEAD"),
+            Self::Validate | Self::Health | Self::Ready | Self::Follow { .. } => Some("GET, HEAD"),
             Self::SeriesV3 | Self::Unknown => None,
         }
     }

@@ -8,7 +8,7 @@ pub use compress::Compressors;
 
 use crate::queue::{Batch, Reservation};
 use crate::settings::Compression;
-use crate::types::{Encoding, Kind, TenantId, UnixMillis};
+use crate::types::{Encoding, Follow, Kind, TenantId, UnixMillis};
 use crate::wire;
 use bytes::Bytes;
 use std::io;
@@ -35,6 +35,8 @@ pub struct Payload {
     pub uncompressed: usize,
     /// Set when Datadog has refused a larger payload for one of these items: the next refusal divides it at once.
     pub suspect: bool,
+    /// Who follows the items, if someone does.
+    pub follow: Option<Follow>,
     /// The memory that the payload is accounted with.
     pub memory: Reservation,
 }
@@ -63,6 +65,7 @@ struct Run<'a> {
     oldest: UnixMillis,
     accepted: UnixMillis,
     suspect: bool,
+    follow: Option<&'a Follow>,
 }
 
 impl Builder {
@@ -99,6 +102,8 @@ impl Builder {
             oldest: batch.chunks.iter().map(|chunk| chunk.oldest).min().unwrap_or_default(),
             accepted: batch.chunks.iter().map(|chunk| chunk.accepted).min().unwrap_or_default(),
             suspect: false,
+            // A followed chunk is alone in its batch.
+            follow: batch.chunks.first().and_then(|chunk| chunk.follow.as_ref()),
         };
         let mut built = Built::default();
         self.seal(&batch.tenant, batch.kind, encoding, run, memory, &mut built)?;
@@ -123,6 +128,7 @@ impl Builder {
                 oldest: payload.oldest,
                 accepted: payload.accepted,
                 suspect,
+                follow: payload.follow.as_ref(),
             };
             self.seal(&payload.tenant, payload.kind, payload.encoding, run, &payload.memory, &mut built)?;
         }
@@ -165,6 +171,7 @@ impl Builder {
                 oldest,
                 accepted: payload.accepted,
                 suspect: payload.suspect,
+                follow: payload.follow.as_ref(),
             };
             self.seal(&payload.tenant, payload.kind, encoding, run, &payload.memory, &mut built)?;
         }
@@ -202,6 +209,7 @@ impl Builder {
             body: body.into(),
             uncompressed,
             suspect: run.suspect,
+            follow: run.follow.cloned(),
         };
         if fits {
             built.payloads.push(payload);

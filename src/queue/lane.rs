@@ -92,10 +92,14 @@ impl Lane {
         let (mut count, mut items, mut bytes) = (0, 0, frame);
         for Waiting { chunk, .. } in &self.chunks {
             let grown = bytes + chunk.bytes.len() + separator;
-            if count > 0 && (items + chunk.items > limits.items || grown > limits.uncompressed) {
+            let fits = items + chunk.items <= limits.items && grown <= limits.uncompressed;
+            if count > 0 && (!fits || chunk.follow.is_some()) {
                 break;
             }
             (count, items, bytes) = (count + 1, items + chunk.items, grown);
+            if chunk.follow.is_some() {
+                break;
+            }
         }
         let full = count < self.chunks.len() || items >= limits.items || bytes >= limits.uncompressed;
         if !full && now < due_at {
@@ -124,7 +128,7 @@ impl Lane {
 mod tests {
     use super::super::budget::{Budget, Share};
     use super::*;
-    use crate::types::UnixMillis;
+    use crate::types::{Follow, UnixMillis};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -136,6 +140,7 @@ mod tests {
             oldest: UnixMillis(0),
             accepted: UnixMillis(0),
             bytes: vec![b'x'; bytes].into(),
+            follow: None,
         }
     }
 
@@ -174,6 +179,24 @@ mod tests {
         assert_eq!(batch.chunks.iter().map(|c| c.items).sum::<u32>(), 1000);
         assert!(matches!(lane.take(Kind::Logs.limits(), age, start), Take::Later(_)));
         assert_eq!((lane.items(), lane.bytes()), (100, 10));
+    }
+
+    #[test]
+    fn a_followed_chunk_is_a_batch_of_its_own_and_keeps_its_turn() {
+        let (mut lane, mut reserve) = lane();
+        let now = Instant::now();
+        let follow = Follow::new(1);
+        for (index, followed) in [false, false, true, true, false].into_iter().enumerate() {
+            let c =
+                Chunk { oldest: UnixMillis(index as i64), follow: followed.then(|| follow.clone()), ..chunk(1, 10) };
+            let memory = reserve(&c);
+            lane.push(c, memory, now);
+        }
+        let mut batches = Vec::new();
+        while let Take::Batch(batch) = lane.take(Kind::Logs.limits(), Duration::ZERO, now) {
+            batches.push(batch.chunks.iter().map(|c| c.oldest.0).collect::<Vec<_>>());
+        }
+        assert_eq!(batches, [vec![0, 1], vec![2], vec![3], vec![4]]);
     }
 
     proptest! {

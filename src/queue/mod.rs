@@ -4,10 +4,12 @@
 //! costs nothing but a map entry. See `docs/decisions/locks-per-tenant.md`.
 
 mod budget;
+mod cores;
 mod lane;
 mod tenant;
 
 pub use budget::{Budget, Reservation};
+pub use cores::{Core, Cores};
 pub use lane::{Batch, Take};
 pub use tenant::{LaneFigures, TenantQueue};
 
@@ -50,6 +52,7 @@ pub struct Queues {
     tenants: RwLock<HashMap<TenantId, Arc<TenantQueue>>>,
     ready: Mutex<VecDeque<Arc<TenantQueue>>>,
     wake: Notify,
+    cores: Arc<Cores>,
     stopping: AtomicBool,
 }
 
@@ -62,8 +65,19 @@ impl Queues {
             tenants: RwLock::default(),
             ready: Mutex::default(),
             wake: Notify::new(),
+            cores: Arc::new(Cores::new(std::thread::available_parallelism().map_or(2, usize::from))),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Waits, for a short time at most, while what is queued waits for cores; see [`Cores`].
+    pub async fn eased(&self) {
+        self.cores.eased().await;
+    }
+
+    /// The cores that what is queued is built on.
+    pub fn cores(&self) -> Arc<Cores> {
+        self.cores.clone()
     }
 
     /// Takes all chunks or none.
@@ -141,6 +155,7 @@ mod tests {
             oldest: UnixMillis(0),
             accepted: UnixMillis(0),
             bytes: vec![b'x'; bytes].into(),
+            follow: None,
         }
     }
 

@@ -23,3 +23,4 @@ pub use model::{
 pub use problems::{Place, Problem, SettingsError};
 pub use sites::{Site, SiteHosts, Sites};
 pub use store_url::StoreUrl;
+pub use units::parse_duration;

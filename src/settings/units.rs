@@ -24,7 +24,7 @@ const SIZES: [(&str, u64); 9] = [
 ///
 /// # Errors
 /// When the text is something else; the error says what to write instead.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let rest = text.trim();
     if rest == "0" {
         return Ok(Duration::ZERO);

@@ -1,6 +1,6 @@
 //! A run of raw items of one tenant and kind.
 
-use super::{Kind, TenantId, UnixMillis};
+use super::{Follow, Kind, TenantId, UnixMillis};
 use bytes::Bytes;
 
 /// A run of raw, validated items of one tenant and kind: what the queue holds and what batches are made of.
@@ -22,4 +22,6 @@ pub struct Chunk {
     pub accepted: UnixMillis,
     /// The items; with prefix and suffix at most [`super::Limits::uncompressed`].
     pub bytes: Bytes,
+    /// Who follows the items, if someone does.
+    pub follow: Option<Follow>,
 }

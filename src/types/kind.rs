@@ -221,6 +221,18 @@ impl Endpoint {
     /// How many endpoints there are.
     pub const COUNT: usize = 8;
 
+    /// Every endpoint, in the order of their discriminants.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::SeriesV2,
+        Self::SeriesV1,
+        Self::Distributions,
+        Self::Sketches,
+        Self::Logs,
+        Self::EventsV1,
+        Self::EventsV2,
+        Self::CheckRun,
+    ];
+
     /// The path on its host.
     pub fn path(self) -> &'static str {
         match self {
@@ -272,7 +284,7 @@ mod tests {
         for (index, kind) in Kind::ALL.into_iter().enumerate() {
             assert_eq!(Kind::from_name(kind.name()), Some(kind));
             assert_eq!(kind as usize, index);
-            assert!((kind.endpoint() as usize) < Endpoint::COUNT);
+            assert_eq!(Endpoint::ALL[kind.endpoint() as usize], kind.endpoint());
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The nouns every other module speaks in. Nothing here does I/O.
 
 mod chunk;
+mod follow;
 mod kind;
 mod secret;
 mod tenant_id;
 mod time;
 
 pub use chunk::Chunk;
+pub use follow::{Fate, Follow};
 pub use kind::{Encoding, Endpoint, HostRole, Kind, Limits};
 pub use secret::Secret;
 pub use tenant_id::{InvalidTenantId, TenantId};

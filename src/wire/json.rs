@@ -3,7 +3,7 @@
 //! The daemon forwards JSON without looking at most of it, so what it needs of a parser is: is this JSON, where does each
 //! value begin and end, and a way to step through the few objects and arrays that matter. A tree, or even one
 //! allocation a value, would cost more than all the rest of the way. UTF-8 is checked once for a whole body, and strings
-//! are passed in blocks that the compiler turns into vector instructions.
+//! are passed sixteen bytes at a time.
 //!
 //! It takes exactly what `serde_json` takes as a raw value, with one exception: values nested deeper than [`MAX_DEPTH`]
 //! are refused. Like there, an escape of half a surrogate pair (`"\ud800"`) is JSON; where such a text must be read, the

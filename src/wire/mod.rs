@@ -16,6 +16,8 @@ mod protobuf;
 mod series;
 mod strings;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
@@ -143,7 +145,7 @@ fn invalid(item: usize, reason: impl Into<String>) -> Stop {
 /// # Errors
 /// See [`Refusal`]. The first offending item is named.
 pub fn split(form: Form, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
-    if is_probe(body) {
+    if is_probe(form, body) {
         return Ok(Vec::new());
     }
     let parts = match form {
@@ -187,8 +189,10 @@ pub fn item_time(kind: Kind, item: &[u8]) -> Option<UnixMillis> {
 }
 
 /// Whether a body is one of those that clients send to see whether anyone is there: nothing, or an empty object.
-fn is_probe(body: &[u8]) -> bool {
-    let text = body.trim_ascii();
+fn is_probe(form: Form, body: &[u8]) -> bool {
+    // In protobuf a line feed is the key of an item.
+    let is_text = !matches!(form, Form::SeriesV2Proto | Form::Sketches);
+    let text = if is_text { body.trim_ascii() } else { body };
     text.is_empty()
         || text
             .strip_prefix(b"{")

@@ -228,12 +228,17 @@ impl<'a> Gatherer<'a> {
 
     /// Makes a part of what the run holds, and empties it.
     fn close(&mut self, index: usize) {
+        let many = self.runs.len() > 1;
         let run = &mut self.runs[index];
         if run.items == 0 {
             return;
         }
         let length = run.len();
         let bytes = match std::mem::replace(&mut run.content, Content::Shared(0..0, 0)) {
+            // One tenant's few items must not keep the memory of all the others' in the queue.
+            Content::Shared(range, _) if many && length < self.body.len() / 2 => {
+                Bytes::copy_from_slice(&self.body[range])
+            }
             Content::Shared(range, _) => self.body.slice(range),
             Content::Own(mut own) => {
                 // The queue holds parts for long: room that was asked for in vain is given back.

@@ -1,6 +1,7 @@
 //! The inside of JSON strings: UTF-8, the bytes that end a plain stretch, escapes there and back.
 
 use super::{Stop, malformed};
+use wide::u8x16;
 
 /// How much of `text` is UTF-8, from its start: all of it mostly.
 pub(super) fn utf8_end(text: &[u8]) -> usize {
@@ -20,36 +21,11 @@ pub(super) fn check_utf8(body: &[u8]) -> Result<(), Stop> {
 
 /// The offset of the first quote, backslash or control character from `at`, or the length of `text`.
 #[inline]
-pub(super) fn plain_end(text: &[u8], at: usize) -> usize {
-    // Most strings are names and short words.
-    match text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        Some(&word) => match special_bytes(u64::from_le_bytes(word)) {
-            0 => plain_end_beyond(text, at + 8),
-            found => at + (found.trailing_zeros() / 8) as usize,
-        },
-        None => plain_end_beyond(text, at),
-    }
-}
-
-/// The same for a longer string: words of 8 bytes find the place, and whole blocks are passed where a string is long
-/// by code that the compiler vectorises.
-#[inline(never)]
-fn plain_end_beyond(text: &[u8], mut at: usize) -> usize {
-    let mut words = 0;
-    while let Some(&word) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let found = special_bytes(u64::from_le_bytes(word));
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-        words += 1;
-        if words == 2 {
-            while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<32>) {
-                if has_special(block) {
-                    break;
-                }
-                at += 32;
-            }
+pub(super) fn plain_end(text: &[u8], mut at: usize) -> usize {
+    while let Some(&block) = text.get(at..).and_then(<[u8]>::first_chunk::<16>) {
+        match special_bytes(block) {
+            0 => at += 16,
+            found => return at + found.trailing_zeros() as usize,
         }
     }
     while let Some(&byte) = text.get(at) {
@@ -61,22 +37,13 @@ fn plain_end_beyond(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The high bit of each byte that is a quote, a backslash or a control character. Only the lowest such bit is exact,
-/// the ones above it may be false, because the subtractions borrow.
-fn special_bytes(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let found = (quote.wrapping_sub(ONES) & !quote)
-        | (backslash.wrapping_sub(ONES) & !backslash)
-        | (word.wrapping_sub(ONES * 0x20) & !word);
-    found & HIGH
-}
-
-/// Whether a block holds a quote, a backslash or a control character.
-fn has_special(block: &[u8; 32]) -> bool {
-    block.iter().fold(0, |any, &b| any | u8::from(b == b'"') | u8::from(b == b'\\') | u8::from(b < 0x20)) != 0
+/// A bit for each byte that is a quote, a backslash or a control character.
+#[inline]
+fn special_bytes(block: [u8; 16]) -> u32 {
+    let block = u8x16::new(block);
+    let is_control = block.min(u8x16::splat(0x1f)).cmp_eq(block);
+    let is_special = block.cmp_eq(u8x16::splat(b'"')) | block.cmp_eq(u8x16::splat(b'\\')) | is_control;
+    is_special.move_mask().cast_unsigned()
 }
 
 /// The offset behind the escape at `at`.

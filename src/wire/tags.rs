@@ -139,9 +139,7 @@ fn joined<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) ->
         at += tag.len() + 1;
     }
     list.finish(edits);
-    // Several empty tags are kept as they are; one is an empty text.
-    let filled = list.kept_end.is_some() && !text.raw.is_empty();
-    Ok(Place { end: text.end(), filled, array: false })
+    Ok(Place { end: text.end(), filled: list.kept_bytes > 0, array: false })
 }
 
 /// Tags with escapes in them (a comma may be one) are written anew, when the tenant's is among them.
@@ -161,7 +159,11 @@ fn joined_escaped<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut E
         strings::escape(&kept.join(&b','), &mut rewritten);
         edits.replace(text.at..text.end(), &rewritten);
     }
-    Ok(Place { end: text.end(), filled: !kept.is_empty(), array: false })
+    Ok(Place {
+        end: text.end(),
+        filled: kept.len() > 1 || kept.first().is_some_and(|tag| !tag.is_empty()),
+        array: false,
+    })
 }
 
 /// Takes the tenant's tag out of comma-separated tags, as a query has them.
@@ -180,6 +182,8 @@ pub(super) fn take_out(tags: &str, search: &mut Search<'_, '_>) -> Result<String
 struct List {
     /// Where the last element that stays ends.
     kept_end: Option<usize>,
+    /// How long the elements that stay are, with the commas between them.
+    kept_bytes: usize,
     /// The elements passed since, all of which go.
     going: Option<Range<usize>>,
 }
@@ -193,6 +197,7 @@ impl List {
             if let Some(going) = self.going.take() {
                 edits.cut(going.start..element.start);
             }
+            self.kept_bytes += element.len() + usize::from(self.kept_end.is_some());
             self.kept_end = Some(element.end);
         }
     }

@@ -186,7 +186,7 @@ async fn a_fault_in_one_request_costs_no_other() {
     let mut client = port.connect().await;
     client.write(post_json("/api/v2/logs", LOG)).await;
     client.reply().await.refused(500, &["internal error"]);
-    assert!(port.metrics.render().contains("dogsled_ingest_panics_total 1"));
+    assert!(port.metrics.render().contains("dogsled_panics_total{part=\"ingest\"} 1"));
     port.mood(Mood::Take);
     assert_eq!(port.send(post_json("/api/v2/logs", LOG)).await.status, 202);
 }

@@ -1,0 +1,284 @@
+//! What forwarding costs, end to end: the real daemon as a process between a load and a sink, all on loopback.
+//!
+//! `cargo bench --bench forward` runs the standard load; `cargo bench --bench forward -- --help` lists the options. It
+//! fails when a single log is lost, doubled, damaged or delivered for another tenant. What the figures mean and what
+//! they are held against: `docs/performance.md`.
+
+mod support;
+
+use clap::Parser;
+use std::fmt::Write;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use support::corpus::{Corpus, Shape, Timestamps};
+use support::daemon::{Daemon, Plan};
+use support::load::{Coding, Outcome, Requests, Until};
+use support::reference::{Reference, zstd_alone};
+use support::sink::Sink;
+use support::verify::{Arrived, verify};
+use support::{process, sink};
+
+/// Measures the daemon end to end
+#[derive(Debug, Parser)]
+struct Options {
+    /// Connections at once, each with one request under way
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
+
+    /// Tenants that send
+    #[arg(long, default_value_t = 10)]
+    tenants: usize,
+
+    /// Logs in a request
+    #[arg(long, default_value_t = 100)]
+    logs: usize,
+
+    /// Bodies of every tenant that differ
+    #[arg(long, default_value_t = 60)]
+    bodies: usize,
+
+    /// How the requests are compressed
+    #[arg(long, value_enum, default_value_t = Coding::Identity)]
+    encoding: Coding,
+
+    /// Which logs
+    #[arg(long, value_enum, default_value_t = Shape::Services)]
+    corpus: Shape,
+
+    /// Which logs carry a time of their own
+    #[arg(long, value_enum, default_value_t = Timestamps::Half)]
+    timestamps: Timestamps,
+
+    /// How long to measure, in seconds
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+
+    /// How long the same load runs before, in seconds
+    #[arg(long, default_value_t = 2.0)]
+    warm_up: f64,
+
+    /// Measure this many requests instead of a time, without warm-up
+    #[arg(long, value_name = "COUNT")]
+    requests: Option<usize>,
+
+    /// How often to measure; medians are printed when more than once
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
+
+    /// zstd level
+    #[arg(long, default_value_t = 3)]
+    level: i32,
+
+    /// Tenants that are configured and send nothing; their memory is measured
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    tenants_idle: usize,
+
+    /// Seed of the logs
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// Another daemon to measure
+    #[arg(long, value_name = "PROGRAM")]
+    daemon: Option<PathBuf>,
+
+    /// A command to run the daemon under, such as a profiler
+    #[arg(long, default_value = "", value_name = "COMMAND")]
+    under: String,
+
+    /// What cargo says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What one run gave.
+struct Run {
+    reference: Reference,
+    load: Outcome,
+    arrived: Arrived,
+    daemon_cpu: Duration,
+    sink_cpu: Duration,
+    drained: Duration,
+    idle: u64,
+    peak: u64,
+    after: u64,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match measure(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("forward: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> io::Result<()> {
+    let corpus =
+        Corpus::new(options.corpus, options.seed, options.tenants, options.bodies, options.logs, options.timestamps);
+    let requests = Requests::new(&corpus, options.encoding)?;
+    println!(
+        "{} connections, {} tenants, {} logs of {:.0} bytes a request, {:?}, zstd level {}, {} cores",
+        options.connections,
+        options.tenants,
+        options.logs,
+        corpus.mean_log(),
+        options.encoding,
+        options.level,
+        std::thread::available_parallelism().map_or(0, usize::from)
+    );
+    if options.tenants_idle > 0 {
+        idle_tenants(options)?;
+    }
+    let mut runs = Vec::new();
+    for number in 1..=options.runs {
+        let run = one_run(options, &corpus, &requests)?;
+        if options.runs > 1 {
+            println!("run {number}: {}", brief(&run));
+        }
+        runs.push(run);
+    }
+    print!("{}", report(&runs));
+    Ok(())
+}
+
+fn plan(options: &Options, sink: &Sink, idle_tenants: usize) -> Plan {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_dogsled"));
+    Plan {
+        program: options.daemon.clone().unwrap_or(built),
+        under: options.under.split_whitespace().map(str::to_owned).collect(),
+        sink: sink.address,
+        tenants: options.tenants,
+        idle_tenants,
+        level: options.level,
+    }
+}
+
+/// Starts a daemon and reads its memory when it has come to rest.
+fn settled(plan: &Plan) -> io::Result<(Daemon, u64)> {
+    let daemon = Daemon::start(plan)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let memory = daemon.memory("VmRSS")?;
+    Ok((daemon, memory))
+}
+
+fn idle_tenants(options: &Options) -> io::Result<()> {
+    let sink = Sink::start()?;
+    let (daemon, without) = settled(&plan(options, &sink, 0))?;
+    daemon.stop()?;
+    let (daemon, with) = settled(&plan(options, &sink, options.tenants_idle))?;
+    daemon.stop()?;
+    let added = with.saturating_sub(without);
+    println!(
+        "{} idle tenants: {:.1} MiB more ({:.1} -> {:.1} MiB), {} bytes each",
+        options.tenants_idle,
+        mib(added),
+        mib(without),
+        mib(with),
+        added / options.tenants_idle as u64
+    );
+    Ok(())
+}
+
+fn one_run(options: &Options, corpus: &Corpus, requests: &Requests) -> io::Result<Run> {
+    let reference = zstd_alone(corpus, options.level, Duration::from_secs(2))?;
+    let sink = Sink::start()?;
+    let (daemon, idle) = settled(&plan(options, &sink, options.tenants_idle))?;
+    let mut accepted = None;
+    let until = match options.requests {
+        Some(count) => Until::Sent(count),
+        None => {
+            let warm_up = Until::Elapsed(Duration::from_secs_f64(options.warm_up));
+            accepted = Some(requests.run(daemon.ingest, options.connections, warm_up)?);
+            daemon.drain()?;
+            Until::Elapsed(Duration::from_secs_f64(options.seconds))
+        }
+    };
+    let (daemon_before, sink_before) = (daemon.cpu()?, process::cpu_of_threads("sink"));
+    let load = requests.run(daemon.ingest, options.connections, until)?;
+    let drained = daemon.drain()?;
+    let (daemon_cpu, sink_cpu) = (daemon.cpu()? - daemon_before, process::cpu_of_threads("sink") - sink_before);
+    let (peak, after, ledger) = (daemon.memory("VmHWM")?, daemon.memory("VmRSS")?, daemon.ledger()?);
+    daemon.stop()?;
+
+    let mut expected = load.accepted.clone();
+    if let Some(warm_up) = accepted {
+        for (all, before) in expected.iter_mut().flatten().zip(warm_up.accepted.iter().flatten()) {
+            *all += before;
+        }
+    }
+    let payloads: Vec<sink::Payload> = sink.take();
+    let arrived = verify(corpus, &expected, &payloads).map_err(io::Error::other)?;
+    if (ledger.accepted, ledger.delivered) != (arrived.items, arrived.items) {
+        return Err(io::Error::other(format!("{} logs arrived, and the daemon says {ledger:?}", arrived.items)));
+    }
+    Ok(Run { reference, load, arrived, daemon_cpu, sink_cpu, drained, idle, peak, after })
+}
+
+impl Run {
+    fn seconds_per_gb(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e9 / self.load.bytes as f64
+    }
+
+    fn megabytes_per_second(&self) -> f64 {
+        self.load.bytes as f64 / 1e6 / self.load.elapsed.as_secs_f64()
+    }
+}
+
+fn brief(run: &Run) -> String {
+    let cpu = run.seconds_per_gb(run.daemon_cpu);
+    format!(
+        "{:.0} MB/s, daemon {cpu:.2} s/GB = {:.2} x zstd alone ({:.2} s/GB), p99 {:.2} ms, peak {:.0} MiB",
+        run.megabytes_per_second(),
+        cpu / run.reference.seconds_per_gb,
+        run.reference.seconds_per_gb,
+        milliseconds(run.load.percentile(0.99)),
+        mib(run.peak)
+    )
+}
+
+/// The figures, each the median of the runs.
+fn report(runs: &[Run]) -> String {
+    let median = |figure: &dyn Fn(&Run) -> f64| {
+        let mut figures: Vec<f64> = runs.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() / 2]
+    };
+    let mut text = String::new();
+    let mut line = |what: &str, figure: f64, digits: usize, unit: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{what:<38} {figure:>12.digits$} {unit}");
+    };
+    line("accepted", median(&Run::megabytes_per_second), 1, "MB/s");
+    line("accepted", median(&|run| run.load.items as f64 / run.load.elapsed.as_secs_f64()), 0, "logs/s");
+    line("CPU of the daemon", median(&|run| run.seconds_per_gb(run.daemon_cpu)), 3, "s/GB accepted");
+    line("CPU of zstd alone, one thread", median(&|run| run.reference.seconds_per_gb), 3, "s/GB");
+    let ratio = |run: &Run| run.seconds_per_gb(run.daemon_cpu) / run.reference.seconds_per_gb;
+    line("daemon / zstd alone", median(&ratio), 2, "");
+    line("CPU of the load", median(&|run| run.seconds_per_gb(run.load.cpu)), 3, "s/GB");
+    line("CPU of the sink", median(&|run| run.seconds_per_gb(run.sink_cpu)), 3, "s/GB");
+    for (what, share) in [("answer time, median", 0.5), ("answer time, p99", 0.99), ("answer time, maximum", 1.0)] {
+        line(what, median(&|run| milliseconds(run.load.percentile(share))), 2, "ms");
+    }
+    line("answers other than 202", median(&|run| run.load.refused.len() as f64), 0, "");
+    line("memory (RSS) before the load", median(&|run| mib(run.idle)), 1, "MiB");
+    line("memory (RSS) at its peak", median(&|run| mib(run.peak)), 1, "MiB");
+    line("memory (RSS) after the load", median(&|run| mib(run.after)), 1, "MiB");
+    line("queue empty after the load", median(&|run| run.drained.as_secs_f64()), 2, "s");
+    line("logs in a payload", median(&|run| run.arrived.items as f64 / run.arrived.payloads as f64), 0, "");
+    line("compressed by", median(&|run| run.arrived.plain as f64 / run.arrived.packed as f64), 2, "");
+    line("compressed by zstd alone", median(&|run| run.reference.ratio), 2, "");
+    line("logs accepted and arrived, verified", median(&|run| run.arrived.items as f64), 0, "");
+    text
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

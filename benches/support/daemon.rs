@@ -1,0 +1,191 @@
+//! The daemon under measurement: the real program as a process of its own.
+
+use super::process;
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The program.
+    pub program: PathBuf,
+    /// A command that runs the program, such as a profiler.
+    pub under: Vec<String>,
+    /// Where it delivers to.
+    pub sink: SocketAddr,
+    /// Tenants that send.
+    pub tenants: usize,
+    /// Tenants that are only configured.
+    pub idle_tenants: usize,
+    /// `batch.level`
+    pub level: i32,
+}
+
+/// A daemon that is ready.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    /// Its local HTTP port.
+    pub ingest: SocketAddr,
+    admin: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+/// What the daemon says of its items, over all tenants.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Ledger {
+    /// Taken.
+    pub accepted: u64,
+    /// Confirmed by the sink.
+    pub delivered: u64,
+    /// Neither delivered nor given up.
+    pub queued: u64,
+}
+
+/// The name of a tenant.
+pub fn tenant(index: usize) -> String {
+    format!("tenant-{index:05}")
+}
+
+/// Its API key.
+pub fn key(index: usize) -> String {
+    format!("{index:032x}")
+}
+
+/// How long starting, draining and ending may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+impl Daemon {
+    /// Starts the daemon and waits until it listens.
+    pub fn start(plan: &Plan) -> io::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let config = directory.path().join("dogsled.toml");
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&config)?;
+        file.write_all(configuration(plan, directory.path()).as_bytes())?;
+        let (program, arguments) = match plan.under.split_first() {
+            Some((first, rest)) => (PathBuf::from(first), rest),
+            None => (plan.program.clone(), &[][..]),
+        };
+        let mut command = Command::new(program);
+        command.args(arguments);
+        if !plan.under.is_empty() {
+            command.arg(&plan.program);
+        }
+        let mut child = command.arg("run").arg("--config").arg(&config).stderr(Stdio::piped()).spawn()?;
+        let stderr = child.stderr.take().ok_or_else(|| io::Error::other("no standard error"))?;
+        let (said, heard) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                match address_of(&line) {
+                    Some(listening) => drop(said.send(listening)),
+                    None if line.contains("\"INFO\"") => {}
+                    None => eprintln!("daemon: {line}"),
+                }
+            }
+        });
+        let mut addresses = [None; 2];
+        while addresses.contains(&None) {
+            let silent = |_| io::Error::other("the daemon did not say where it listens");
+            let (listener, address) = heard.recv_timeout(PATIENCE).map_err(silent)?;
+            addresses[usize::from(listener == "admin")] = Some(address);
+        }
+        let [Some(ingest), Some(admin)] = addresses else { return Err(io::Error::other("two listeners are needed")) };
+        Ok(Self { child, ingest, admin, _directory: directory })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// CPU time so far.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        process::cpu_of_process(self.pid())
+    }
+
+    /// A figure of its memory in bytes; see [`process::memory_of_process`].
+    pub fn memory(&self, figure: &str) -> io::Result<u64> {
+        process::memory_of_process(self.pid(), figure)
+    }
+
+    /// Reads `/metrics`.
+    pub fn ledger(&self) -> io::Result<Ledger> {
+        let mut stream = TcpStream::connect(self.admin)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let sum = |name: &str| {
+            let series = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
+            series.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+        };
+        Ok(Ledger {
+            accepted: sum("dogsled_items_accepted_total"),
+            delivered: sum("dogsled_items_delivered_total"),
+            queued: sum("dogsled_queue_items"),
+        })
+    }
+
+    /// Waits until everything accepted is delivered; gives how long that took.
+    pub fn drain(&self) -> io::Result<Duration> {
+        let start = Instant::now();
+        loop {
+            let ledger = self.ledger()?;
+            if ledger.queued == 0 {
+                return Ok(start.elapsed());
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(io::Error::other(format!("the daemon does not deliver: {ledger:?}")));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends it as a service manager does.
+    pub fn stop(mut self) -> io::Result<()> {
+        let kill = format!("kill -TERM {}", self.pid());
+        Command::new("sh").arg("-c").arg(kill).status()?;
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait()? {
+                return if status.success() { Ok(()) } else { Err(io::Error::other(format!("the daemon: {status}"))) };
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Err(io::Error::other("the daemon does not end"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn configuration(plan: &Plan, state: &Path) -> String {
+    let Plan { sink, level, .. } = plan;
+    let mut text = format!(
+        "[state]\ndir = {state:?}\n[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         [log]\nformat = \"json\"\n[batch]\nlevel = {level}\n[datadog]\ndefault_site = \"sink\"\n\
+         [datadog.sites.sink]\napi = \"http://{sink}\"\nlogs = \"http://{sink}\"\nevents = \"http://{sink}\"\n\
+         app = \"http://{sink}\"\n"
+    );
+    for index in 0..plan.tenants + plan.idle_tenants {
+        text += &format!("[tenants.{}]\napi_key = \"{}\"\n", tenant(index), key(index));
+    }
+    text
+}
+
+/// The listener and address that a line of the daemon's log tells.
+fn address_of(line: &str) -> Option<(String, SocketAddr)> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let address = line.get("address")?.as_str()?.parse().ok()?;
+    Some((line.get("listener")?.as_str()?.to_owned(), address))
+}

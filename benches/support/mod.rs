@@ -1,0 +1,9 @@
+//! The parts of the end-to-end measurement.
+
+pub mod corpus;
+pub mod daemon;
+pub mod load;
+pub mod process;
+pub mod reference;
+pub mod sink;
+pub mod verify;

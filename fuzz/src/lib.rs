@@ -1,0 +1,100 @@
+//! What all targets check: no input makes the parsers panic, and what they take is cut into parts that are themselves
+//! bodies of the same items. The yardstick for JSON is `serde_json`.
+
+use bytes::Bytes;
+use dogsled::types::{Kind, UnixMillis};
+use dogsled::wire::{self, Context, Form, LogDefaults, Part};
+use serde_json::value::RawValue;
+
+const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+
+/// Splits a body as the daemon does: as it is, with a tag that names the tenant, and with attributes from the query.
+pub fn split(form: Form, body: &[u8]) {
+    let text = |text: &str| Some(text.to_owned());
+    let defaults = LogDefaults {
+        source: text("s"),
+        tags: text("env:prod,tenant:acme"),
+        hostname: text("h\""),
+        service: text("é"),
+    };
+    split_with(form, body, &LogDefaults::default());
+    if matches!(form, Form::LogsJson | Form::LogsText) {
+        split_with(form, body, &defaults);
+    }
+}
+
+/// Splits a body without and with a tag that names the tenant.
+pub fn split_with(form: Form, body: &[u8], defaults: &LogDefaults) {
+    let body = Bytes::copy_from_slice(body);
+    for tenant_tag in [None, Some("tenant")] {
+        let context = Context { now: NOW, tenant_tag, log_defaults: defaults };
+        for part in wire::split(form, &body, &context).unwrap_or_default() {
+            check(&part);
+        }
+    }
+}
+
+/// Cuts bytes that nothing has validated, which a damaged journal might hold, and asks the pieces for their times.
+pub fn boundaries(run: &[u8]) {
+    for kind in Kind::ALL {
+        let mut end = 0;
+        for range in wire::boundaries(kind, run) {
+            assert!(end <= range.start && range.end <= run.len());
+            end = range.end;
+            let _ = wire::item_time(kind, &run[range]);
+        }
+    }
+}
+
+/// Reads the date of a log, which is the calendar library's wherever that one reads a point in time.
+pub fn date(text: &str) {
+    let log = serde_json::json!({ "date": text }).to_string();
+    let time = wire::item_time(Kind::Logs, log.as_bytes());
+    if let Ok(timestamp) = text.trim_ascii().parse::<jiff::Timestamp>() {
+        let millis = timestamp.as_nanosecond().div_euclid(1_000_000);
+        // Before 1970 the fraction of a millisecond may be cut off upwards.
+        assert!(time.is_some_and(|time| (i128::from(time.0) - millis).abs() <= 1), "{time:?} is not {timestamp}");
+    }
+}
+
+fn check(part: &Part) {
+    let limits = part.kind.limits();
+    let body = Bytes::from([part.kind.prefix(), &part.bytes, part.kind.suffix()].concat());
+    assert!((1..=limits.items).contains(&part.items));
+    assert!(body.len() <= limits.uncompressed);
+    let items = items(part);
+    assert_eq!(items.len(), part.items as usize);
+    let times = items.iter().map(|item| wire::item_time(part.kind, item).unwrap_or(NOW));
+    assert_eq!(times.min(), Some(part.oldest));
+    let context = Context { now: NOW, tenant_tag: None, log_defaults: &LogDefaults::default() };
+    let again = wire::split(form_of(part.kind), &body, &context).expect("a part can be split again");
+    let again: Vec<&[u8]> = again.iter().flat_map(self::items).collect();
+    assert_eq!(again, items);
+}
+
+/// The items of a part, which `serde_json` must find too.
+fn items(part: &Part) -> Vec<&[u8]> {
+    let cut: Vec<&[u8]> =
+        wire::boundaries(part.kind, &part.bytes).into_iter().map(|range| &part.bytes[range]).collect();
+    if !part.kind.is_protobuf() {
+        let array = [b"[", &part.bytes[..], b"]"].concat();
+        let found: Vec<&RawValue> = serde_json::from_slice(&array).expect("a part is a run of JSON values");
+        assert!(found.iter().map(|item| item.get().as_bytes()).eq(cut.iter().copied()));
+    }
+    cut
+}
+
+/// The form of bodies that are sent on.
+fn form_of(kind: Kind) -> Form {
+    match kind {
+        Kind::SeriesV2Json => Form::SeriesV2Json,
+        Kind::SeriesV2Proto => Form::SeriesV2Proto,
+        Kind::SeriesV1 => Form::SeriesV1,
+        Kind::Distributions => Form::Distributions,
+        Kind::Sketches => Form::Sketches,
+        Kind::Logs => Form::LogsJson,
+        Kind::EventV1 => Form::EventV1,
+        Kind::EventV2 => Form::EventV2,
+        Kind::CheckRun => Form::CheckRun,
+    }
+}

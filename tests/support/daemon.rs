@@ -1,0 +1,250 @@
+//! A daemon in a process of its own.
+
+use super::{Intake, Lines, Scrape, client, gather, key_of, until};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use tempfile::TempDir;
+
+/// How a daemon is to be started.
+pub struct Setup {
+    settings: BTreeMap<String, String>,
+    before: &'static str,
+}
+
+/// A running `dogsled run`; it ends with this value.
+pub struct Daemon {
+    child: Child,
+    http: reqwest::Client,
+    log: Lines,
+    ingest: String,
+    admin: String,
+    state: TempDir,
+}
+
+/// The daemon's answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The value of `Retry-After`.
+    pub retry_after: Option<String>,
+    /// The body.
+    pub text: String,
+}
+
+impl Setup {
+    /// The daemon of these tenants, impatient, so that tests are short. All sites are at `intake`.
+    pub fn new(intake: &Intake, tenants: &[&str]) -> Self {
+        Self::at(&intake.url, tenants)
+    }
+
+    /// As [`new`](Self::new), with Datadog at that address.
+    pub fn at(url: &str, tenants: &[&str]) -> Self {
+        let quoted = |text: &str| Value::from(text).to_string();
+        let mut settings = BTreeMap::new();
+        for (name, value) in [
+            ("ingest.listen", "127.0.0.1:0"),
+            ("admin.listen", "127.0.0.1:0"),
+            ("batch.max_age", "20ms"),
+            ("delivery.timeout", "5s"),
+            ("delivery.retry_initial", "20ms"),
+            ("delivery.retry_max", "200ms"),
+            ("shutdown.grace", "10s"),
+            ("log.format", "json"),
+        ] {
+            settings.insert(name.to_owned(), quoted(value));
+        }
+        for role in ["api", "logs", "events"] {
+            settings.insert(format!("datadog.sites.\"datadoghq.com\".{role}"), quoted(url));
+        }
+        for tenant in tenants {
+            settings.insert(format!("tenants.{tenant}.api_key"), quoted(&key_of(tenant)));
+        }
+        Self { settings, before: "true" }
+    }
+
+    /// Sets a key of the configuration, such as `delivery.timeout`, to a TOML value.
+    pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.settings.insert(key.to_owned(), value.into().to_string());
+        self
+    }
+
+    /// Runs a command of the shell in its process before it.
+    pub fn after(mut self, command: &'static str) -> Self {
+        self.before = command;
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    pub async fn start(&self) -> Daemon {
+        let state = tempfile::tempdir().unwrap();
+        let dir = state.path().join("state");
+        let mut config = format!("state.dir = {}\n", json!(dir));
+        for (key, value) in &self.settings {
+            config += &format!("{key} = {value}\n");
+        }
+        let file = state.path().join("dogsled.toml");
+        std::fs::write(&file, config).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let mut command = Command::new("sh");
+        let script = format!("{} && exec \"$0\" \"$@\"", self.before);
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_dogsled"), "run", "--config"]).arg(file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "NOTIFY_SOCKET"] {
+            command.env_remove(name);
+        }
+        let mut child = command.spawn().unwrap();
+        let log = gather(child.stderr.take().unwrap());
+        let mut daemon = Daemon { child, http: client(), log, ingest: String::new(), admin: String::new(), state };
+        daemon.ingest = daemon.listener("ingest").await;
+        daemon.admin = daemon.listener("admin").await;
+        daemon
+    }
+}
+
+impl Daemon {
+    async fn listener(&mut self, name: &str) -> String {
+        until(&format!("the daemon's {name} port"), async || {
+            assert_eq!(self.ended(), None, "it did not start");
+            let found = self.log("listening").into_iter().find(|line| line["listener"] == name);
+            found.map(|line| format!("http://{}", line["address"].as_str().unwrap()))
+        })
+        .await
+    }
+
+    /// The lines of its log whose message contains `text`.
+    pub fn log(&self, text: &str) -> Vec<Value> {
+        let lines = self.log.lock().unwrap();
+        let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        parsed.filter(|line| line["message"].as_str().is_some_and(|message| message.contains(text))).collect()
+    }
+
+    /// Everything that it has logged, as text.
+    pub fn log_text(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Where its dead letters of a tenant are.
+    pub fn dead_letters(&self, tenant: &str) -> PathBuf {
+        self.state_dir().join("dead-letters").join(format!("{tenant}.ndjson"))
+    }
+
+    /// Its state directory.
+    pub fn state_dir(&self) -> PathBuf {
+        self.state.path().join("state")
+    }
+
+    /// Posts for a tenant; nothing when the connection fails.
+    pub async fn try_post(&self, tenant: &str, path: &str, body: Vec<u8>) -> Option<Answer> {
+        self.send(path, body, Some(tenant)).await
+    }
+
+    /// Posts items that name their tenants by tags.
+    pub async fn post_tagged(&self, path: &str, body: Vec<u8>) -> Answer {
+        self.send(path, body, None).await.unwrap()
+    }
+
+    async fn send(&self, path: &str, body: Vec<u8>, tenant: Option<&str>) -> Option<Answer> {
+        let url = format!("{}{path}", self.ingest);
+        let kind = if path.contains("sketches") { "application/x-protobuf" } else { "application/json" };
+        let mut request = self.http.post(url).header("Content-Type", kind).body(body);
+        if let Some(tenant) = tenant {
+            request = request.header("X-Tenant", tenant);
+        }
+        let response = request.send().await.ok()?;
+        let header = response.headers().get("retry-after");
+        let retry_after = header.map(|value| value.to_str().unwrap().to_owned());
+        Some(Answer { status: response.status().as_u16(), retry_after, text: response.text().await.ok()? })
+    }
+
+    /// Posts JSON for a tenant, and expects it to be accepted.
+    pub async fn post(&self, tenant: &str, path: &str, body: &Value) {
+        let answer = self.try_post(tenant, path, body.to_string().into_bytes()).await.unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.text);
+    }
+
+    /// Posts logs, one for each id.
+    pub async fn logs<I: Into<Value>>(&self, tenant: &str, ids: impl IntoIterator<Item = I>) {
+        let logs: Vec<Value> = ids.into_iter().map(|id| json!({ "message": "m", "id": id.into() })).collect();
+        self.post(tenant, "/api/v2/logs", &Value::from(logs)).await;
+    }
+
+    /// Posts one v2 series for each name.
+    pub async fn series(&self, tenant: &str, names: impl IntoIterator<Item = String>) {
+        let at = super::now_ms() / 1000;
+        let series = |name| json!({ "metric": name, "type": 3, "points": [{ "timestamp": at, "value": 1.5 }] });
+        let all: Vec<Value> = names.into_iter().map(series).collect();
+        self.post(tenant, "/api/v2/series", &json!({ "series": all })).await;
+    }
+
+    /// The status that its admin port answers with.
+    pub async fn admin_status(&self, path: &str) -> u16 {
+        self.http.get(format!("{}{path}", self.admin)).send().await.unwrap().status().as_u16()
+    }
+
+    /// Reads the daemon's metrics.
+    pub async fn scrape(&self) -> Scrape {
+        let response = self.http.get(format!("{}/metrics", self.admin)).send().await.unwrap();
+        Scrape::parse(&response.text().await.unwrap())
+    }
+
+    /// Waits until nothing of a tenant is queued.
+    pub async fn wait_empty(&self, tenant: &str) {
+        until(&format!("the queue of {tenant} to be empty"), async || {
+            self.scrape().await.is_empty(tenant).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the tenant is shown in a state.
+    pub async fn wait_state(&self, tenant: &str, state: &str) {
+        until(&format!("{tenant} to be {state}"), async || {
+            (self.scrape().await.state(tenant).as_deref() == Some(state)).then_some(())
+        })
+        .await;
+    }
+
+    /// Where it takes telemetry.
+    pub fn address(&self) -> SocketAddr {
+        self.ingest.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it SIGTERM.
+    pub fn terminate(&self) {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Whether it has ended, and how.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits for its end.
+    pub async fn wait_end(&mut self) -> ExitStatus {
+        until("the daemon to end", async || self.child.try_wait().unwrap()).await
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let lines = self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let tail = lines.len().saturating_sub(40);
+            eprintln!("the daemon's last words:\n{}", lines[tail..].join("\n"));
+        }
+    }
+}
