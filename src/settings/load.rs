@@ -4,7 +4,7 @@ use super::problems::{Place, Problems, SettingsError, join, without_keys};
 use super::reader::Section;
 use super::secrets;
 use super::source::{self, Tree};
-use super::{Compression, LogFormat, Settings, SiteHosts, StaticTenant, StoreUrl, check};
+use super::{Compression, LogFormat, Settings, SiteHosts, StaticTenant, StoreUrl, check, oauth};
 use crate::types::{Secret, TenantId};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -83,6 +83,7 @@ impl Settings {
         let mut tree = source::merge(file, environment, problems);
         self.read_daemon(&mut tree, problems);
         self.read_ingest(&mut tree, problems);
+        self.oauth = oauth::read(&mut tree, problems);
         self.read_store(&mut tree, problems);
         self.read_delivery(&mut tree, problems);
         self.read_datadog(&mut tree, problems);

@@ -3,6 +3,7 @@
 mod check;
 mod load;
 mod model;
+mod oauth;
 mod print;
 mod problems;
 mod reader;
@@ -17,7 +18,7 @@ mod tests;
 
 pub use load::DEFAULT_PATH;
 pub use model::{
-    Admin, Batch, Compression, Datadog, Delivery, Ingest, Log, LogFormat, Memory, Settings, Shutdown, State,
+    Admin, Batch, Compression, Datadog, Delivery, Ingest, Log, LogFormat, Memory, Oauth, Settings, Shutdown, State,
     StaticTenant, Store, Tenancy,
 };
 pub use problems::{Place, Problem, SettingsError};

@@ -20,6 +20,8 @@ pub struct Settings {
     /// `[tenants.<id>]`
     #[serde(serialize_with = "by_name", skip_serializing_if = "BTreeMap::is_empty")]
     pub tenants: BTreeMap<TenantId, StaticTenant>,
+    /// `[oauth]`
+    pub oauth: Oauth,
     /// `[store]`
     pub store: Store,
     /// `[batch]`
@@ -98,6 +100,29 @@ pub struct StaticTenant {
     pub api_key: Option<Secret>,
     /// Local ingest tokens that stand for this tenant: 32 hex digits each.
     pub ingest_tokens: Vec<Secret>,
+}
+
+/// The OAuth client with which customers connect their Datadog organisations.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Oauth {
+    /// The client's id, as of Datadog's Developer Platform; empty: nobody can connect.
+    pub client_id: String,
+    /// The client's secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Secret>,
+    /// Where Datadog sends the customer's browser back to; one of the client's redirect URIs, to the letter.
+    pub redirect_uri: String,
+    /// Address and port of the connect listener; empty for none.
+    pub listen: String,
+    /// Where the browser goes once a customer is connected; empty for a page of our own.
+    pub success_url: String,
+}
+
+impl Oauth {
+    /// Whether customers can connect.
+    pub fn is_configured(&self) -> bool {
+        !self.client_id.is_empty()
+    }
 }
 
 /// Where tenants and their secrets are kept.

@@ -16,19 +16,14 @@ use toml::de::{DeTable, DeValue};
 pub(super) type Tree = Map<String, Value>;
 
 /// The sections of this version.
-pub(super) const SECTIONS: [&str; 12] = [
-    "state", "ingest", "tenancy", "tenants", "store", "batch", "delivery", "memory", "admin", "log", "shutdown",
-    "datadog",
+pub(super) const SECTIONS: [&str; 13] = [
+    "state", "ingest", "tenancy", "tenants", "oauth", "store", "batch", "delivery", "memory", "admin", "log",
+    "shutdown", "datadog",
 ];
 
 /// Sections that are documented for later versions, and what they are about.
-const LATER: [(&str, &str); 5] = [
-    ("dogstatsd", "DogStatsD"),
-    ("otlp", "OTLP"),
-    ("oauth", "OAuth"),
-    ("limits", "limits per tenant"),
-    ("journal", "the durable journal"),
-];
+const LATER: [(&str, &str); 4] =
+    [("dogstatsd", "DogStatsD"), ("otlp", "OTLP"), ("limits", "limits per tenant"), ("journal", "the durable journal")];
 
 /// What the environment variables start with.
 const PREFIX: &str = "DOGSLED_";
