@@ -98,16 +98,26 @@ impl Tx {
     pub async fn query(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let failed = |fault| StoreError::Database { place: self.place.to_string(), fault };
-        let ended = |()| failed(Fault::Other("its thread ended: restart dogsled".into()));
+        let ended = || failed(Fault::Other("its thread ended: restart dogsled".into()));
         let order = Order::Run { statement: statement.to_owned(), parameters, reply };
-        self.orders.send(order).map_err(|_| ended(()))?;
-        answer.await.map_err(|_| ended(()))?.map_err(|error| failed(fault(&error)))
+        self.orders.send(order).map_err(|_| ended())?;
+        let answer = async { answer.await.map_err(|_| ended())?.map_err(|error| failed(fault(&error))) };
+        // SQLite's own patience is shorter; this is for disks that hang.
+        patiently(&self.place, "its answer", answer).await
     }
 
     pub async fn commit(mut self) -> Result<(), StoreError> {
-        self.query("COMMIT", vec![]).await?;
-        self.done = true;
-        Ok(())
+        match self.query("COMMIT", vec![]).await {
+            Ok(_) => {
+                self.done = true;
+                Ok(())
+            }
+            // The disk failed, or did not answer, while it was being written.
+            Err(StoreError::Database { place, fault: Fault::Unreachable(reason) | Fault::Slow(reason) }) => {
+                Err(StoreError::Uncertain { place, reason })
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
