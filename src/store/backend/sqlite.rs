@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 use tracing::warn;
 
@@ -172,7 +172,14 @@ fn tighten(path: &Path) {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
-    connection.execute_batch(PRAGMAS)?;
+    // SQLite does not wait for the switch to WAL when other processes begin or end at the same moment.
+    let deadline = Instant::now() + BUSY;
+    while let Err(error) = connection.execute_batch(PRAGMAS) {
+        if !matches!(fault(&error), Fault::Busy(_)) || Instant::now() > deadline {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
