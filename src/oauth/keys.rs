@@ -94,6 +94,9 @@ impl Inner {
         let trouble = match key {
             Some(ApiKey { info, .. }) if info.origin == Origin::Static => Trouble::static_key(),
             _ if record.key_creation_begun.is_some() => Trouble::key_lost("earlier"),
+            _ if !self.settings.is_configured() => {
+                return Ok(KeyTrouble::Later("no OAuth client is configured".into()));
+            }
             _ => match self.refresh(&lease, &record).await? {
                 Refreshed::Fresh(access) => return self.create_anew(&lease, &record, &access).await,
                 Refreshed::Revoked(trouble) => return Ok(KeyTrouble::Unauthorized(trouble)),
@@ -244,6 +247,7 @@ impl Inner {
         for attempt in 0..tries {
             if attempt > 0 {
                 tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(attempt)).await;
+                lease.renew(LEASE).await?;
             }
             match self.datadog.validate(&site, &key.key).await {
                 Validation::Valid(organisation) => {

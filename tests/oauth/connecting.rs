@@ -302,3 +302,17 @@ async fn a_browser_that_goes_away_cuts_nothing_off() {
     crate::harness::until("the key to be used", || async { host.key(&acme) }).await;
     assert_eq!(host.key(&acme), world.keys("alpha").pop());
 }
+
+#[tokio::test]
+async fn without_a_client_and_for_tenants_of_the_configuration_nothing_begins() {
+    let world = World::new();
+    let mut settings = world.settings();
+    settings.oauth = Default::default();
+    let host = world.host_with(&settings).await;
+    let acme = host.add("acme").await;
+    assert_eq!(host.oauth.begin(&acme, None, None).await.unwrap_err().code(), "not_configured");
+    let mut settings = world.settings();
+    settings.tenants.insert(acme.clone(), Default::default());
+    let host = world.host_with(&settings).await;
+    assert_eq!(host.oauth.begin(&acme, None, None).await.unwrap_err().code(), "static_tenant");
+}
