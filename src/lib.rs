@@ -4,13 +4,15 @@
 //! the boundaries of its items, [`queue`] holds them per tenant and kind until a batch is due, [`payload`] joins and
 //! compresses the batch, [`deliver`] sends it and judges the answer. [`ledger`] counts every step.
 //!
+//! [`store`] keeps tenants and their secrets, sealed by [`vault`]; [`oauth`] is how a tenant comes by its key.
+//!
 //! To read the code, follow that way, beginning with the nouns of [`types`]: what a [`types::Kind`] is decides nearly
 //! everything else. Then [`daemon`], which puts the parts together, and [`cli`]; [`settings`] and [`admin`] stand aside,
 //! and [`intake`] is Datadog's side, for tests and the demonstration. Decisions that the code cannot explain by itself are
 //! pages of `docs/decisions/`.
 //!
-//! Ground floor first, each importing only from those before it: [`types`], [`settings`], [`wire`], [`ledger`],
-//! [`tenancy`], [`queue`], [`payload`], [`deliver`], [`ingest`], [`admin`], [`daemon`], [`intake`], [`cli`].
+//! Ground floor first, each importing only from those before it: [`types`], [`settings`], [`outbound`], [`wire`],
+//! [`ledger`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`], [`ingest`], [`admin`], [`daemon`], [`intake`], [`cli`].
 
 pub mod admin;
 pub mod cli;
@@ -20,9 +22,13 @@ pub mod ingest;
 pub mod intake;
 pub mod journal;
 pub mod ledger;
+pub mod oauth;
+pub mod outbound;
 pub mod payload;
 pub mod queue;
 pub mod settings;
+pub mod store;
 pub mod tenancy;
 pub mod types;
+pub mod vault;
 pub mod wire;

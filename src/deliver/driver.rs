@@ -534,7 +534,7 @@ impl Sender {
     fn show_state(&self) {
         let state = self.lock();
         let shown = if self.tenant.key().is_none() {
-            TenantState::Pending
+            self.tenant.state_without_key()
         } else if state.auth.is_refused() {
             TenantState::Unauthorized
         } else if state.backlog.all().next().is_none() {

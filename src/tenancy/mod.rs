@@ -9,7 +9,7 @@ pub use resolve::{Advice, Caller, Claims, Denied, Resolver};
 use crate::settings::Site;
 use crate::types::{Secret, TenantId};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Whether and how a tenant's telemetry flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,17 @@ impl TenantState {
     }
 }
 
+/// Whether a tenant may submit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Not yet: it is not connected.
+    None,
+    /// No more: its key is refused or its authorisation revoked.
+    Refused,
+    /// With this API key.
+    Key(Secret),
+}
+
 /// One tenant.
 #[derive(Debug)]
 pub struct Tenant {
@@ -54,7 +65,7 @@ pub struct Tenant {
     pub id: TenantId,
     /// Where its telemetry goes.
     pub site: Site,
-    key: Mutex<Option<Secret>>,
+    access: Mutex<Access>,
     state: AtomicU8,
 }
 
@@ -62,12 +73,40 @@ impl Tenant {
     /// A tenant that is active when it has a key and pending when it has none.
     pub fn new(id: TenantId, site: Site, key: Option<Secret>) -> Self {
         let state = if key.is_some() { TenantState::Active } else { TenantState::Pending };
-        Self { id, site, key: Mutex::new(key), state: AtomicU8::new(state as u8) }
+        let access = key.map_or(Access::None, Access::Key);
+        Self { id, site, access: Mutex::new(access), state: AtomicU8::new(state as u8) }
     }
 
     /// Its API key.
     pub fn key(&self) -> Option<Secret> {
-        self.key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        match &*self.lock() {
+            Access::Key(key) => Some(key.clone()),
+            Access::None | Access::Refused => None,
+        }
+    }
+
+    /// Gives it a key, or takes it away; says whether that changed anything.
+    pub fn set_access(&self, access: Access) -> bool {
+        let mut present = self.lock();
+        if *present == access {
+            return false;
+        }
+        self.set_state(match access {
+            Access::None => TenantState::Pending,
+            Access::Refused => TenantState::Unauthorized,
+            Access::Key(_) => TenantState::Active,
+        });
+        *present = access;
+        true
+    }
+
+    /// The state of a tenant without a key.
+    pub fn state_without_key(&self) -> TenantState {
+        if *self.lock() == Access::Refused { TenantState::Unauthorized } else { TenantState::Pending }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Access> {
+        self.access.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its state.

@@ -25,6 +25,13 @@ impl Registry {
         self.write().tenants.insert(tenant.id.clone(), tenant);
     }
 
+    /// Forgets a tenant; its tokens stand for nobody then.
+    pub fn remove(&self, id: &TenantId) {
+        let mut inner = self.write();
+        inner.tenants.remove(id);
+        inner.tokens.retain(|_, tenant| tenant != id);
+    }
+
     /// Makes an ingest token stand for a tenant.
     pub fn add_token(&self, token: &Secret, tenant: &TenantId) {
         self.write().tokens.insert(digest(token.expose()), tenant.clone());
