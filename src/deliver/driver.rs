@@ -350,7 +350,7 @@ impl Sender {
                 state.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
             }
             Landed::Unsent { payload } => {
-                state.endpoints[payload.kind.endpoint() as usize].answered(flight.probe, now);
+                state.endpoints[payload.kind.endpoint() as usize].unanswered(flight.probe, now);
                 state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
             }
             Landed::Loaded => {}
