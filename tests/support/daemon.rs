@@ -180,7 +180,7 @@ impl Daemon {
 
     /// Its configuration file.
     pub fn config(&self) -> PathBuf {
-        self.state.path().join("dogsled.toml")
+        self.home.0.path().join("dogsled.toml")
     }
 
     /// Its state directory.
