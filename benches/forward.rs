@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use support::corpus::{Corpus, Shape, Timestamps};
 use support::daemon::{Daemon, Plan};
-use support::load::{Coding, Outcome, Requests, Until};
+use support::load::{Coding, Outcome, Requests, Speed, Until};
 use support::reference::{Reference, zstd_alone};
 use support::sink::Sink;
 use support::verify::{Arrived, verify};
@@ -63,7 +63,11 @@ struct Options {
     #[arg(long, value_name = "COUNT")]
     requests: Option<usize>,
 
-    /// How often to measure; medians are printed when more than once
+    /// Send so many MB a second instead of as much as is answered
+    #[arg(long, value_name = "MB")]
+    rate: Option<f64>,
+
+    /// How often to measure; the median, the least and the greatest are printed when more than once
     #[arg(long, default_value_t = 1)]
     runs: usize,
 
@@ -72,7 +76,7 @@ struct Options {
     level: i32,
 
     /// Tenants that are configured and send nothing; their memory is measured
-    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    #[arg(long, default_value_t = 10_000, value_name = "COUNT")]
     tenants_idle: usize,
 
     /// Seed of the logs
@@ -186,19 +190,22 @@ fn idle_tenants(options: &Options) -> io::Result<()> {
 fn one_run(options: &Options, corpus: &Corpus, requests: &Requests) -> io::Result<Run> {
     let reference = zstd_alone(corpus, options.level, Duration::from_secs(2))?;
     let sink = Sink::start()?;
-    let (daemon, idle) = settled(&plan(options, &sink, options.tenants_idle))?;
+    let (daemon, idle) = settled(&plan(options, &sink, 0))?;
+    let bytes_a_request = corpus.mean_log() * options.logs as f64;
+    let speed =
+        options.rate.map_or(Speed::Full, |rate| Speed::Every(Duration::from_secs_f64(bytes_a_request / (rate * 1e6))));
     let mut accepted = None;
     let until = match options.requests {
         Some(count) => Until::Sent(count),
         None => {
             let warm_up = Until::Elapsed(Duration::from_secs_f64(options.warm_up));
-            accepted = Some(requests.run(daemon.ingest, options.connections, warm_up)?);
+            accepted = Some(requests.run(daemon.ingest, options.connections, speed, warm_up)?);
             daemon.drain()?;
             Until::Elapsed(Duration::from_secs_f64(options.seconds))
         }
     };
     let (daemon_before, sink_before) = (daemon.cpu()?, process::cpu_of_threads("sink"));
-    let load = requests.run(daemon.ingest, options.connections, until)?;
+    let load = requests.run(daemon.ingest, options.connections, speed, until)?;
     let drained = daemon.drain()?;
     let (daemon_cpu, sink_cpu) = (daemon.cpu()? - daemon_before, process::cpu_of_threads("sink") - sink_before);
     let (peak, after, ledger) = (daemon.memory("VmHWM")?, daemon.memory("VmRSS")?, daemon.ledger()?);
@@ -240,38 +247,48 @@ fn brief(run: &Run) -> String {
     )
 }
 
-/// The figures, each the median of the runs.
+/// The figures, each the median of the runs, with the least and the greatest of several.
 fn report(runs: &[Run]) -> String {
-    let median = |figure: &dyn Fn(&Run) -> f64| {
+    let sorted = |figure: &dyn Fn(&Run) -> f64| {
         let mut figures: Vec<f64> = runs.iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);
-        figures[figures.len() / 2]
+        figures
     };
     let mut text = String::new();
-    let mut line = |what: &str, figure: f64, digits: usize, unit: &str| {
+    let mut line = |what: &str, figures: Vec<f64>, digits: usize, unit: &str| {
+        let figure = figures[figures.len() / 2];
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{what:<38} {figure:>12.digits$} {unit}");
+        let _ = write!(text, "{what:<38} {figure:>12.digits$} {unit}");
+        if let ([least, .., greatest], true) = (&figures[..], figures.len() > 1) {
+            let _ = write!(text, "  ({least:.digits$} to {greatest:.digits$})");
+        }
+        text.push('\n');
     };
-    line("accepted", median(&Run::megabytes_per_second), 1, "MB/s");
-    line("accepted", median(&|run| run.load.items as f64 / run.load.elapsed.as_secs_f64()), 0, "logs/s");
-    line("CPU of the daemon", median(&|run| run.seconds_per_gb(run.daemon_cpu)), 3, "s/GB accepted");
-    line("CPU of zstd alone, one thread", median(&|run| run.reference.seconds_per_gb), 3, "s/GB");
+    line("accepted", sorted(&Run::megabytes_per_second), 1, "MB/s");
+    line("accepted", sorted(&|run| run.load.items as f64 / run.load.elapsed.as_secs_f64()), 0, "logs/s");
+    line("CPU of the daemon", sorted(&|run| run.seconds_per_gb(run.daemon_cpu)), 3, "s/GB accepted");
+    line("CPU of zstd alone, one thread", sorted(&|run| run.reference.seconds_per_gb), 3, "s/GB");
     let ratio = |run: &Run| run.seconds_per_gb(run.daemon_cpu) / run.reference.seconds_per_gb;
-    line("daemon / zstd alone", median(&ratio), 2, "");
-    line("CPU of the load", median(&|run| run.seconds_per_gb(run.load.cpu)), 3, "s/GB");
-    line("CPU of the sink", median(&|run| run.seconds_per_gb(run.sink_cpu)), 3, "s/GB");
-    for (what, share) in [("answer time, median", 0.5), ("answer time, p99", 0.99), ("answer time, maximum", 1.0)] {
-        line(what, median(&|run| milliseconds(run.load.percentile(share))), 2, "ms");
+    line("daemon / zstd alone", sorted(&ratio), 2, "");
+    line("CPU of the load", sorted(&|run| run.seconds_per_gb(run.load.cpu)), 3, "s/GB");
+    line("CPU of the sink", sorted(&|run| run.seconds_per_gb(run.sink_cpu)), 3, "s/GB");
+    for (what, share) in [
+        ("answer time, median", 0.5),
+        ("answer time, p99", 0.99),
+        ("answer time, p99.9", 0.999),
+        ("answer time, maximum", 1.0),
+    ] {
+        line(what, sorted(&|run| milliseconds(run.load.percentile(share))), 2, "ms");
     }
-    line("answers other than 202", median(&|run| run.load.refused.len() as f64), 0, "");
-    line("memory (RSS) before the load", median(&|run| mib(run.idle)), 1, "MiB");
-    line("memory (RSS) at its peak", median(&|run| mib(run.peak)), 1, "MiB");
-    line("memory (RSS) after the load", median(&|run| mib(run.after)), 1, "MiB");
-    line("queue empty after the load", median(&|run| run.drained.as_secs_f64()), 2, "s");
-    line("logs in a payload", median(&|run| run.arrived.items as f64 / run.arrived.payloads as f64), 0, "");
-    line("compressed by", median(&|run| run.arrived.plain as f64 / run.arrived.packed as f64), 2, "");
-    line("compressed by zstd alone", median(&|run| run.reference.ratio), 2, "");
-    line("logs accepted and arrived, verified", median(&|run| run.arrived.items as f64), 0, "");
+    line("answers other than 202", sorted(&|run| run.load.refused.len() as f64), 0, "");
+    line("memory (RSS) before the load", sorted(&|run| mib(run.idle)), 1, "MiB");
+    line("memory (RSS) at its peak", sorted(&|run| mib(run.peak)), 1, "MiB");
+    line("memory (RSS) after the load", sorted(&|run| mib(run.after)), 1, "MiB");
+    line("queue empty after the load", sorted(&|run| run.drained.as_secs_f64()), 2, "s");
+    line("logs in a payload", sorted(&|run| run.arrived.items as f64 / run.arrived.payloads as f64), 0, "");
+    line("compressed by", sorted(&|run| run.arrived.plain as f64 / run.arrived.packed as f64), 2, "");
+    line("compressed by zstd alone", sorted(&|run| run.reference.ratio), 2, "");
+    line("logs accepted and arrived, verified", sorted(&|run| run.arrived.items as f64), 0, "");
     text
 }
 

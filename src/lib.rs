@@ -20,6 +20,7 @@ pub mod daemon;
 pub mod deliver;
 pub mod ingest;
 pub mod intake;
+pub mod journal;
 pub mod ledger;
 pub mod oauth;
 pub mod outbound;

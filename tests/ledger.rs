@@ -153,3 +153,32 @@ async fn settle(intake: &Intake, daemon: &Daemon, scrape: &Scrape, tenant: &str,
     assert_eq!(count("items_dead_lettered_total"), dead_letters(daemon, tenant), "{tenant}");
     assert_eq!(count("items_dropped_total") > 0, tenant == "late", "{tenant}");
 }
+
+#[tokio::test]
+async fn tenants_beyond_the_configured_number_share_a_label_and_still_balance() {
+    let intake = Intake::start();
+    let tenants: Vec<String> = (0..6).map(|number| format!("t{number}")).collect();
+    let names: Vec<&str> = tenants.iter().map(String::as_str).collect();
+    let daemon = Setup::new(&intake, &names).set("tenancy.max_labels", 2).start().await;
+    intake.fault("t5", json!({ "effect": { "hang": {} } })).await;
+    // Tenants that have sent nothing take no labels: the first two that do have them.
+    for tenant in ["t3", "t4"] {
+        daemon.scrape().await;
+        daemon.logs(tenant, 0..3).await;
+        daemon.wait_empty(tenant).await;
+    }
+    for tenant in &names {
+        daemon.logs(tenant, 0..10).await;
+    }
+    for tenant in &names[..5] {
+        intake.wait_items(tenant, "logs", 10).await;
+    }
+    daemon.wait_empty("t3").await;
+    let scrape = daemon.scrape().await;
+    scrape.assert_balanced();
+    let labels: Vec<String> = scrape.accounts().into_iter().map(|(tenant, _)| tenant).collect();
+    assert_eq!(labels, ["other", "t3", "t4"]);
+    assert_eq!(["t3", "t4", "other"].map(|label| scrape.items(label, "items_accepted_total")), [13, 13, 40]);
+    assert!(scrape.items("other", "queue_items") >= 10);
+    assert_eq!(scrape.sum("dogsled_tenant_state", &[("tenant", "other")]), 4.0);
+}

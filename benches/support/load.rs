@@ -1,4 +1,5 @@
-//! The load: keep-alive connections, each sending its next request as soon as the last one is answered.
+//! The load: keep-alive connections, each sending its next request as soon as the last one is answered, or at the times
+//! that a rate asks for.
 //!
 //! One blocking thread a connection and requests built beforehand: a request costs the load two system calls, so that as
 //! little as can be is taken from the daemon, which shares the machine.
@@ -34,6 +35,16 @@ pub struct Requests {
     logs: usize,
     /// The number of the next request; they go round over tenants and, more slowly, over bodies.
     next: AtomicUsize,
+}
+
+/// How fast requests are sent.
+#[derive(Debug, Clone, Copy)]
+pub enum Speed {
+    /// As fast as they are answered.
+    Full,
+    /// One in so much time, over all connections. An answer's time counts from when its request was due, so that a
+    /// request that waited for a connection to be free is not taken for a fast one.
+    Every(Duration),
 }
 
 /// When a load ends.
@@ -95,17 +106,21 @@ impl Requests {
     }
 
     /// Sends over so many connections at once until the end is reached and everything is answered.
-    pub fn run(&self, to: SocketAddr, connections: usize, until: Until) -> io::Result<Outcome> {
+    pub fn run(&self, to: SocketAddr, connections: usize, speed: Speed, until: Until) -> io::Result<Outcome> {
         let start = Instant::now();
         let first = self.next.load(Ordering::Relaxed);
         let more = |number: usize| match until {
             Until::Elapsed(time) => start.elapsed() < time,
             Until::Sent(count) => number - first < count,
         };
+        let due = |number: usize| match speed {
+            Speed::Full => None,
+            Speed::Every(time) => Some(start + time.mul_f64((number - first) as f64)),
+        };
         let outcomes: Vec<io::Result<Outcome>> = thread::scope(|scope| {
             let connection = |index: usize| {
                 let thread = thread::Builder::new().name(format!("load-{index}"));
-                thread.spawn_scoped(scope, || self.connection(to, &more))
+                thread.spawn_scoped(scope, || self.connection(to, &more, &due))
             };
             let threads: Vec<_> = (0..connections).map(connection).collect();
             threads
@@ -126,7 +141,12 @@ impl Requests {
         self.list.iter().map(|bodies| vec![0; bodies.len()]).collect()
     }
 
-    fn connection(&self, to: SocketAddr, more: &dyn Fn(usize) -> bool) -> io::Result<Outcome> {
+    fn connection(
+        &self,
+        to: SocketAddr,
+        more: &dyn Fn(usize) -> bool,
+        due: &dyn Fn(usize) -> Option<Instant>,
+    ) -> io::Result<Outcome> {
         let mut outcome = Outcome { accepted: self.zeroes(), ..Outcome::default() };
         let mut stream = TcpStream::connect(to)?;
         stream.set_nodelay(true)?;
@@ -141,7 +161,8 @@ impl Requests {
             let bodies = &self.list[tenant];
             let body = number / self.list.len() % bodies.len();
             let (request, bytes) = &bodies[body];
-            let sent = Instant::now();
+            let sent = due(number).unwrap_or_else(Instant::now);
+            thread::sleep(sent.saturating_duration_since(Instant::now()));
             stream.write_all(request)?;
             let status = read_answer(&mut stream, &mut buffer)?;
             outcome.micros.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));

@@ -5,6 +5,7 @@
 //! delivered + queued + dead-lettered + dropped holds in every scrape.
 
 use crate::deliver::Delivery;
+use crate::journal::Health;
 use crate::ledger::{Balance, DropReason, Ledger};
 use crate::queue::Queues;
 use crate::tenancy::{Registry, TenantState};
@@ -12,7 +13,7 @@ use crate::types::{Endpoint, Kind, TenantId, UnixMillis};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The label of tenants beyond the configured number.
 const OTHER: &str = "other";
@@ -63,6 +64,11 @@ impl Exposition {
         Self { recorder, ledger, queues, delivery, registry, max_tenants, labelled: Mutex::default() }
     }
 
+    /// Whether the journal cannot be written.
+    pub fn journal_fails(&self) -> bool {
+        matches!(self.queues.journal().health(), Health::Failing(_))
+    }
+
     /// The text of one scrape.
     pub fn render(&self, now: UnixMillis) -> String {
         self.recorder.run_upkeep();
@@ -99,8 +105,18 @@ impl Exposition {
         }
         self.tenant_states(&mut text);
         self.rate_limits(&mut text);
-        let _ = writeln!(text, "# TYPE dogsled_memory_queue_bytes gauge");
-        let _ = writeln!(text, "dogsled_memory_queue_bytes {}", self.queues.memory_used());
+        self.dead_letters(&mut text);
+        let journal = self.queues.journal();
+        let figures = journal.figures();
+        for (name, value) in [
+            ("memory_queue_bytes", self.queues.memory_used() as u64),
+            ("journal_bytes", figures.bytes),
+            ("journal_live_bytes", figures.live_bytes),
+            ("journal_segments", figures.segments as u64),
+            ("journal_writable", u64::from(!self.journal_fails())),
+        ] {
+            let _ = writeln!(text, "# TYPE dogsled_{name} gauge\ndogsled_{name} {value}");
+        }
         text
     }
 
@@ -122,11 +138,15 @@ impl Exposition {
         rows
     }
 
-    /// One series a tenant and state, 1 for the state it is in; under `other`, how many are in each.
+    /// One series a tenant and state, 1 for the state it is in; under `other`, how many are in each. Where there are
+    /// not labels enough for all, tenants that have sent nothing take none from those that will.
     fn tenant_states(&self, text: &mut String) {
         let mut states: BTreeMap<String, [u64; TenantState::ALL.len()]> = BTreeMap::new();
-        for tenant in self.registry.all() {
-            states.entry(self.label(&tenant.id)).or_default()[tenant.state() as usize] += 1;
+        let tenants = self.registry.all();
+        let enough = tenants.len() <= self.max_tenants;
+        for tenant in tenants {
+            let label = if enough || self.is_labelled(&tenant.id) { tenant.id.as_str() } else { OTHER };
+            states.entry(label.to_owned()).or_default()[tenant.state() as usize] += 1;
         }
         let _ = writeln!(text, "# TYPE dogsled_tenant_state gauge");
         for (tenant, counts) in states {
@@ -153,8 +173,29 @@ impl Exposition {
         }
     }
 
+    /// What dead letters take on the disk, of tenants that have any.
+    fn dead_letters(&self, text: &mut String) {
+        let _ = writeln!(text, "# TYPE dogsled_dead_letter_bytes gauge");
+        // What the system does not tell cannot be shown; it is told when the next letter is to be written.
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for (tenant, bytes) in self.delivery.dead_letter_bytes().unwrap_or_default() {
+            *sums.entry(self.label(&tenant)).or_default() += bytes;
+        }
+        for (tenant, bytes) in sums {
+            let _ = writeln!(text, "dogsled_dead_letter_bytes{{tenant=\"{tenant}\"}} {bytes}");
+        }
+    }
+
+    fn is_labelled(&self, tenant: &TenantId) -> bool {
+        self.labelled().contains(tenant)
+    }
+
+    fn labelled(&self) -> MutexGuard<'_, HashSet<TenantId>> {
+        self.labelled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn label(&self, tenant: &TenantId) -> String {
-        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut labelled = self.labelled();
         if labelled.contains(tenant) {
             return tenant.to_string();
         }

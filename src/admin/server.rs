@@ -57,6 +57,14 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 }
 
 impl Admin {
+    /// Why telemetry is not taken at present.
+    fn unready(&self) -> Option<&'static str> {
+        if !self.ready.load(Ordering::Relaxed) {
+            return Some("the daemon is shutting down");
+        }
+        self.exposition.journal_fails().then_some("the journal cannot be written; the daemon's log says why")
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let reading = [Method::GET, Method::HEAD].contains(request.method());
         let (status, content_type, body) = match request.uri().path() {
@@ -65,10 +73,10 @@ impl Admin {
             }
             "/metrics" => (StatusCode::OK, PROMETHEUS, self.exposition.render(UnixMillis::now())),
             "/healthz" => (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
-            "/readyz" if self.ready.load(Ordering::Relaxed) => (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
-            "/readyz" => {
-                (StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"errors":["the daemon is shutting down"]}"#.to_owned())
-            }
+            "/readyz" => match self.unready() {
+                None => (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
+                Some(why) => (StatusCode::SERVICE_UNAVAILABLE, JSON, format!(r#"{{"errors":["{why}"]}}"#)),
+            },
             _ => {
                 let body = r#"{"errors":["nothing is served here; there are /metrics, /healthz and /readyz"]}"#;
                 (StatusCode::NOT_FOUND, JSON, body.to_owned())

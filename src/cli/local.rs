@@ -1,5 +1,7 @@
 //! HTTP to the daemon's local port, as its emitters do it.
 
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// A client for requests to this host: without proxies, whatever the environment says.
@@ -7,6 +9,11 @@ use std::time::Duration;
 /// # Errors
 /// When it cannot be set up.
 pub(super) fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    builder(timeout).build()
+}
+
+/// The same, to be set up further.
+pub(super) fn builder(timeout: Duration) -> reqwest::ClientBuilder {
     // Addresses are plain HTTP, but without a provider there is no client at all.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -14,7 +21,6 @@ pub(super) fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Erro
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(timeout)
-        .build()
 }
 
 /// What went wrong, down to its cause: reqwest's own text is only the outermost part.
@@ -25,4 +31,41 @@ pub(super) fn words(error: reqwest::Error) -> String {
         cause = source;
     }
     if error.is_timeout() { "it does not answer in time".into() } else { cause.to_string() }
+}
+
+/// How to reach a listener from this host.
+pub(super) fn url_of(listen: &str) -> Option<String> {
+    if listen.is_empty() {
+        return None;
+    }
+    let Ok(mut address) = listen.parse::<SocketAddr>() else { return Some(format!("http://{listen}")) };
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    Some(format!("http://{address}"))
+}
+
+/// The errors of an answer in Datadog's form, else its text.
+pub(super) fn errors_of(text: &str) -> String {
+    #[derive(Deserialize)]
+    struct Errors {
+        errors: Vec<String>,
+    }
+    serde_json::from_str::<Errors>(text).map_or_else(|_| text.trim().to_owned(), |body| body.errors.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_every_address_is_reached_over_loopback() {
+        assert_eq!(url_of("0.0.0.0:8282").as_deref(), Some("http://127.0.0.1:8282"));
+        assert_eq!(url_of("[::]:8282").as_deref(), Some("http://[::1]:8282"));
+        assert_eq!(url_of("10.1.2.3:80").as_deref(), Some("http://10.1.2.3:80"));
+        assert_eq!(url_of("localhost:8282").as_deref(), Some("http://localhost:8282"));
+        assert_eq!(url_of(""), None);
+    }
 }

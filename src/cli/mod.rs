@@ -1,8 +1,10 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod dead_letter;
 mod demo;
 mod intake;
+mod journal;
 mod local;
 mod run;
 mod send;
@@ -36,6 +38,8 @@ enum Command {
     Check(check::Args),
     Intake(intake::Args),
     Send(send::Args),
+    Journal(journal::Args),
+    DeadLetter(dead_letter::Args),
     Store(store::Args),
 }
 
@@ -47,6 +51,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Intake(args) => intake::main(&args),
         Command::Send(args) => send::main(&args),
+        Command::Journal(args) => journal::main(&args),
+        Command::DeadLetter(args) => dead_letter::main(&args),
         Command::Store(args) => store::main(&args),
     }
 }

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{Write, stdout};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -246,27 +245,13 @@ fn from_config(path: &Path, options: &Options) -> Result<(String, Option<Secret>
         error.problems().iter().for_each(complain);
         ExitCode::from(BAD_CONFIGURATION)
     })?;
-    let url = url_of(&settings.ingest.listen).ok_or_else(|| {
+    let url = local::url_of(&settings.ingest.listen).ok_or_else(|| {
         complain(Failure::NoListener(path.display().to_string()));
         ExitCode::from(BAD_CONFIGURATION)
     })?;
     let tenant = options.tenant.as_ref().or(settings.tenancy.default.as_ref());
     let token = tenant.and_then(|id| settings.tenants.get(id)?.ingest_tokens.first().cloned());
     Ok((url, token))
-}
-
-/// How to reach a listener from this host.
-fn url_of(listen: &str) -> Option<String> {
-    if listen.is_empty() {
-        return None;
-    }
-    let Ok(mut address) = listen.parse::<SocketAddr>() else { return Some(format!("http://{listen}")) };
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    Some(format!("http://{address}"))
 }
 
 /// Sends and follows; whether the item was delivered.
@@ -294,7 +279,7 @@ async fn send(item: &Item, options: &Options, from_config: Option<(String, Optio
     let text = answer.text().await.map_err(unreachable)?;
     let item = item.name();
     if !status.is_success() {
-        return Err(Failure::Refused { url, item, status: status.as_u16(), words: errors_of(&text) });
+        return Err(Failure::Refused { url, item, status: status.as_u16(), words: local::errors_of(&text) });
     }
     let Some(ticket) = ticket.as_ref().and_then(|ticket| ticket.to_str().ok()) else {
         let hint = if text.is_empty() {
@@ -329,7 +314,7 @@ async fn ask(http: &reqwest::Client, url: &str, ticket: &str) -> Result<Fate, Fa
     let status = answer.status();
     let text = answer.text().await.map_err(unreachable)?;
     if !status.is_success() {
-        return Err(Failure::Answer(format!("{} {}", status.as_u16(), errors_of(&text))));
+        return Err(Failure::Answer(format!("{} {}", status.as_u16(), local::errors_of(&text))));
     }
     serde_json::from_str(&text).map_err(|error| Failure::Answer(error.to_string()))
 }
@@ -409,15 +394,6 @@ fn why(state: &str) -> &'static str {
     }
 }
 
-/// The errors of an answer in Datadog's form, else its text.
-fn errors_of(text: &str) -> String {
-    #[derive(Deserialize)]
-    struct Errors {
-        errors: Vec<String>,
-    }
-    serde_json::from_str::<Errors>(text).map_or_else(|_| text.trim().to_owned(), |body| body.errors.join("; "))
-}
-
 fn read_token(options: &Options) -> Result<Option<Secret>, Failure> {
     let Some(path) = &options.token_file else { return Ok(None) };
     let failed = |reason: String| Failure::Token { path: path.display().to_string(), reason };
@@ -441,15 +417,6 @@ fn say(line: impl fmt::Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_listener_on_every_address_is_reached_over_loopback() {
-        assert_eq!(url_of("0.0.0.0:8282").as_deref(), Some("http://127.0.0.1:8282"));
-        assert_eq!(url_of("[::]:8282").as_deref(), Some("http://[::1]:8282"));
-        assert_eq!(url_of("10.1.2.3:80").as_deref(), Some("http://10.1.2.3:80"));
-        assert_eq!(url_of("localhost:8282").as_deref(), Some("http://localhost:8282"));
-        assert_eq!(url_of(""), None);
-    }
 
     #[test]
     fn what_is_not_finite_is_refused_before_it_is_sent() {

@@ -3,15 +3,17 @@
 use super::files;
 use super::tenants::Tenants;
 use crate::admin::{self, Admin, Exposition};
-use crate::deliver::{ClientError, Delivery};
+use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
+use crate::journal::{Fsync, Health, Journal, OpenError, Options, Recovery};
 use crate::ledger::{Balance, Ledger};
 use crate::oauth::ConnectError;
 use crate::outbound::SetupError;
 use crate::queue::Queues;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::store::StoreError;
-use crate::tenancy::{Registry, Tenant};
+use crate::tenancy::{Registry, Tenant, TenantState};
+use crate::types::{TenantId, UnixMillis};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::fs;
 use std::io;
@@ -23,7 +25,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info};
+
+/// With `journal.fsync = "interval"`, so often.
+const FSYNC_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Why not everything was delivered.
+const GRACE_PASSED: &str = "shutdown.grace has passed";
+const TOLD_TWICE: &str = "told a second time to end";
+
+/// The age of what waits is looked at so often, in seconds.
+const EXPIRY_PACE: u64 = 30;
 
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +50,9 @@ pub enum DaemonError {
         /// The system's word.
         source: io::Error,
     },
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
     /// The HTTP client.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -92,8 +109,21 @@ impl Daemon {
         let registry = Arc::new(registry(settings));
         let tenants = Tenants::open(settings, &registry).await?;
         let ledger = Arc::new(Ledger::default());
-        let queues = Arc::new(Queues::new(ledger.clone(), settings.memory.max_queue_bytes));
-        let delivery = Arc::new(Delivery::new(settings, queues.clone(), registry.clone(), ledger.clone())?);
+        let (journal, recovery) = open_journal(settings).await?;
+        let queues = Arc::new(Queues::new(settings, ledger.clone(), Arc::new(journal)));
+        queues.recover(&recovery.lost);
+        for queue in queues.all() {
+            if registry.get(queue.id.as_str()).is_none() {
+                let items: u64 = queue.figures().iter().map(|lane| lane.items).sum();
+                error!(
+                    tenant = %queue.id, items,
+                    "the journal holds items of a tenant that is not configured: they are kept until it is"
+                );
+            }
+        }
+        let client = Client::new(&settings.delivery, settings.datadog.ca_file.as_deref())?;
+        let delivery = Delivery::new(settings, Box::new(client), queues.clone(), registry.clone(), ledger.clone());
+        let delivery = Arc::new(delivery);
         let exposition = Exposition::new(
             recorder,
             ledger.clone(),
@@ -164,11 +194,16 @@ impl Daemon {
     /// Works until `shutdown` comes; then takes nothing more, and delivers until nothing is queued, the configured
     /// grace has passed or `at_once` comes.
     pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
-        let Self { grace, ledger, queues, delivery, tenants, ingest, admin, admin_listener, .. } = self;
+        let Self { grace, ledger, registry, queues, delivery, tenants, ingest, admin, admin_listener, .. } = self;
         let _connecting = tenants.map(Tenants::run);
         let sending = tokio::spawn({
             let delivery = delivery.clone();
             async move { delivery.run().await }
+        });
+        let keeping = tokio::spawn({
+            let queues = queues.clone();
+            let delivery = delivery.clone();
+            async move { keep_house(&queues, &delivery).await }
         });
         let operating = admin_listener.map(|listener| tokio::spawn(admin::serve(listener, admin.clone())));
         let (listeners, shared) = ingest;
@@ -181,10 +216,11 @@ impl Daemon {
             // The other end is awaited below.
             let _ = begun.send(());
         });
+        let mut at_once = std::pin::pin!(at_once);
         let ending = async {
             serving.await;
             queues.stop_accepting();
-            drained(&ledger).await;
+            drained(&ledger, &registry).await;
         };
         // Clients that take their time to send a request do not get more than the grace either.
         let cut_short = async {
@@ -192,8 +228,8 @@ impl Daemon {
                 return std::future::pending().await;
             }
             tokio::select! {
-                () = tokio::time::sleep(grace) => "shutdown.grace has passed",
-                () = at_once => "told a second time to end",
+                () = tokio::time::sleep(grace) => GRACE_PASSED,
+                () = &mut at_once => TOLD_TWICE,
             }
         };
         let why = tokio::select! {
@@ -202,15 +238,27 @@ impl Daemon {
             why = cut_short => Some(why),
         };
         queues.stop_accepting();
-        sending.abort();
+        delivery.end();
+        if why == Some(GRACE_PASSED) {
+            info!("shutdown.grace has passed: sending nothing more, waiting for answers that are on their way");
+        }
+        let hurry = async {
+            if why != Some(TOLD_TWICE) {
+                at_once.await;
+            }
+        };
+        end_or_abort(sending, hurry).await;
+        keeping.abort();
+        delivery.put_away().await;
+        let journal = queues.journal().clone();
+        let _ = tokio::task::spawn_blocking(move || journal.close()).await;
         if let Some(operating) = operating {
             operating.abort();
         }
         let accounts = ledger.read();
-        if let Some(why) = why {
-            for (tenant, kind, Balance { queued, .. }) in accounts.iter().filter(|(.., balance)| balance.queued > 0) {
-                error!(%tenant, %kind, items = queued, "not delivered, and lost: {why}");
-            }
+        let why = why.unwrap_or("its tenant cannot deliver at present");
+        for (tenant, kind, Balance { queued, .. }) in accounts.iter().filter(|(.., balance)| balance.queued > 0) {
+            info!(%tenant, %kind, items = queued, "not delivered, and kept in the journal: {why}");
         }
         let total = accounts.iter().fold(Balance::default(), |mut total, (_, _, balance)| {
             total.add(balance);
@@ -227,10 +275,47 @@ impl Daemon {
     }
 }
 
-/// Waits until nothing is queued.
-async fn drained(ledger: &Ledger) {
+/// Waits for the end of a task, and aborts it when `hurry` comes first.
+async fn end_or_abort(mut task: JoinHandle<()>, hurry: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        _ = &mut task => return,
+        () = hurry => task.abort(),
+    }
+    // It was aborted.
+    let _ = task.await;
+}
+
+/// What is to be done now and then.
+async fn keep_house(queues: &Queues, delivery: &Delivery) {
+    let mut fine = true;
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for second in 0_u64.. {
+        look.tick().await;
+        delivery.relieve();
+        queues.count_lost();
+        let health = queues.journal().health();
+        match &health {
+            Health::Fine if !fine => info!("the journal can be written again; telemetry is taken"),
+            Health::Failing(error) if fine => error!("telemetry is refused (503) until this is mended: {error}"),
+            _ => {}
+        }
+        fine = matches!(health, Health::Fine);
+        if second % EXPIRY_PACE == 0 {
+            queues.expire(UnixMillis::now()).await;
+        }
+    }
+}
+
+/// Waits until nothing is queued but what cannot be delivered now: that is in the journal, and waiting does not help.
+async fn drained(ledger: &Ledger, registry: &Registry) {
+    let deliverable = |tenant: &TenantId| {
+        let state = registry.get(tenant.as_str()).map(|tenant| tenant.state());
+        !matches!(state, None | Some(TenantState::Pending | TenantState::Unauthorized | TenantState::Paused))
+    };
     let mut look = tokio::time::interval(Duration::from_millis(20));
-    while ledger.read().iter().any(|(_, _, balance)| balance.queued > 0) {
+    while ledger.read().iter().any(|(tenant, _, balance)| balance.queued > 0 && deliverable(tenant)) {
         look.tick().await;
     }
 }
@@ -241,6 +326,28 @@ fn prepare(dir: &Path) -> Result<(), DaemonError> {
     // Found out now, not when the first dead letter is to be written.
     let probe = dir.join(".writable");
     fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(failed)
+}
+
+async fn open_journal(settings: &Settings) -> Result<(Journal, Recovery), DaemonError> {
+    let dir = settings.journal_dir();
+    let fsync = match settings.journal.fsync {
+        settings::Fsync::Always => Fsync::Always,
+        settings::Fsync::Interval => Fsync::Interval(FSYNC_INTERVAL),
+        settings::Fsync::Never => Fsync::Never,
+    };
+    let options = Options { fsync, ..Options::new(&dir) };
+    let started = Instant::now();
+    let opening = tokio::task::spawn_blocking(move || Journal::open(options));
+    let (journal, recovery) = match opening.await {
+        Ok(opened) => opened?,
+        Err(panic) => return Err(OpenError::Io { path: dir, source: io::Error::other(panic) }.into()),
+    };
+    info!(
+        dir = %dir.display(), segments = recovery.segments, bytes = recovery.bytes, items = recovery.items,
+        torn_bytes = recovery.torn_bytes, damaged = recovery.lost.len(), took_ms = started.elapsed().as_millis(),
+        "journal opened"
+    );
+    Ok((journal, recovery))
 }
 
 fn registry(settings: &Settings) -> Registry {

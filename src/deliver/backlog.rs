@@ -92,6 +92,15 @@ impl Backlog {
         under_way.chain(self.held.iter().map(|held| &held.work))
     }
 
+    /// Everything held and under way, in order of acceptance.
+    pub(super) fn by_place(&self) -> Vec<Work> {
+        let under_way = self.under_way.values().filter_map(|flight| Some((flight.place, flight.work.clone()?)));
+        let held = self.held.iter().map(|held| (held.place, held.work.clone()));
+        let mut all: Vec<(Place, Work)> = under_way.chain(held).collect();
+        all.sort_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, work)| work).collect()
+    }
+
     /// How many works under way are of that sort.
     pub(super) fn flying(&self, wanted: impl Fn(&Work) -> bool) -> usize {
         self.under_way.values().filter(|flight| flight.work.as_ref().is_some_and(&wanted)).count()
@@ -147,11 +156,23 @@ impl Backlog {
 mod tests {
     use super::*;
     use crate::deliver::dead_letter::Reason;
+    use crate::journal::Seq;
     use crate::payload::Payload;
-    use crate::queue::{Batch, Budget};
+    use crate::queue::{Acknowledge, Batch, Budget, Cover};
     use crate::types::{Encoding, TenantId, UnixMillis};
     use std::sync::Arc;
     use std::time::Duration;
+
+    #[derive(Debug)]
+    struct NoJournal;
+
+    impl Acknowledge for NoJournal {
+        fn acknowledge(&self, _: &[Seq]) {}
+    }
+
+    fn cover() -> Arc<Cover> {
+        Arc::new(Cover::new(Vec::new(), 1, Arc::new(NoJournal)))
+    }
 
     fn payload(kind: Kind, items: u32) -> Arc<Payload> {
         Arc::new(Payload {
@@ -165,6 +186,7 @@ mod tests {
             uncompressed: 1,
             suspect: false,
             follow: None,
+            cover: cover(),
             memory: Budget::new(1000).reserve(&Arc::default(), 1).unwrap(),
         })
     }
@@ -174,7 +196,8 @@ mod tests {
     }
 
     fn build(kind: Kind) -> Work {
-        let batch = Batch { tenant: TenantId::new("a").unwrap(), kind, chunks: Vec::new(), memory: Vec::new() };
+        let (chunks, memory, cover) = (Vec::new(), Vec::new(), cover());
+        let batch = Batch { tenant: TenantId::new("a").unwrap(), kind, chunks, memory, cover };
         Work::Build(Arc::new(batch), Encoding::Identity)
     }
 

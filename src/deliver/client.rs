@@ -6,10 +6,25 @@ use crate::payload::Payload;
 use crate::settings::{Delivery, Site};
 use crate::types::{Endpoint, HostRole, Secret};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use std::fmt;
 use std::path::Path;
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
-/// A client for all tenants. Connections are HTTP/1.1, as the Agent's are.
+/// The way to Datadog, as far as senders know it; a simulation has another one.
+pub trait Transport: fmt::Debug + Send + Sync {
+    /// Submits a payload. An error is a network's or a time-out's, in words that name no key.
+    fn submit<'a>(&'a self, to: &'a Destination, payload: &'a Payload) -> Soon<'a, Result<Answer, String>>;
+
+    /// Asks Datadog whether a key is good (docs.datadoghq.com/api/latest/authentication).
+    fn validate<'a>(&'a self, to: &'a Destination) -> Soon<'a, Validity>;
+}
+
+/// What comes in its time.
+pub type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A client for all tenants. Connections are HTTP/1.1, as the Agent's are: a request that hangs or a connection that is
+/// reset touches no other request.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -77,11 +92,7 @@ impl Client {
         Ok(Self { http: http.map_err(SetupError::Setup)? })
     }
 
-    /// Submits a payload. An error is a network's or a time-out's, in words that name no key.
-    ///
-    /// # Errors
-    /// When no answer came.
-    pub async fn submit(&self, to: &Destination, payload: &Payload) -> Result<Answer, String> {
+    async fn post(&self, to: &Destination, payload: &Payload) -> Result<Answer, String> {
         let endpoint = payload.kind.endpoint();
         let mut headers = HeaderMap::with_capacity(6);
         headers.insert(DD_API_KEY, to.key.clone());
@@ -99,8 +110,7 @@ impl Client {
         read(response).await
     }
 
-    /// Asks Datadog whether a key is good (docs.datadoghq.com/api/latest/authentication).
-    pub async fn validate(&self, to: &Destination) -> Validity {
+    async fn ask(&self, to: &Destination) -> Validity {
         let request = self.http.get(to.validate.clone()).header(DD_API_KEY, to.key.clone());
         let answer = match request.send().await {
             Ok(response) => read(response).await,
@@ -114,6 +124,16 @@ impl Client {
             Ok(answer) => Validity::Unknown(format!("{} {}", answer.status, answer.words)),
             Err(error) => Validity::Unknown(error),
         }
+    }
+}
+
+impl Transport for Client {
+    fn submit<'a>(&'a self, to: &'a Destination, payload: &'a Payload) -> Soon<'a, Result<Answer, String>> {
+        Box::pin(self.post(to, payload))
+    }
+
+    fn validate<'a>(&'a self, to: &'a Destination) -> Soon<'a, Validity> {
+        Box::pin(self.ask(to))
     }
 }
 
@@ -137,6 +157,11 @@ impl Destination {
             validate: url(HostRole::Api, "/api/v1/validate")?,
             key,
         })
+    }
+
+    /// The API key.
+    pub fn key(&self) -> &[u8] {
+        self.key.as_bytes()
     }
 }
 

@@ -3,6 +3,7 @@
 //! What it holds lives in [`Sender`], not on the task's stack: should the task panic, its successor finds everything
 //! that was held or under way.
 
+use super::Phase;
 use super::auth::{Auth, Change};
 use super::backlog::{Backlog, Flight, Held, Place};
 use super::client::{ClientError, Destination, Validity};
@@ -11,7 +12,9 @@ use super::endpoint::{EndpointState, Start};
 use super::gate::Backoff;
 use super::judge::{self, Answer, Verdict};
 use super::permits::Turn;
+use super::put_away::put_away;
 use super::work::{self, Landed, Tools, Work};
+use crate::journal::Journal;
 use crate::ledger::{DropReason, Ledger};
 use crate::payload::{Built, Payload};
 use crate::queue::{LaneFigures, Take, TenantQueue};
@@ -57,6 +60,16 @@ struct State {
     doubts: Vec<Doubt>,
     /// The addresses, made for this key.
     destination: Option<(Secret, Arc<Destination>)>,
+}
+
+/// How items ended.
+enum Fate {
+    /// With Datadog; so many of them were late.
+    Delivered { late: u32 },
+    /// All on disk, with Datadog's reason.
+    DeadLetters,
+    /// So many of them were too old.
+    Expired(u32),
 }
 
 /// A refusal of the key by an endpoint. Until validation has told whose fault it is, a probe has no answer.
@@ -117,14 +130,21 @@ impl Sender {
         Self { tenant, queue, ledger, tools, rules, state: Mutex::new(state) }
     }
 
-    /// Sends until there is nothing left. With `flush` set, batches do not wait for their age.
-    pub(super) async fn drive(self: Arc<Self>, mut flush: watch::Receiver<bool>) {
+    /// Sends until there is nothing left, or until the end.
+    pub(super) async fn drive(self: Arc<Self>, mut phase: watch::Receiver<Phase>) {
         self.recover();
         let mut tasks: JoinSet<Arrival> = JoinSet::new();
         let mut ids: BTreeMap<tokio::task::Id, u64> = BTreeMap::new();
         loop {
-            let flushing = *flush.borrow_and_update();
-            let timer = self.start_due(flushing, &mut tasks, &mut ids);
+            let now = *phase.borrow_and_update();
+            // A validation of the key need not be waited for.
+            if now == Phase::Ending && self.lock().backlog.flying(|_| true) == 0 {
+                return;
+            }
+            let timer = match now {
+                Phase::Ending => None,
+                now => self.start_due(now == Phase::Flushing, &mut tasks, &mut ids),
+            };
             self.show_state();
             if tasks.is_empty() && self.lock().backlog.is_idle() && self.queue.leave() {
                 return;
@@ -142,7 +162,7 @@ impl Sender {
                     }
                 },
                 () = self.queue.changed() => {}
-                Ok(()) = flush.changed() => {}
+                Ok(()) = phase.changed() => {}
                 () = sleep_until(timer) => {}
             }
         }
@@ -211,8 +231,12 @@ impl Sender {
 
     /// The next work of a kind that may start now.
     fn next(&self, state: &mut State, kind: Kind, flushing: bool, now: Instant, timer: &mut Earliest) -> Option<Next> {
-        // Work that sends nothing waits for nobody but its own time.
-        if let Some(chore) = state.backlog.pop_chore(kind, now, |at| timer.at(at)) {
+        // Work that sends nothing waits for nobody but its own time, though not all of it is done at once: the cores
+        // are everybody's.
+        let chores = state.backlog.flying(|work| !work.sends());
+        if chores <= self.rules.concurrency
+            && let Some(chore) = state.backlog.pop_chore(kind, now, |at| timer.at(at))
+        {
             return Some(Next { held: chore, probe: false, turn: None });
         }
         let sending = state.backlog.flying(Work::sends);
@@ -230,6 +254,11 @@ impl Sender {
             }
             Start::AfterAnswer => return None,
         };
+        if self.queue.wants(kind) && state.backlog.flying(|work| work.loads(kind)) == 0 {
+            let work = Work::Load(self.queue.clone(), kind);
+            let held = Held { work, place: Place::default(), not_before: None, refused_once: false };
+            return Some(Next { held, probe: false, turn: None });
+        }
         if let Some(index) = state.backlog.next_to_send(kind, now, |at| timer.at(at)) {
             let Some(turn) = self.tools.permits.ask(sending, probe) else {
                 timer.at(now + NO_PERMIT);
@@ -297,36 +326,34 @@ impl Sender {
             }
             Landed::Built { built, expired } => {
                 let Some(work) = &flight.work else { return };
-                if expired > 0 {
-                    let account = self.ledger.account(&self.tenant.id, work.kind());
-                    account.drop_items(u64::from(expired), DropReason::Expired);
-                    if let Some(follow) = work.follow() {
-                        follow.dropped(expired);
-                    }
+                if let Some(payload) = work.payload().filter(|_| expired > 0) {
+                    self.settle(payload, Fate::Expired(expired));
                 }
                 let known = &mut state.endpoints[work.kind().endpoint() as usize];
-                known.answered(flight.probe, now);
+                known.unanswered(flight.probe, now);
                 if let Work::Build(..) = work {
                     built.payloads.iter().chain(&built.oversized).for_each(|payload| known.built(payload));
                 }
                 state.hold_built(built, flight.place);
             }
             Landed::Buried { payload, reason } => {
-                self.ledger.account(&self.tenant.id, payload.kind).dead_letter(u64::from(payload.items));
-                if let Some(follow) = &payload.follow {
-                    follow.dead_lettered(payload.items);
-                }
+                self.settle(&payload, Fate::DeadLetters);
                 warn!(
                     tenant = %self.tenant.id, kind = %payload.kind, items = payload.items, status = reason.status,
-                    file = %self.tools.dead_letters.path(self.tenant.id.as_str()).display(),
+                    file = %self.tools.dead_letters.path(&self.tenant.id).display(),
                     "items were refused and are kept as dead letters: {}", reason.words
                 );
             }
             Landed::Stuck { work, error } => {
                 error!(tenant = %self.tenant.id, kind = %work.kind(), "a payload is kept and tried again: {error}");
-                state.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
+                state.endpoints[work.kind().endpoint() as usize].unanswered(flight.probe, now);
                 state.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
             }
+            Landed::Unsent { payload } => {
+                state.endpoints[payload.kind.endpoint() as usize].unanswered(flight.probe, now);
+                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
+            }
+            Landed::Loaded => {}
             Landed::Validated(validity) => self.validated(&mut state, now, &validity),
         }
     }
@@ -348,17 +375,13 @@ impl Sender {
         if let Some(follow) = &payload.follow {
             follow.attempted(format!("{} {}", answer.status, answer.words).trim_end());
         }
-        if !matches!(verdict, Verdict::Delivered | Verdict::Retry | Verdict::Throttled | Verdict::Unauthorized) {
-            known.answered(flight.probe, now);
+        if matches!(verdict, Verdict::TooLarge | Verdict::Malformed | Verdict::WrongEncoding | Verdict::Refused) {
+            known.refused(flight.probe);
         }
         match verdict {
             Verdict::Delivered => {
                 known.delivered(flight.probe);
-                let account = self.ledger.account(&self.tenant.id, payload.kind);
-                account.deliver(u64::from(payload.items), u64::from(late));
-                if let Some(follow) = &payload.follow {
-                    follow.delivered(payload.items);
-                }
+                self.settle(&payload, Fate::Delivered { late });
             }
             Verdict::Retry => {
                 let words = format!("{} {}", answer.status, answer.words);
@@ -410,7 +433,7 @@ impl Sender {
             // The contract of this endpoint asks for an application key, which no tenant has: with a good API key,
             // this refusal is final (docs.datadoghq.com/api/latest/events).
             Verdict::Unauthorized if payload.kind == Kind::EventV2 && flight.refused_once => {
-                known.answered(flight.probe, now);
+                known.refused(flight.probe);
                 state.hold(Work::Bury(payload, reason()), flight.place, None, false);
             }
             Verdict::Unauthorized => {
@@ -421,6 +444,30 @@ impl Sender {
                 state.hold(Work::Send(payload), flight.place, None, refused_once);
             }
         }
+    }
+
+    /// Items of a payload have come to their end: counted, told to who follows them, and no more in the journal.
+    fn settle(&self, payload: &Payload, fate: Fate) {
+        let account = self.ledger.account(&self.tenant.id, payload.kind);
+        let follow = payload.follow.as_ref();
+        let items = match fate {
+            Fate::Delivered { late } => {
+                account.deliver(u64::from(payload.items), u64::from(late));
+                follow.inspect(|follow| follow.delivered(payload.items));
+                payload.items
+            }
+            Fate::DeadLetters => {
+                account.dead_letter(u64::from(payload.items));
+                follow.inspect(|follow| follow.dead_lettered(payload.items));
+                payload.items
+            }
+            Fate::Expired(items) => {
+                account.drop_items(u64::from(items), DropReason::Expired);
+                follow.inspect(|follow| follow.dropped(items));
+                items
+            }
+        };
+        payload.cover.settle(u64::from(items));
     }
 
     fn failed(&self, state: &mut State, now: Instant, endpoint: Endpoint, flight: &Flight, words: &str) {
@@ -449,7 +496,7 @@ impl Sender {
                 }
                 known.failed(probe, now, &self.rules.backoff, rand::random());
             } else {
-                known.answered(probe, now);
+                known.unanswered(probe, now);
             }
         }
         match validity {
@@ -464,6 +511,12 @@ impl Sender {
             _ if change == Change::Restored => info!(tenant = %self.tenant.id, "the API key works again; delivering"),
             _ => {}
         }
+    }
+
+    /// See [`super::put_away`].
+    pub(super) async fn put_away(&self, journal: &Journal) {
+        let works = self.lock().backlog.by_place();
+        put_away(works.iter(), journal).await;
     }
 
     /// What is held and under way.
@@ -484,6 +537,9 @@ impl Sender {
             self.tenant.state_without_key()
         } else if state.auth.is_refused() {
             TenantState::Unauthorized
+        } else if state.backlog.all().next().is_none() {
+            // With nothing to send, it waits for nothing.
+            TenantState::Active
         } else if state.endpoints.iter().any(EndpointState::is_throttled) {
             TenantState::Throttled
         } else if state.endpoints.iter().any(|endpoint| !endpoint.is_open()) || !state.auth.may_send() {
@@ -540,7 +596,7 @@ impl State {
         let Some(flight) = self.backlog.end(id) else { return };
         match flight.work {
             Some(work) => {
-                self.endpoints[work.kind().endpoint() as usize].answered(flight.probe, now);
+                self.endpoints[work.kind().endpoint() as usize].unanswered(flight.probe, now);
                 self.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
             }
             None => self.auth.check_lost(),

@@ -123,8 +123,13 @@ impl EndpointState {
         self.gate.throttle(probe, now, wait, backoff, chance);
     }
 
-    /// An answer that says nothing of the endpoint's health (a payload's fault, a key in doubt).
-    pub(super) fn answered(&mut self, probe: bool, now: Instant) {
+    /// The endpoint is well, but refused a payload for the payload's own fault.
+    pub(super) fn refused(&mut self, probe: bool) {
+        self.gate.succeed(probe);
+    }
+
+    /// What may have been a probe came to nothing that says anything of the endpoint.
+    pub(super) fn unanswered(&mut self, probe: bool, now: Instant) {
         if probe {
             self.gate.abandon_probe(now);
         }

@@ -13,20 +13,23 @@ mod gate;
 mod judge;
 mod pace;
 mod permits;
+mod put_away;
 mod work;
 
-pub use client::{Client, ClientError, Destination, Validity};
-pub use dead_letter::{DeadLetters, Reason};
+pub use client::{Client, ClientError, Destination, Soon, Transport, Validity};
+pub use dead_letter::{Content, DeadLetters, Letter, Line, Lines, Overhaul, OverhaulError, Reason};
+pub use judge::{Answer, Quota};
 
 use crate::ledger::Ledger;
 use crate::payload::Builder;
 use crate::queue::{LaneFigures, Queues, TenantQueue};
 use crate::settings::Settings;
-use crate::tenancy::Registry;
+use crate::tenancy::{Registry, TenantState};
 use crate::types::{Endpoint, TenantId};
 use driver::{Rules, Sender};
 use permits::Permits;
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -44,7 +47,18 @@ pub struct Delivery {
     tools: Arc<Tools>,
     rules: Rules,
     senders: Mutex<HashMap<TenantId, Arc<Sender>>>,
-    flush: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+}
+
+/// What the senders are to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// What is due.
+    Usual,
+    /// Everything: no batch waits for its age.
+    Flushing,
+    /// Nothing new; what is under way comes to its end.
+    Ending,
 }
 
 /// A driver that panicked is started again after this time.
@@ -52,42 +66,46 @@ const RESTART: Duration = Duration::from_secs(1);
 
 impl Delivery {
     /// A delivery as configured.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be set up.
     pub fn new(
         settings: &Settings,
+        client: Box<dyn Transport>,
         queues: Arc<Queues>,
         registry: Arc<Registry>,
         ledger: Arc<Ledger>,
-    ) -> Result<Self, ClientError> {
+    ) -> Self {
         let delivery = &settings.delivery;
         let tools = Tools {
-            client: Client::new(delivery, settings.datadog.ca_file.as_deref())?,
+            client,
             builder: Builder::new(settings.batch.compression, settings.batch.level),
             permits: Permits::new(delivery.concurrency, delivery.concurrency_per_tenant),
             cores: queues.cores(),
-            dead_letters: DeadLetters::new(settings.state.dir.join("dead-letters")),
+            dead_letters: DeadLetters::new(&settings.state.dir),
             drop_late: delivery.drop_late,
         };
-        Ok(Self {
+        Self {
             queues,
             registry,
             ledger,
             tools: Arc::new(tools),
             rules: Rules::new(settings),
             senders: Mutex::default(),
-            flush: watch::Sender::new(false),
-        })
+            phase: watch::Sender::new(Phase::Usual),
+        }
     }
 
-    /// Delivers until it is dropped.
+    /// Delivers until [`end`](Self::end), and then until nothing is under way.
     pub async fn run(&self) {
+        let mut phase = self.phase.subscribe();
         let mut drivers: JoinSet<()> = JoinSet::new();
         let mut tenants: HashMap<Id, Arc<TenantQueue>> = HashMap::new();
         loop {
+            let ending = *phase.borrow_and_update() == Phase::Ending;
+            if ending && drivers.is_empty() {
+                return;
+            }
             let queue = tokio::select! {
-                queue = self.queues.next_ready() => queue,
+                queue = self.queues.next_ready(), if !ending => queue,
+                Ok(()) = phase.changed() => continue,
                 Some(ended) = drivers.join_next_with_id() => match ended {
                     Ok((id, ())) => {
                         tenants.remove(&id);
@@ -114,17 +132,50 @@ impl Delivery {
         after: Duration,
     ) {
         let Some(sender) = self.sender(&queue) else { return };
-        let flush = self.flush.subscribe();
+        let phase = self.phase.subscribe();
         let driver = drivers.spawn(async move {
             tokio::time::sleep(after).await;
-            sender.drive(flush).await;
+            sender.drive(phase).await;
         });
         tenants.insert(driver.id(), queue);
     }
 
     /// Makes every batch due at once, as at shutdown.
     pub fn flush(&self) {
-        self.flush.send_replace(true);
+        self.phase.send_replace(Phase::Flushing);
+    }
+
+    /// Starts nothing new; [`run`](Self::run) returns when the answers to all requests under way are there. What was
+    /// not answered could be with Datadog already, and would be sent again by the next start.
+    pub fn end(&self) {
+        self.phase.send_replace(Phase::Ending);
+        self.tools.permits.close();
+    }
+
+    /// When memory is short, takes it from tenants that cannot deliver at present: what they have waiting is in the
+    /// journal, too.
+    pub fn relieve(&self) {
+        if !self.queues.memory_is_short() {
+            return;
+        }
+        for sender in self.all() {
+            // A rate limit is soon reset.
+            if !matches!(sender.tenant.state(), TenantState::Active | TenantState::Throttled) {
+                sender.queue.unload();
+            }
+        }
+    }
+
+    /// At the end, when nothing is under way any more: what is left of batches that were settled in part is written to
+    /// the journal in their place, so that nothing is delivered twice after the next start.
+    pub async fn put_away(&self) {
+        for sender in self.all() {
+            sender.put_away(self.queues.journal()).await;
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Sender>> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// What a tenant has taken from its queue and not settled yet, by kind.
@@ -136,6 +187,14 @@ impl Delivery {
     /// reset since.
     pub fn rate_limits_left(&self, tenant: &TenantId) -> Vec<(Endpoint, u64)> {
         self.known(tenant).map(|sender| sender.rate_limits_left(Instant::now())).unwrap_or_default()
+    }
+
+    /// The tenants with dead letters, and the bytes of them.
+    ///
+    /// # Errors
+    /// When their directory cannot be read.
+    pub fn dead_letter_bytes(&self) -> io::Result<Vec<(TenantId, u64)>> {
+        self.tools.dead_letters.tenants()
     }
 
     fn known(&self, tenant: &TenantId) -> Option<Arc<Sender>> {

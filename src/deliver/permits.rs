@@ -76,7 +76,13 @@ impl Permits {
         Some(Turn::Come(Permit { _one: one, _few: Some(few) }))
     }
 
-    /// Waits until the turn has come.
+    /// Has those who wait for their turn go away without a permit.
+    pub fn close(&self) {
+        self.all.close();
+        self.probes.close();
+    }
+
+    /// Waits until the turn has come; none once [`close`](Self::close)d.
     pub async fn wait(&self, turn: Turn) -> Option<Permit> {
         let few = match turn {
             Turn::Come(permit) => return Some(permit),
@@ -141,5 +147,14 @@ mod tests {
         assert!(matches!(waiting, Turn::Waiting { probe: false }));
         drop(held);
         assert!(permits.wait(waiting).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn at_the_end_those_who_have_a_permit_keep_it_and_those_who_wait_get_none() {
+        let permits = Permits::new(1, 4);
+        let (held, waiting) = (permits.ask(0, false).unwrap(), permits.ask(0, false).unwrap());
+        permits.close();
+        assert!(permits.wait(held).await.is_some());
+        assert!(permits.wait(waiting).await.is_none());
     }
 }

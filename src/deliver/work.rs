@@ -1,12 +1,12 @@
 //! What a tenant's sender has under way, and doing it.
 
-use super::client::{Client, Destination, Validity};
+use super::client::{Destination, Transport, Validity};
 use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
 use super::permits::{Permits, Turn};
 use crate::payload::{Builder, Built, Payload};
-use crate::queue::{Batch, Cores, LaneFigures};
-use crate::types::{Encoding, Follow, Kind, UnixMillis};
+use crate::queue::{Batch, Cores, LaneFigures, TenantQueue};
+use crate::types::{Encoding, Kind, UnixMillis};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use std::time::Duration;
 /// One thing to do. Cheap to clone: what is under way is also kept by the tenant, so that a panic loses nothing.
 #[derive(Debug, Clone)]
 pub(super) enum Work {
+    /// Read spilled items of that kind back.
+    Load(Arc<TenantQueue>, Kind),
     /// Build the batch.
     Build(Arc<Batch>, Encoding),
     /// Send a payload.
@@ -37,6 +39,10 @@ pub(super) enum Landed {
     Answered { payload: Arc<Payload>, answer: Answer, late: u32 },
     /// No answer came.
     Unanswered { payload: Arc<Payload>, error: String },
+    /// It was not sent, because the end came first.
+    Unsent { payload: Arc<Payload> },
+    /// Items were read back.
+    Loaded,
     /// The work became these payloads; `expired` items were dropped for their age.
     Built { built: Built, expired: u32 },
     /// The items are on disk.
@@ -50,7 +56,7 @@ pub(super) enum Landed {
 /// What all tenants' senders share.
 #[derive(Debug)]
 pub(super) struct Tools {
-    pub(super) client: Client,
+    pub(super) client: Box<dyn Transport>,
     pub(super) builder: Builder,
     pub(super) permits: Permits,
     /// Payloads are built on these.
@@ -62,6 +68,7 @@ pub(super) struct Tools {
 impl Work {
     pub(super) fn kind(&self) -> Kind {
         match self {
+            Self::Load(_, kind) => *kind,
             Self::Build(batch, _) => batch.kind,
             Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
                 payload.kind
@@ -72,6 +79,8 @@ impl Work {
     /// What it holds.
     pub(super) fn figures(&self) -> LaneFigures {
         match self {
+            // They are still in the queue's figures.
+            Self::Load(_, kind) => LaneFigures { kind: *kind, items: 0, bytes: 0, oldest: None },
             Self::Build(batch, _) => LaneFigures {
                 kind: batch.kind,
                 items: batch.chunks.iter().map(|chunk| u64::from(chunk.items)).sum(),
@@ -89,12 +98,12 @@ impl Work {
         }
     }
 
-    /// Who follows its items, if someone does.
-    pub(super) fn follow(&self) -> Option<&Follow> {
+    /// The payload that it is about; a batch is none yet.
+    pub(super) fn payload(&self) -> Option<&Arc<Payload>> {
         match self {
-            Self::Build(batch, _) => batch.chunks.first()?.follow.as_ref(),
+            Self::Build(..) | Self::Load(..) => None,
             Self::Send(payload) | Self::Halve { payload, .. } | Self::Reencode(payload, _) | Self::Bury(payload, _) => {
-                payload.follow.as_ref()
+                Some(payload)
             }
         }
     }
@@ -102,6 +111,11 @@ impl Work {
     /// Whether doing it sends a request.
     pub(super) fn sends(&self) -> bool {
         matches!(self, Self::Send(_))
+    }
+
+    /// Whether it reads items of that kind back.
+    pub(super) fn loads(&self, kind: Kind) -> bool {
+        matches!(self, Self::Load(_, loaded) if *loaded == kind)
     }
 
     /// Whether doing it writes a dead letter.
@@ -119,6 +133,10 @@ impl Work {
 /// when its turn has come.
 pub(super) async fn fly(tools: Arc<Tools>, to: Arc<Destination>, work: Work, turn: Option<Turn>) -> Landed {
     match work {
+        Work::Load(ref queue, kind) => match queue.load(kind).await {
+            Ok(()) => Landed::Loaded,
+            Err(error) => Landed::Stuck { error: format!("the journal cannot be read: {error}"), work },
+        },
         Work::Build(ref batch, encoding) => {
             let batch = batch.clone();
             built(work, tools.compute(move |tools| tools.builder.build(&batch, encoding)).await)
@@ -168,7 +186,7 @@ async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, turn: 
         }
     }
     let Some(_permit) = tools.permits.wait(turn.unwrap_or(Turn::Waiting { probe: false })).await else {
-        return Landed::Stuck { work: Work::Send(payload), error: "shutting down".into() };
+        return Landed::Unsent { payload };
     };
     let started = tokio::time::Instant::now();
     let result = tools.client.submit(to, &payload).await;
@@ -195,10 +213,20 @@ impl Tools {
     ) -> io::Result<T> {
         let this = self.clone();
         let Some(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
-        tokio::task::spawn_blocking(move || work(&this)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        aside(move || work(&this)).await
     }
 
     async fn on_disk(self: Arc<Self>, work: impl FnOnce(&Self) -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        tokio::task::spawn_blocking(move || work(&self)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        aside(move || work(&self)).await
     }
+}
+
+/// Runs work on a thread where that hinders nobody. Should it panic, its payload is tried again as after any failure.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        if error.is_panic() {
+            metrics::counter!("dogsled_panics_total", "part" => "payload").increment(1);
+        }
+        Err(io::Error::other(error))
+    })
 }

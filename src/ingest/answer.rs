@@ -134,12 +134,20 @@ impl From<Refusal> for Problem {
     }
 }
 
+/// When to try again after the disk has failed.
+const STORAGE_RETRY: Duration = Duration::from_secs(5);
+
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Full { retry_after, .. } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, format!("{refused}: send this again later"))
+            },
+            // Where and why the disk fails is for the daemon's own log, not for whoever sends.
+            Refused::Storage(_) => Self {
+                retry_after: Some(STORAGE_RETRY),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "nothing can be stored at present: send this again later")
             },
             Refused::Stopping => Self::stopping(),
         }

@@ -40,7 +40,7 @@ pub trait Submit: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`Refused`].
-    fn submit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send;
+    fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send;
 
     /// Waits, for a short time at most, while what was taken before waits for the machine.
     fn eased(&self) -> impl Future<Output = ()> + Send {
@@ -49,7 +49,7 @@ pub trait Submit: Send + Sync + 'static {
 }
 
 impl Submit for Queues {
-    fn submit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
+    fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
         Queues::submit(self, chunks)
     }
 

@@ -17,11 +17,13 @@ pub enum DropReason {
     Evicted,
     /// The operator purged them, or their tenant was removed.
     Purged,
+    /// The disk gave back something else than was written.
+    Damaged,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Expired, Self::Evicted, Self::Purged];
+    pub const ALL: [Self; 4] = [Self::Expired, Self::Evicted, Self::Purged, Self::Damaged];
 
     /// The name used as a label.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl DropReason {
             Self::Expired => "expired",
             Self::Evicted => "evicted",
             Self::Purged => "purged",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -45,7 +48,7 @@ pub struct Balance {
     /// Refused by Datadog and kept on disk.
     pub dead_lettered: u64,
     /// Dropped, by [`DropReason`] in the order of [`DropReason::ALL`].
-    pub dropped: [u64; 3],
+    pub dropped: [u64; DropReason::ALL.len()],
     /// Delivered although older than Datadog keeps; part of `delivered`.
     pub late: u64,
 }
@@ -157,6 +160,6 @@ mod tests {
         let balance = all[0].2;
         assert!(balance.balances());
         assert_eq!((balance.queued, balance.delivered, balance.late, balance.dead_lettered), (3, 4, 1, 1));
-        assert_eq!(balance.dropped, [2, 0, 0]);
+        assert_eq!(balance.dropped, [2, 0, 0, 0]);
     }
 }

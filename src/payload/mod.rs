@@ -6,13 +6,14 @@ mod compress;
 
 pub use compress::Compressors;
 
-use crate::queue::{Batch, Reservation};
+use crate::queue::{Batch, Cover, Reservation};
 use crate::settings::Compression;
 use crate::types::{Encoding, Follow, Kind, TenantId, UnixMillis};
 use crate::wire;
 use bytes::Bytes;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A request body of one tenant and kind.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Payload {
     pub follow: Option<Follow>,
     /// The memory that the payload is accounted with.
     pub memory: Reservation,
+    /// The journal's records of the batch that the items came in.
+    pub cover: Arc<Cover>,
 }
 
 /// What building a batch gave.
@@ -66,6 +69,20 @@ struct Run<'a> {
     accepted: UnixMillis,
     suspect: bool,
     follow: Option<&'a Follow>,
+}
+
+/// Where a payload's items came from.
+struct Origin<'a> {
+    tenant: &'a TenantId,
+    kind: Kind,
+    memory: &'a Reservation,
+    cover: &'a Arc<Cover>,
+}
+
+impl<'a> Origin<'a> {
+    fn of(payload: &'a Payload) -> Self {
+        Self { tenant: &payload.tenant, kind: payload.kind, memory: &payload.memory, cover: &payload.cover }
+    }
 }
 
 impl Builder {
@@ -106,7 +123,8 @@ impl Builder {
             follow: batch.chunks.first().and_then(|chunk| chunk.follow.as_ref()),
         };
         let mut built = Built::default();
-        self.seal(&batch.tenant, batch.kind, encoding, run, memory, &mut built)?;
+        let origin = Origin { tenant: &batch.tenant, kind: batch.kind, memory, cover: &batch.cover };
+        self.seal(&origin, encoding, run, &mut built)?;
         Ok(built)
     }
 
@@ -130,7 +148,7 @@ impl Builder {
                 suspect,
                 follow: payload.follow.as_ref(),
             };
-            self.seal(&payload.tenant, payload.kind, payload.encoding, run, &payload.memory, &mut built)?;
+            self.seal(&Origin::of(payload), payload.encoding, run, &mut built)?;
         }
         Ok(built)
     }
@@ -173,20 +191,13 @@ impl Builder {
                 suspect: payload.suspect,
                 follow: payload.follow.as_ref(),
             };
-            self.seal(&payload.tenant, payload.kind, encoding, run, &payload.memory, &mut built)?;
+            self.seal(&Origin::of(payload), encoding, run, &mut built)?;
         }
         Ok(built)
     }
 
-    fn seal(
-        &self,
-        tenant: &TenantId,
-        kind: Kind,
-        encoding: Encoding,
-        run: Run<'_>,
-        memory: &Reservation,
-        built: &mut Built,
-    ) -> io::Result<()> {
+    fn seal(&self, origin: &Origin<'_>, encoding: Encoding, run: Run<'_>, built: &mut Built) -> io::Result<()> {
+        let kind = origin.kind;
         let parts = || {
             let separated = run.pieces.iter().enumerate().flat_map(|(index, piece)| {
                 let separator: &[u8] = if index == 0 { b"" } else { kind.separator() };
@@ -199,17 +210,18 @@ impl Builder {
         let limits = kind.limits();
         let fits = body.len() <= limits.compressed && uncompressed <= limits.uncompressed && run.items <= limits.items;
         let payload = Payload {
-            tenant: tenant.clone(),
+            tenant: origin.tenant.clone(),
             kind,
             items: run.items,
             oldest: run.oldest,
             accepted: run.accepted,
             encoding,
-            memory: memory.another(body.len()),
+            memory: origin.memory.another(body.len()),
             body: body.into(),
             uncompressed,
             suspect: run.suspect,
             follow: run.follow.cloned(),
+            cover: origin.cover.clone(),
         };
         if fits {
             built.payloads.push(payload);

@@ -1,4 +1,4 @@
-//! Who may use how much of the memory for waiting items.
+//! Who may use how much of the memory and of the disk for waiting items.
 //!
 //! The rule is that of shared switch buffers (Choudhury and Hahne, "Dynamic queue length thresholds", 1998): a tenant
 //! may hold as much as is still free. One stuck tenant can thus take half of the memory, two a third each, and there
@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The memory for waiting items, in bytes, shared by all tenants.
+/// Room for waiting items, in bytes, shared by all tenants.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
@@ -39,6 +39,14 @@ impl Budget {
 
     /// Reserves `bytes` for a tenant, or nothing when its share would become larger than what is free.
     pub fn reserve(self: &Arc<Self>, share: &Arc<Share>, bytes: usize) -> Option<Reservation> {
+        self.reserve_within(share, bytes, usize::MAX)
+    }
+
+    /// The same, or nothing when its share would become larger than `most`, too.
+    pub fn reserve_within(self: &Arc<Self>, share: &Arc<Share>, bytes: usize, most: usize) -> Option<Reservation> {
+        if share.0.load(Ordering::Relaxed).saturating_add(bytes) > most {
+            return None;
+        }
         let fits = |used: usize| {
             let free = self.limit.saturating_sub(used);
             (share.0.load(Ordering::Relaxed) + bytes <= free).then_some(used + bytes)
@@ -46,6 +54,23 @@ impl Budget {
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
         share.0.fetch_add(bytes, Ordering::Relaxed);
         Some(Reservation { budget: self.clone(), share: share.clone(), bytes })
+    }
+
+    /// Whether more than half is used.
+    pub fn is_short(&self) -> bool {
+        self.used() > self.limit / 2
+    }
+
+    /// Whether [`reserve`](Self::reserve) would grant so many bytes.
+    pub fn fits(&self, share: &Share, bytes: usize) -> bool {
+        share.used() + bytes <= self.limit.saturating_sub(self.used())
+    }
+
+    /// Reserves `bytes` for a tenant whatever is free: for data that exists already.
+    pub fn grant(self: &Arc<Self>, share: &Arc<Share>, bytes: usize) -> Reservation {
+        let mut granted = Reservation { budget: self.clone(), share: share.clone(), bytes: 0 };
+        granted.resize(bytes);
+        granted
     }
 }
 
@@ -71,9 +96,25 @@ impl Reservation {
 
     /// A further reservation of the same tenant, granted as [`resize`](Self::resize) grants.
     pub fn another(&self, bytes: usize) -> Self {
-        let mut other = Self { budget: self.budget.clone(), share: self.share.clone(), bytes: 0 };
-        other.resize(bytes);
-        other
+        self.budget.grant(&self.share, bytes)
+    }
+
+    /// Parts with at most so many of the bytes.
+    pub fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { budget: self.budget.clone(), share: self.share.clone(), bytes }
+    }
+
+    /// Takes another reservation of the same tenant in.
+    pub fn join(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.budget, &other.budget) && Arc::ptr_eq(&self.share, &other.share));
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// How many bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -106,6 +147,10 @@ mod tests {
         held.resize(40);
         let more = held.another(60);
         assert_eq!((budget.used(), share.used()), (100, 100));
+        let part = held.split(50);
+        assert_eq!((held.bytes(), part.bytes(), budget.used()), (0, 40, 100));
+        held.join(part);
+        assert!(budget.reserve_within(&share, 1, 100).is_none());
         drop((held, more));
         assert_eq!((budget.used(), share.used()), (0, 0));
     }

@@ -1,9 +1,15 @@
 //! The items of one tenant and kind that wait for a batch. Pure logic: the time is an argument.
+//!
+//! All chunks are in the journal. The oldest are in memory too; those behind them are spilled, that is, in the journal
+//! only, and read back in their turn. A chunk is spilled when there is no memory for it, or when chunks before it are.
 
 use super::budget::Reservation;
-use crate::ledger::Account;
-use crate::types::{Chunk, Kind, Limits, TenantId};
-use std::collections::VecDeque;
+use super::cover::{Acknowledge, Cover, Receipt};
+use crate::journal::{Reader, Record, Seq};
+use crate::ledger::{Account, DropReason};
+use crate::types::{Chunk, Follow, Kind, Limits, TenantId, UnixMillis};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -15,13 +21,43 @@ pub(super) struct Lane {
     chunks: VecDeque<Waiting>,
     items: u64,
     bytes: usize,
+    spilled: Spilled,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    since: Instant,
+    /// A batch is due some time after that; `None`: it is due.
+    since: Option<Instant>,
     chunk: Chunk,
     memory: Reservation,
+    receipt: Receipt,
+}
+
+/// What is in the journal only, in sum.
+#[derive(Debug, Default)]
+struct Spilled {
+    records: u64,
+    items: u64,
+    room: Option<Reservation>,
+    /// When the first was accepted, at the earliest.
+    oldest: UnixMillis,
+    /// The records after this one are spilled.
+    after: Option<Seq>,
+    /// Reads on where it has left off.
+    reader: Option<Reader>,
+    /// Records after `after` that are lost and counted as such: not to be counted again by who has read them earlier.
+    gone: BTreeSet<Seq>,
+    /// Who follows them; few are followed.
+    follows: HashMap<Seq, Follow>,
+}
+
+/// A chunk that the journal has.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) chunk: Chunk,
+    pub(super) receipt: Receipt,
+    /// None when there is no room for it.
+    pub(super) memory: Option<Reservation>,
 }
 
 /// Chunks of one tenant and kind that go into one payload.
@@ -35,6 +71,8 @@ pub struct Batch {
     pub chunks: Vec<Chunk>,
     /// The memory that the chunks are accounted with.
     pub memory: Vec<Reservation>,
+    /// The records of the chunks.
+    pub cover: Arc<Cover>,
 }
 
 /// What asking a lane for a batch gave.
@@ -44,49 +82,246 @@ pub enum Take {
     Batch(Batch),
     /// Items wait; their batch is due then at the latest.
     Later(Instant),
-    /// Nothing waits.
+    /// Nothing waits in memory.
     Empty,
 }
 
+/// Chunks are read back when less than this is in memory, so that a batch is ready while another is being read.
+const LOW: usize = 4 << 20;
+
 impl Lane {
     pub(super) fn new(kind: Kind, account: Account) -> Self {
-        Self { kind, account, chunks: VecDeque::new(), items: 0, bytes: 0 }
+        Self { kind, account, chunks: VecDeque::new(), items: 0, bytes: 0, spilled: Spilled::default() }
     }
 
     /// Appends a chunk. True when whoever attends the lane should look: it was empty, or a batch became full.
-    pub(super) fn push(&mut self, chunk: Chunk, memory: Reservation, now: Instant) -> bool {
-        let before = (self.items, self.bytes);
-        self.items += u64::from(chunk.items);
-        self.bytes += chunk.bytes.len();
+    pub(super) fn push(&mut self, stored: Stored, now: Instant) -> bool {
+        let Stored { mut chunk, receipt, memory } = stored;
         self.account.accept(u64::from(chunk.items));
-        self.chunks.push_back(Waiting { since: now, chunk, memory });
+        let was_empty = self.is_empty();
+        let before = (self.items, self.bytes);
+        match memory {
+            Some(memory) if self.spilled.records == 0 => {
+                self.spilled.after = Some(receipt.seq);
+                self.keep(Waiting { since: Some(now), chunk, memory, receipt });
+            }
+            _ => {
+                if let Some(follow) = chunk.follow.take() {
+                    self.spilled.follows.insert(receipt.seq, follow);
+                }
+                self.spill(1, u64::from(chunk.items), receipt.room, chunk.accepted);
+            }
+        }
         let limits = self.kind.limits();
         let full = |(items, bytes): (u64, usize)| items >= u64::from(limits.items) || bytes >= limits.compressed;
-        before.0 == 0 || full((self.items, self.bytes)) && !full(before)
+        was_empty || full((self.items, self.bytes)) && !full(before)
+    }
+
+    /// Takes over what an earlier life of the daemon left in the journal.
+    pub(super) fn recover(&mut self, records: u64, items: u64, room: Reservation, oldest: UnixMillis) {
+        self.account.accept(items);
+        self.spill(records, items, room, oldest);
+    }
+
+    fn spill(&mut self, records: u64, items: u64, room: Reservation, accepted: UnixMillis) {
+        let spilled = &mut self.spilled;
+        if spilled.records == 0 {
+            spilled.oldest = accepted;
+        }
+        spilled.records += records;
+        spilled.items += items;
+        match &mut spilled.room {
+            Some(all) => all.join(room),
+            none => *none = Some(room),
+        }
+    }
+
+    fn keep(&mut self, waiting: Waiting) {
+        self.items += u64::from(waiting.chunk.items);
+        self.bytes += waiting.chunk.bytes.len();
+        self.chunks.push_back(waiting);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+        self.chunks.is_empty() && self.spilled.records == 0
     }
 
     pub(super) fn items(&self) -> u64 {
-        self.items
+        self.items + self.spilled.items
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.spilled.room.as_ref().map_or(0, Reservation::bytes)
     }
 
-    pub(super) fn oldest(&self) -> Option<&Chunk> {
-        self.chunks.front().map(|waiting| &waiting.chunk)
+    /// When the oldest was accepted.
+    pub(super) fn oldest(&self) -> Option<UnixMillis> {
+        match self.chunks.front() {
+            Some(waiting) => Some(waiting.chunk.accepted),
+            None => (self.spilled.records > 0).then_some(self.spilled.oldest),
+        }
+    }
+
+    /// After which record to read on, when it is time to read spilled chunks back, and whether nothing is in memory.
+    pub(super) fn wants(&self) -> Option<(Option<Seq>, bool)> {
+        (self.spilled.records > 0 && self.bytes < LOW).then_some((self.spilled.after, self.chunks.is_empty()))
+    }
+
+    /// Notes that nothing spilled was accepted before that.
+    pub(super) fn spilled_since(&mut self, accepted: UnixMillis) {
+        self.spilled.oldest = accepted;
+    }
+
+    /// How many records are spilled.
+    pub(super) fn spilled(&self) -> u64 {
+        self.spilled.records
+    }
+
+    /// Takes a record that was read back, in order.
+    pub(super) fn restore(&mut self, tenant: &TenantId, record: Record, memory: Reservation) {
+        let Record { seq, entry, .. } = record;
+        let Some((room, follow)) = self.forget(seq, u64::from(entry.items), entry.payload.len()) else { return };
+        self.passed(entry.accepted);
+        let chunk = Chunk {
+            tenant: tenant.clone(),
+            kind: self.kind,
+            items: entry.items,
+            oldest: entry.oldest,
+            accepted: entry.accepted,
+            bytes: entry.payload,
+            follow,
+        };
+        // It has waited long enough.
+        self.keep(Waiting { since: None, chunk, memory, receipt: Receipt { seq, room } });
+    }
+
+    /// Drops a spilled record.
+    pub(super) fn drop_spilled(&mut self, seq: Seq, items: u64, bytes: usize, reason: DropReason) {
+        if let Some((_, follow)) = self.forget(seq, items, bytes) {
+            self.account.drop_items(items, reason);
+            if let Some(follow) = follow {
+                follow.dropped(u32::try_from(items).unwrap_or(u32::MAX));
+            }
+        }
+    }
+
+    /// What is still spilled was not accepted before that.
+    pub(super) fn passed(&mut self, accepted: UnixMillis) {
+        self.spilled.oldest = accepted;
+    }
+
+    /// Drops what is counted as spilled and is not in the journal any more. Gives the number of items.
+    pub(super) fn drop_missing(&mut self) -> u64 {
+        let rest = Spilled { after: self.spilled.after, ..Spilled::default() };
+        let missing = std::mem::replace(&mut self.spilled, rest);
+        self.account.drop_items(missing.items, DropReason::Damaged);
+        missing.items
+    }
+
+    /// Drops a spilled record that the journal has lost, wherever it stood. Those in memory are not lost.
+    pub(super) fn lose(&mut self, seq: Seq, items: u64, bytes: usize) {
+        let spilled = &mut self.spilled;
+        if spilled.after.is_some_and(|after| seq <= after) || spilled.records == 0 || !spilled.gone.insert(seq) {
+            return;
+        }
+        spilled.records -= 1;
+        spilled.items = spilled.items.saturating_sub(items);
+        if spilled.records == 0 {
+            spilled.room = None;
+        } else if let Some(room) = &mut spilled.room {
+            drop(room.split(bytes));
+        }
+        self.account.drop_items(items, DropReason::Damaged);
+        if let Some(follow) = spilled.follows.remove(&seq) {
+            follow.dropped(u32::try_from(items).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// The reader to read on with, if what it would read is what comes next.
+    pub(super) fn take_reader(&mut self) -> Option<Reader> {
+        self.spilled.reader.take()
+    }
+
+    /// Keeps a reader that has read all that was restored or dropped. Where nothing is left, it may also have read what
+    /// is about to be pushed, and must not be used again.
+    pub(super) fn keep_reader(&mut self, reader: Option<Reader>) {
+        self.spilled.reader = reader.filter(|_| self.spilled.records > 0);
+    }
+
+    /// Takes a record out of what is spilled, with its room.
+    fn forget(&mut self, seq: Seq, items: u64, bytes: usize) -> Option<(Reservation, Option<Follow>)> {
+        let spilled = &mut self.spilled;
+        // What was read twice, or was not spilled, is nobody's.
+        if spilled.after.is_some_and(|after| seq <= after) || spilled.records == 0 {
+            return None;
+        }
+        spilled.after = Some(seq);
+        let was_counted = spilled.gone.contains(&seq);
+        spilled.gone = spilled.gone.split_off(&Seq(seq.0 + 1));
+        if was_counted {
+            return None;
+        }
+        spilled.records -= 1;
+        spilled.items = spilled.items.saturating_sub(items);
+        let room = match &mut spilled.room {
+            Some(all) if spilled.records > 0 => all.split(bytes),
+            all => all.take()?,
+        };
+        Some((room, spilled.follows.remove(&seq)))
+    }
+
+    /// Gives up the memory of all that waits: it is spilled from now on.
+    pub(super) fn unload(&mut self) {
+        let Some(first) = self.chunks.front() else { return };
+        let (before, oldest) = (first.receipt.seq.0.checked_sub(1).map(Seq), first.chunk.accepted);
+        for mut waiting in std::mem::take(&mut self.chunks) {
+            if let Some(follow) = waiting.chunk.follow.take() {
+                self.spilled.follows.insert(waiting.receipt.seq, follow);
+            }
+            self.spill(1, u64::from(waiting.chunk.items), waiting.receipt.room, waiting.chunk.accepted);
+        }
+        self.spilled.oldest = oldest;
+        self.spilled.after = before;
+        self.spilled.reader = None;
+        (self.items, self.bytes) = (0, 0);
+    }
+
+    /// Drops chunks in memory from the front while `doomed` says so; gives their records.
+    pub(super) fn drop_front(&mut self, reason: DropReason, mut doomed: impl FnMut(&Chunk) -> bool) -> Vec<Seq> {
+        let mut seqs = Vec::new();
+        while self.chunks.front().is_some_and(|waiting| doomed(&waiting.chunk)) {
+            let Some(Waiting { chunk, receipt, .. }) = self.chunks.pop_front() else { break };
+            self.items -= u64::from(chunk.items);
+            self.bytes -= chunk.bytes.len();
+            self.account.drop_items(u64::from(chunk.items), reason);
+            if let Some(follow) = &chunk.follow {
+                follow.dropped(chunk.items);
+            }
+            seqs.push(receipt.seq);
+        }
+        seqs
+    }
+
+    /// The first record that waits, to compare lanes by age.
+    pub(super) fn first(&self) -> Option<Seq> {
+        match self.chunks.front() {
+            Some(waiting) => Some(waiting.receipt.seq),
+            None => (self.spilled.records > 0).then(|| Seq(self.spilled.after.map_or(0, |seq| seq.0 + 1))),
+        }
     }
 
     /// Takes the next batch if one is due: full, or its first chunk has waited for `max_age`.
     ///
     /// `limits` are at most the kind's: the sender lowers the byte limits as it learns how well the data compresses.
-    pub(super) fn take(&mut self, limits: Limits, max_age: Duration, now: Instant) -> Take {
+    pub(super) fn take(
+        &mut self,
+        limits: Limits,
+        max_age: Duration,
+        now: Instant,
+        journal: &Arc<dyn Acknowledge>,
+    ) -> Take {
         let Some(first) = self.chunks.front() else { return Take::Empty };
-        let due_at = first.since + max_age;
+        let due_at = first.since.map(|since| since + max_age);
         let frame = self.kind.prefix().len() + self.kind.suffix().len();
         let separator = self.kind.separator().len();
         let (mut count, mut items, mut bytes) = (0, 0, frame);
@@ -102,35 +337,35 @@ impl Lane {
             }
         }
         let full = count < self.chunks.len() || items >= limits.items || bytes >= limits.uncompressed;
-        if !full && now < due_at {
+        if let Some(due_at) = due_at.filter(|at| !full && now < *at) {
             return Take::Later(due_at);
         }
-        let mut batch = Batch {
-            tenant: first.chunk.tenant.clone(),
-            kind: self.kind,
-            chunks: Vec::with_capacity(count),
-            memory: Vec::with_capacity(count),
-        };
-        for Waiting { chunk, memory, .. } in self.chunks.drain(..count) {
-            self.items -= u64::from(chunk.items);
-            self.bytes -= chunk.bytes.len();
-            batch.chunks.push(chunk);
-            batch.memory.push(memory);
+        let tenant = first.chunk.tenant.clone();
+        let (mut chunks, mut memory, mut receipts) =
+            (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+        for waiting in self.chunks.drain(..count) {
+            self.items -= u64::from(waiting.chunk.items);
+            self.bytes -= waiting.chunk.bytes.len();
+            chunks.push(waiting.chunk);
+            memory.push(waiting.memory);
+            receipts.push(waiting.receipt);
         }
         if self.chunks.is_empty() && self.chunks.capacity() > 64 {
             self.chunks.shrink_to(8);
         }
-        Take::Batch(batch)
+        let cover = Arc::new(Cover::new(receipts, u64::from(items), journal.clone()));
+        Take::Batch(Batch { tenant, kind: self.kind, chunks, memory, cover })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::budget::{Budget, Share};
+    use super::super::cover::tests::Acknowledged;
     use super::*;
-    use crate::types::{Follow, UnixMillis};
+    use crate::journal::Entry;
+    use bytes::Bytes;
     use proptest::prelude::*;
-    use std::sync::Arc;
 
     fn chunk(items: u32, bytes: usize) -> Chunk {
         Chunk {
@@ -144,19 +379,58 @@ mod tests {
         }
     }
 
-    fn lane() -> (Lane, impl FnMut(&Chunk) -> Reservation) {
-        let (budget, share) = (Budget::new(1 << 30), Arc::new(Share::default()));
-        let reserve = move |c: &Chunk| budget.reserve(&share, c.bytes.len()).unwrap();
-        (Lane::new(Kind::Logs, Account::default()), reserve)
+    /// A lane, and a way to append to it that reports whether to look; chunks without room in memory are spilled.
+    struct Fixture {
+        lane: Lane,
+        memory: Arc<Budget>,
+        disk: Arc<Budget>,
+        shares: [Arc<Share>; 2],
+        journal: Arc<Acknowledged>,
+        next: u64,
+    }
+
+    impl Fixture {
+        fn with_memory(bytes: usize) -> Self {
+            let (memory, disk) = (Budget::new(bytes), Budget::new(1 << 30));
+            let lane = Lane::new(Kind::Logs, Account::default());
+            Self { lane, memory, disk, shares: Default::default(), journal: Arc::default(), next: 1 }
+        }
+
+        fn new() -> Self {
+            Self::with_memory(1 << 30)
+        }
+
+        fn push(&mut self, chunk: Chunk, now: Instant) -> bool {
+            let receipt = Receipt { seq: Seq(self.next), room: self.disk.grant(&self.shares[0], chunk.bytes.len()) };
+            self.next += 1;
+            let memory = self.memory.reserve(&self.shares[1], chunk.bytes.len());
+            self.lane.push(Stored { chunk, receipt, memory }, now)
+        }
+
+        fn take(&mut self, limits: Limits, age: Duration, now: Instant) -> Take {
+            let journal: Arc<dyn Acknowledge> = self.journal.clone();
+            self.lane.take(limits, age, now, &journal)
+        }
+
+        fn restore(&mut self, seq: u64, chunk: Chunk) {
+            let entry = Entry {
+                lane: Bytes::new(),
+                items: chunk.items,
+                accepted: chunk.accepted,
+                oldest: chunk.oldest,
+                head: Bytes::new(),
+                payload: chunk.bytes,
+            };
+            let memory = self.memory.grant(&self.shares[1], entry.payload.len());
+            self.lane.restore(&chunk.tenant, Record { seq: Seq(seq), sealed: false, entry }, memory);
+        }
     }
 
     #[test]
     fn a_batch_is_due_by_age_even_when_small() {
-        let (mut lane, mut reserve) = lane();
+        let mut lane = Fixture::new();
         let (start, age) = (Instant::now(), Duration::from_secs(2));
-        let c = chunk(1, 10);
-        let memory = reserve(&c);
-        assert!(lane.push(c, memory, start));
+        assert!(lane.push(chunk(1, 10), start));
         let limits = Kind::Logs.limits();
         assert!(matches!(lane.take(limits, age, start), Take::Later(at) if at == start + age));
         assert!(matches!(lane.take(limits, age, start + age), Take::Batch(b) if b.chunks.len() == 1));
@@ -165,12 +439,10 @@ mod tests {
 
     #[test]
     fn a_batch_is_due_at_once_when_full() {
-        let (mut lane, mut reserve) = lane();
+        let mut lane = Fixture::new();
         let start = Instant::now();
         for _ in 0..11 {
-            let c = chunk(100, 10);
-            let memory = reserve(&c);
-            lane.push(c, memory, start);
+            lane.push(chunk(100, 10), start);
         }
         let age = Duration::from_secs(2);
         let Take::Batch(batch) = lane.take(Kind::Logs.limits(), age, start) else {
@@ -178,19 +450,18 @@ mod tests {
         };
         assert_eq!(batch.chunks.iter().map(|c| c.items).sum::<u32>(), 1000);
         assert!(matches!(lane.take(Kind::Logs.limits(), age, start), Take::Later(_)));
-        assert_eq!((lane.items(), lane.bytes()), (100, 10));
+        assert_eq!((lane.lane.items(), lane.lane.bytes()), (100, 10));
     }
 
     #[test]
     fn a_followed_chunk_is_a_batch_of_its_own_and_keeps_its_turn() {
-        let (mut lane, mut reserve) = lane();
+        let mut lane = Fixture::new();
         let now = Instant::now();
         let follow = Follow::new(1);
         for (index, followed) in [false, false, true, true, false].into_iter().enumerate() {
             let c =
                 Chunk { oldest: UnixMillis(index as i64), follow: followed.then(|| follow.clone()), ..chunk(1, 10) };
-            let memory = reserve(&c);
-            lane.push(c, memory, now);
+            lane.push(c, now);
         }
         let mut batches = Vec::new();
         while let Take::Batch(batch) = lane.take(Kind::Logs.limits(), Duration::ZERO, now) {
@@ -199,16 +470,68 @@ mod tests {
         assert_eq!(batches, [vec![0, 1], vec![2], vec![3], vec![4]]);
     }
 
+    #[test]
+    fn what_has_no_room_in_memory_is_spilled_and_what_follows_too() {
+        let mut lane = Fixture::with_memory(100);
+        let now = Instant::now();
+        for _ in 0..3 {
+            lane.push(chunk(1, 40), now);
+        }
+        assert_eq!(lane.memory.used(), 40, "half of what is free, once");
+        lane.push(chunk(1, 1), now);
+        assert_eq!((lane.lane.spilled(), lane.lane.items(), lane.lane.bytes()), (3, 4, 121));
+        assert_eq!(lane.lane.wants(), Some((Some(Seq(1)), false)));
+        let Take::Batch(first) = lane.take(Kind::Logs.limits(), Duration::ZERO, now) else {
+            panic!("one is in memory")
+        };
+        lane.restore(2, chunk(1, 40));
+        lane.restore(2, chunk(1, 40));
+        lane.restore(1, chunk(1, 40));
+        assert_eq!((lane.lane.spilled(), lane.lane.items()), (2, 3), "read twice, taken once");
+        lane.restore(3, chunk(1, 40));
+        lane.restore(4, chunk(1, 1));
+        let age = Duration::from_secs(9);
+        let Take::Batch(rest) = lane.take(Kind::Logs.limits(), age, now) else { panic!("it has waited long enough") };
+        assert_eq!(rest.chunks.len(), 3);
+        assert!(lane.lane.is_empty());
+        rest.cover.settle(3);
+        first.cover.settle(1);
+        assert_eq!((lane.journal.seqs(), lane.disk.used()), (vec![2, 3, 4, 1], 0));
+        drop((first, rest));
+        lane.push(chunk(1, 1), now);
+        assert_eq!(lane.lane.spilled(), 0);
+    }
+
+    #[test]
+    fn what_is_unloaded_is_read_back_in_its_old_order() {
+        let mut lane = Fixture::new();
+        let now = Instant::now();
+        let follow = Follow::new(1);
+        for _ in 0..4 {
+            lane.push(Chunk { follow: Some(follow.clone()), ..chunk(1, 10) }, now);
+        }
+        assert!(matches!(lane.take(Kind::Logs.limits(), Duration::ZERO, now), Take::Batch(_)));
+        lane.lane.unload();
+        assert_eq!((lane.lane.spilled(), lane.lane.items(), lane.lane.bytes()), (3, 3, 30));
+        assert_eq!((lane.lane.wants(), lane.lane.first()), (Some((Some(Seq(1)), true)), Some(Seq(2))));
+        lane.restore(2, chunk(1, 10));
+        assert!(matches!(lane.take(Kind::Logs.limits(), Duration::ZERO, now),
+            Take::Batch(batch) if batch.chunks[0].follow.is_some()));
+        lane.lane.drop_spilled(Seq(3), 1, 10, DropReason::Evicted);
+        assert_eq!((follow.fate().queued, follow.fate().dropped), (0, 1));
+        assert_eq!((lane.lane.drop_missing(), lane.lane.is_empty()), (1, true));
+        assert_eq!(lane.lane.account.read().dropped, [0, 1, 0, 1]);
+    }
+
     proptest! {
         #[test]
         fn batches_keep_the_limits_and_the_order(sizes in prop::collection::vec((1u32..=1000, 1usize..3000), 1..60)) {
-            let (mut lane, mut reserve) = lane();
+            let mut lane = Fixture::new();
             let now = Instant::now();
             for (index, (items, bytes)) in sizes.iter().enumerate() {
                 let mut c = chunk(*items, *bytes);
                 c.oldest = UnixMillis(index as i64);
-                let memory = reserve(&c);
-                lane.push(c, memory, now);
+                lane.push(c, now);
             }
             let limits = Limits { items: 1000, uncompressed: 4000, compressed: 4000 };
             let mut seen = Vec::new();
@@ -219,8 +542,8 @@ mod tests {
                 seen.extend(batch.chunks.iter().map(|c| c.oldest.0));
             }
             prop_assert_eq!(seen, (0..sizes.len() as i64).collect::<Vec<_>>());
-            prop_assert!(lane.is_empty());
-            prop_assert_eq!((lane.items(), lane.bytes()), (0, 0));
+            prop_assert!(lane.lane.is_empty());
+            prop_assert_eq!((lane.lane.items(), lane.lane.bytes()), (0, 0));
         }
     }
 }

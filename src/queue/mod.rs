@@ -1,31 +1,45 @@
 //! What is waiting, per tenant and kind, and when a batch of it is due.
 //!
-//! Each tenant's lanes are behind a lock of their own, held for a few instructions; a tenant without waiting items
-//! costs nothing but a map entry. See `docs/decisions/locks-per-tenant.md`.
+//! Everything accepted is in the journal; as much of it as `memory.max_queue_bytes` allows is in memory too, the oldest
+//! of each lane first. Each tenant's lanes are behind a lock of their own, held for a few instructions; a tenant without
+//! waiting items costs nothing but a map entry. See `docs/decisions/locks-per-tenant.md` and `spilling.md` there.
 
 mod budget;
 mod cores;
+mod cover;
 mod lane;
+mod record;
 mod tenant;
+
+#[cfg(test)]
+mod tests;
 
 pub use budget::{Budget, Reservation};
 pub use cores::{Core, Cores};
+pub use cover::{Acknowledge, Cover, Receipt};
 pub use lane::{Batch, Take};
+pub use record::entry_of;
 pub use tenant::{LaneFigures, TenantQueue};
 
-use crate::ledger::Ledger;
-use crate::types::{Chunk, TenantId};
-use std::collections::{HashMap, VecDeque};
+use crate::journal::{AppendError, Journal, Lost, Seq};
+use crate::ledger::{DropReason, Ledger};
+use crate::settings::{Quota, Settings};
+use crate::types::{Chunk, TenantId, UnixMillis};
+use lane::Stored;
+use record::read_lane_key;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::{error, info};
 
 /// Why chunks were not taken. Nothing of the request is in the queue then.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Refused {
-    /// The tenant's share of the queue is full.
+    /// The tenant's quota is full.
     #[error("the queue of tenant {tenant} is full: its telemetry comes faster than Datadog takes it")]
     Full {
         /// Whose.
@@ -33,6 +47,9 @@ pub enum Refused {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The journal cannot be written.
+    #[error("what is accepted cannot be stored: {0}")]
+    Storage(#[from] AppendError),
     /// The daemon is shutting down.
     #[error("the daemon is shutting down")]
     Stopping,
@@ -41,14 +58,12 @@ pub enum Refused {
 /// Emitters of a full queue are told to come back after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// A chunk is accounted with this many bytes besides its own.
-const OVERHEAD: usize = 160;
-
 /// The queues of all tenants.
 #[derive(Debug)]
 pub struct Queues {
-    ledger: Arc<Ledger>,
-    budget: Arc<Budget>,
+    ground: Arc<Ground>,
+    quota: Quota,
+    quotas: BTreeMap<TenantId, Quota>,
     tenants: RwLock<HashMap<TenantId, Arc<TenantQueue>>>,
     ready: Mutex<VecDeque<Arc<TenantQueue>>>,
     wake: Notify,
@@ -56,12 +71,30 @@ pub struct Queues {
     stopping: AtomicBool,
 }
 
+/// What all tenants' queues stand on.
+#[derive(Debug)]
+struct Ground {
+    ledger: Arc<Ledger>,
+    journal: Arc<Journal>,
+    acks: Arc<dyn Acknowledge>,
+    memory: Arc<Budget>,
+    disk: Arc<Budget>,
+}
+
 impl Queues {
-    /// Queues that hold at most `max_bytes` in all and count in `ledger`.
-    pub fn new(ledger: Arc<Ledger>, max_bytes: usize) -> Self {
-        Self {
+    /// Queues as configured, that count in `ledger` and keep everything in `journal`.
+    pub fn new(settings: &Settings, ledger: Arc<Ledger>, journal: Arc<Journal>) -> Self {
+        let ground = Ground {
             ledger,
-            budget: Budget::new(max_bytes),
+            acks: journal.clone(),
+            journal,
+            memory: Budget::new(settings.memory.max_queue_bytes),
+            disk: Budget::new(settings.journal.max_bytes),
+        };
+        Self {
+            ground: Arc::new(ground),
+            quota: settings.journal.quota(),
+            quotas: settings.tenants.iter().map(|(id, tenant)| (id.clone(), tenant.quota)).collect(),
             tenants: RwLock::default(),
             ready: Mutex::default(),
             wake: Notify::new(),
@@ -80,31 +113,72 @@ impl Queues {
         self.cores.clone()
     }
 
-    /// Takes all chunks or none.
+    /// Takes over what the journal holds from before: what waits, and what of it was found damaged.
+    pub fn recover(&self, lost: &[Lost]) {
+        for lost in lost {
+            let lane = lost.lane.as_deref().and_then(read_lane_key);
+            let Some((kind, tenant)) = lane else {
+                report_unknown(lost);
+                continue;
+            };
+            tenant::report(&tenant, kind, lost);
+            let account = self.ground.ledger.account(&tenant, kind);
+            account.accept(lost.items.unwrap_or(0));
+            account.drop_items(lost.items.unwrap_or(0), DropReason::Damaged);
+        }
+        for (lane, backlog) in self.ground.journal.lanes() {
+            let Some((kind, tenant)) = read_lane_key(&lane) else {
+                error!(
+                    lane = %String::from_utf8_lossy(&lane), records = backlog.records,
+                    "the journal holds items of a kind that this version does not know; they are kept, not delivered"
+                );
+                continue;
+            };
+            info!(%tenant, %kind, items = backlog.items, bytes = backlog.bytes, "taken over from the journal");
+            let queue = self.tenant(&tenant);
+            let bytes = usize::try_from(backlog.bytes).unwrap_or(usize::MAX);
+            if queue.recover(kind, backlog.records, backlog.items, bytes, backlog.oldest) {
+                self.announce(queue);
+            }
+        }
+    }
+
+    /// Takes all chunks or none. They are in the journal then, as durable as `journal.fsync` asks for.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub async fn submit(&self, chunks: Vec<Chunk>) -> Result<(), Refused> {
+    pub async fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> Result<(), Refused> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(Refused::Stopping);
         }
         let mut granted = Vec::with_capacity(chunks.len());
+        let mut entries = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             let queue = self.tenant(&chunk.tenant);
-            let Some(memory) = self.budget.reserve(queue.share(), chunk.bytes.len() + OVERHEAD) else {
+            let Some(grant) = queue.grant(&chunk).await else {
                 // What was granted to the request's other chunks is given back here by being dropped.
                 return Err(Refused::Full { tenant: chunk.tenant, retry_after: RETRY_AFTER });
             };
-            granted.push((queue, chunk, memory));
+            entries.push(entry_of(&chunk));
+            granted.push((queue, chunk, grant));
         }
-        let now = Instant::now();
-        for (queue, chunk, memory) in granted {
-            if queue.push(&self.ledger, chunk, memory, now) {
-                self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(queue);
-                self.wake.notify_one();
+        let queues = self.clone();
+        let committed = move |seqs: Range<Seq>| {
+            let now = Instant::now();
+            for ((queue, chunk, grant), seq) in granted.into_iter().zip(seqs.start.0..) {
+                let receipt = Receipt { seq: Seq(seq), room: grant.room };
+                if queue.push(Stored { chunk, receipt, memory: grant.memory }, now) {
+                    queues.announce(queue);
+                }
             }
-        }
+        };
+        self.ground.journal.append(entries, committed).await?;
         Ok(())
+    }
+
+    fn announce(&self, queue: Arc<TenantQueue>) {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(queue);
+        self.wake.notify_one();
     }
 
     /// Waits for a tenant that has items and nobody who attends to it. The caller attends from then on, until
@@ -115,6 +189,25 @@ impl Queues {
                 return queue;
             }
             self.wake.notified().await;
+        }
+    }
+
+    /// Drops what has waited longer than its tenant's quota allows. To be called now and then.
+    pub async fn expire(&self, now: UnixMillis) {
+        for queue in self.all() {
+            if let Err(error) = queue.expire(now).await {
+                error!(tenant = %queue.id, "the age of what waits cannot be looked at: {error}");
+            }
+        }
+    }
+
+    /// Counts what the journal has found damaged while it tidied up. To be called now and then.
+    pub fn count_lost(&self) {
+        for lost in self.ground.journal.take_lost() {
+            match lost.lane.as_deref().and_then(read_lane_key) {
+                Some((kind, tenant)) => self.tenant(&tenant).lose(kind, &lost),
+                None => report_unknown(&lost),
+            }
         }
     }
 
@@ -130,62 +223,40 @@ impl Queues {
 
     /// Bytes of memory that waiting items are accounted with.
     pub fn memory_used(&self) -> usize {
-        self.budget.used()
+        self.ground.memory.used()
+    }
+
+    /// Whether more than half of the memory for waiting items is used.
+    pub fn memory_is_short(&self) -> bool {
+        self.ground.memory.is_short()
+    }
+
+    /// The journal that everything is in.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.ground.journal
     }
 
     fn tenant(&self, id: &TenantId) -> Arc<TenantQueue> {
         if let Some(queue) = self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(id) {
             return queue.clone();
         }
+        let quota = self.quotas.get(id).copied().unwrap_or(self.quota);
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
-        tenants.entry(id.clone()).or_insert_with(|| Arc::new(TenantQueue::new(id.clone()))).clone()
+        let new = || Arc::new(TenantQueue::new(id.clone(), self.ground.clone(), quota));
+        tenants.entry(id.clone()).or_insert_with(new).clone()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::{Kind, UnixMillis};
+fn report_unknown(lost: &Lost) {
+    let copy = lost.quarantined.as_ref().map(|path| tracing::field::display(path.display()));
+    error!(
+        file = %lost.file.display(), offset = lost.offset, bytes = lost.bytes, records = lost.records, copy,
+        "part of the journal is damaged; whose items it held cannot be told"
+    );
+}
 
-    fn chunk(tenant: &str, bytes: usize) -> Chunk {
-        Chunk {
-            tenant: TenantId::new(tenant).unwrap(),
-            kind: Kind::Logs,
-            items: 1,
-            oldest: UnixMillis(0),
-            accepted: UnixMillis(0),
-            bytes: vec![b'x'; bytes].into(),
-            follow: None,
-        }
-    }
-
-    fn accepted(ledger: &Ledger) -> u64 {
-        ledger.read().iter().map(|(_, _, balance)| balance.accepted).sum()
-    }
-
-    #[tokio::test]
-    async fn a_refused_request_leaves_nothing_in_the_queue() {
-        let ledger = Arc::new(Ledger::default());
-        let queues = Queues::new(ledger.clone(), 4000);
-        let refused = queues.submit(vec![chunk("a", 100), chunk("b", 5000)]).await;
-        assert!(matches!(refused, Err(Refused::Full { tenant, .. }) if tenant.as_str() == "b"));
-        assert_eq!((queues.memory_used(), accepted(&ledger)), (0, 0));
-        queues.stop_accepting();
-        assert_eq!(queues.submit(vec![chunk("a", 1)]).await, Err(Refused::Stopping));
-    }
-
-    #[tokio::test]
-    async fn a_tenant_with_items_is_announced_once_until_it_is_left() {
-        let queues = Queues::new(Arc::default(), 1 << 20);
-        queues.submit(vec![chunk("a", 1)]).await.unwrap();
-        queues.submit(vec![chunk("a", 1)]).await.unwrap();
-        let queue = queues.next_ready().await;
-        assert!(queues.ready.lock().unwrap().is_empty());
-        assert!(!queue.leave(), "items are waiting");
-        let taken = queue.take(Kind::Logs, Kind::Logs.limits(), Duration::ZERO, Instant::now());
-        assert!(matches!(taken, Take::Batch(batch) if batch.chunks.len() == 2));
-        assert!(queue.leave());
-        queues.submit(vec![chunk("a", 1)]).await.unwrap();
-        assert_eq!(queues.next_ready().await.id.as_str(), "a");
+impl Acknowledge for Journal {
+    fn acknowledge(&self, seqs: &[Seq]) {
+        self.ack(seqs.iter().copied());
     }
 }

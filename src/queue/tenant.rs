@@ -1,21 +1,32 @@
 //! The lanes of one tenant.
 
+use super::Ground;
 use super::budget::{Reservation, Share};
-use super::lane::{Lane, Take};
-use crate::ledger::Ledger;
+use super::lane::{Lane, Stored, Take};
+use super::record::lane_key;
+use crate::journal::{Lost, Reader, Record, Seq};
+use crate::ledger::DropReason;
+use crate::settings::{Quota, WhenFull};
 use crate::types::{Chunk, Kind, Limits, TenantId, UnixMillis};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::{error, warn};
 
 /// What one tenant has waiting.
 #[derive(Debug)]
 pub struct TenantQueue {
     /// Whose.
     pub id: TenantId,
-    share: Arc<Share>,
+    ground: Arc<Ground>,
+    quota: Quota,
+    memory: Arc<Share>,
+    disk: Arc<Share>,
     inner: Mutex<Inner>,
+    /// Held while the oldest are being dropped to make room: one at a time, or too much would be dropped.
+    evicting: tokio::sync::Mutex<()>,
     wake: Notify,
 }
 
@@ -39,33 +50,75 @@ pub struct LaneFigures {
     pub oldest: Option<UnixMillis>,
 }
 
+/// What is granted to a chunk before the journal takes it.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) room: Reservation,
+    pub(super) memory: Option<Reservation>,
+}
+
+/// Bytes read back at once, more only for a single chunk that is larger.
+const PIECE: usize = 8 << 20;
+
+/// So often room is made for a chunk: others that come at the same time may take it, or the lane go another way.
+const EVICTIONS: usize = 8;
+
+/// A chunk is accounted with this many bytes of memory besides its own.
+const OVERHEAD: usize = 256;
+
 impl TenantQueue {
-    pub(super) fn new(id: TenantId) -> Self {
-        Self { id, share: Arc::default(), inner: Mutex::default(), wake: Notify::new() }
+    pub(super) fn new(id: TenantId, ground: Arc<Ground>, quota: Quota) -> Self {
+        let (memory, disk) = Default::default();
+        let (inner, evicting, wake) = Default::default();
+        Self { id, ground, quota, memory, disk, inner, evicting, wake }
     }
 
-    pub(super) fn share(&self) -> &Arc<Share> {
-        &self.share
+    /// Room on disk for a chunk, and memory if there is any; nothing when the quota is full.
+    pub(super) async fn grant(self: &Arc<Self>, chunk: &Chunk) -> Option<Grant> {
+        let bytes = chunk.bytes.len();
+        let room = || self.ground.disk.reserve_within(&self.disk, bytes, self.quota.max_bytes);
+        let may_evict = self.quota.when_full == WhenFull::DropOldest && bytes <= self.quota.max_bytes;
+        let mut granted = room();
+        for _ in 0..EVICTIONS {
+            if granted.is_some() || !may_evict {
+                break;
+            }
+            self.evict(bytes).await;
+            granted = room();
+        }
+        Some(Grant { room: granted?, memory: self.ground.memory.reserve(&self.memory, bytes + OVERHEAD) })
     }
 
     /// Appends a chunk. True when nobody attends to this queue, and the caller must find somebody.
-    pub(super) fn push(&self, ledger: &Ledger, chunk: Chunk, memory: Reservation, now: Instant) -> bool {
-        let kind = chunk.kind;
+    pub(super) fn push(&self, stored: Stored, now: Instant) -> bool {
         let mut inner = self.lock();
-        let index = match inner.lanes.iter().position(|lane| lane.kind == kind) {
-            Some(index) => index,
-            None => {
-                inner.lanes.push(Lane::new(kind, ledger.account(&self.id, kind)));
-                inner.lanes.len() - 1
-            }
-        };
-        let look = inner.lanes[index].push(chunk, memory, now);
+        let look = self.lane(&mut inner, stored.chunk.kind).push(stored, now);
+        self.attend(inner, look)
+    }
+
+    /// Takes over what is in the journal.
+    pub(super) fn recover(&self, kind: Kind, records: u64, items: u64, bytes: usize, oldest: UnixMillis) -> bool {
+        let room = self.ground.disk.grant(&self.disk, bytes);
+        let mut inner = self.lock();
+        self.lane(&mut inner, kind).recover(records, items, room, oldest);
+        self.attend(inner, true)
+    }
+
+    fn attend(&self, mut inner: MutexGuard<'_, Inner>, look: bool) -> bool {
         let unattended = !std::mem::replace(&mut inner.attended, true);
         drop(inner);
         if look && !unattended {
             self.wake.notify_one();
         }
         unattended
+    }
+
+    fn lane<'a>(&self, inner: &'a mut Inner, kind: Kind) -> &'a mut Lane {
+        let index = inner.lanes.iter().position(|lane| lane.kind == kind).unwrap_or_else(|| {
+            inner.lanes.push(Lane::new(kind, self.ground.ledger.account(&self.id, kind)));
+            inner.lanes.len() - 1
+        });
+        &mut inner.lanes[index]
     }
 
     /// Waits until there may be a batch to take.
@@ -87,7 +140,7 @@ impl TenantQueue {
     pub fn take(&self, kind: Kind, limits: Limits, max_age: Duration, now: Instant) -> Take {
         let mut inner = self.lock();
         match inner.lanes.iter_mut().find(|lane| lane.kind == kind) {
-            Some(lane) => lane.take(limits, max_age, now),
+            Some(lane) => lane.take(limits, max_age, now, &self.ground.acks),
             None => Take::Empty,
         }
     }
@@ -106,17 +159,240 @@ impl TenantQueue {
             kind: lane.kind,
             items: lane.items(),
             bytes: lane.bytes(),
-            oldest: lane.oldest().map(|chunk| chunk.accepted),
+            oldest: lane.oldest(),
         };
         self.lock().lanes.iter().map(figures).collect()
     }
 
     /// Bytes of memory that this tenant is accounted with, its payloads under way included.
     pub fn memory_used(&self) -> usize {
-        self.share.used()
+        self.memory.used()
+    }
+
+    /// Gives up the memory of what waits, all of which is in the journal.
+    pub fn unload(&self) {
+        self.lock().lanes.iter_mut().for_each(Lane::unload);
+    }
+
+    /// Whether items of a kind should be [`load`](Self::load)ed.
+    pub fn wants(&self, kind: Kind) -> bool {
+        match self.with(kind, |lane| lane.wants()).flatten() {
+            Some((_, nothing_loaded)) => nothing_loaded || self.ground.memory.fits(&self.memory, PIECE / 8),
+            None => false,
+        }
+    }
+
+    /// Reads some of the items of a kind back from the journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be read; nothing has changed then.
+    pub async fn load(self: &Arc<Self>, kind: Kind) -> io::Result<()> {
+        let Some((after, nothing_loaded)) = self.with(kind, |lane| lane.wants()).flatten() else { return Ok(()) };
+        let piece = [PIECE, PIECE / 8].into_iter().find_map(|bytes| self.ground.memory.reserve(&self.memory, bytes));
+        let memory = match piece {
+            Some(memory) => memory,
+            // However short memory is, every lane goes on.
+            None if nothing_loaded => self.ground.memory.grant(&self.memory, PIECE / 8),
+            None => return Ok(()),
+        };
+        let before = self.with(kind, |lane| lane.spilled());
+        let Some(piece) = self.read(kind, after, memory.bytes()).await? else { return Ok(()) };
+        let cutoff = UnixMillis::now().minus(self.quota.max_age);
+        self.settle(kind, after, before, piece, Some(memory), |record| {
+            (record.entry.accepted < cutoff).then_some(DropReason::Expired)
+        });
+        self.nudge();
+        Ok(())
+    }
+
+    /// Drops what is older than the quota allows.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn expire(self: &Arc<Self>, now: UnixMillis) -> io::Result<()> {
+        let cutoff = now.minus(self.quota.max_age);
+        let expired = |lane: &Lane| lane.oldest().is_some_and(|oldest| oldest < cutoff);
+        for kind in self.kinds() {
+            let Some(seqs) = self.with(kind, |lane| lane.drop_front(DropReason::Expired, |c| c.accepted < cutoff))
+            else {
+                continue;
+            };
+            self.ground.acks.acknowledge(&seqs);
+            while self.with(kind, |lane| expired(lane) && lane.wants().is_some()).unwrap_or(false) {
+                if !self.drop_piece(kind, DropReason::Expired, PIECE, |record| record.entry.accepted < cutoff).await? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest until there is room for so many bytes, or nothing more to drop.
+    async fn evict(self: &Arc<Self>, bytes: usize) {
+        let _alone = self.evicting.lock().await;
+        // Somewhat more than needed, so that not every chunk has to do this.
+        let target = (self.quota.max_bytes - self.quota.max_bytes / 64).saturating_sub(bytes);
+        let mut attempts = EVICTIONS;
+        while self.disk.used() > target && attempts > 0 {
+            let excess = self.disk.used() - target;
+            let Some(kind) = self.oldest_lane() else { return };
+            let mut left = excess;
+            let doomed = |chunk: &Chunk| {
+                let more = left > 0;
+                left = left.saturating_sub(chunk.bytes.len());
+                more
+            };
+            let seqs = self.with(kind, |lane| lane.drop_front(DropReason::Evicted, doomed)).unwrap_or_default();
+            if !seqs.is_empty() {
+                self.ground.acks.acknowledge(&seqs);
+                continue;
+            }
+            let mut left = excess;
+            let doomed = |record: &Record| {
+                let more = left > 0;
+                left = left.saturating_sub(record.entry.payload.len());
+                more
+            };
+            // When the lane has gone another way meanwhile, there is something to drop still, or room.
+            match self.drop_piece(kind, DropReason::Evicted, excess, doomed).await {
+                Ok(true) => {}
+                Ok(false) => attempts -= 1,
+                Err(error) => {
+                    error!(tenant = %self.id, %kind, "the oldest items cannot be dropped to make room: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Counts a record that the journal has lost.
+    pub(super) fn lose(&self, kind: Kind, lost: &Lost) {
+        report(&self.id, kind, lost);
+        if let Some(seq) = lost.seq {
+            self.with(kind, |lane| lane.lose(seq, lost.items.unwrap_or(0), lost.bytes as usize));
+        }
+    }
+
+    fn oldest_lane(&self) -> Option<Kind> {
+        let inner = self.lock();
+        let oldest = inner.lanes.iter().filter_map(|lane| Some((lane.first()?, lane.kind))).min_by_key(|(seq, _)| *seq);
+        oldest.map(|(_, kind)| kind)
+    }
+
+    /// Drops those of the first so many bytes of spilled records that are doomed. False when there were none.
+    async fn drop_piece(
+        self: &Arc<Self>,
+        kind: Kind,
+        reason: DropReason,
+        bytes: usize,
+        mut doomed: impl FnMut(&Record) -> bool,
+    ) -> io::Result<bool> {
+        let Some(Some((after, _))) = self.with(kind, |lane| lane.wants()) else { return Ok(false) };
+        let before = self.with(kind, |lane| lane.spilled());
+        let Some(mut piece) = self.read(kind, after, bytes.clamp(PIECE / 64, PIECE)).await? else { return Ok(false) };
+        let count = piece.records.iter().take_while(|record| doomed(record)).count();
+        if count < piece.records.len() {
+            piece.records.truncate(count);
+            piece.reader = None;
+        }
+        if count == 0 && piece.lost.is_empty() && !piece.end {
+            return Ok(false);
+        }
+        Ok(self.settle(kind, after, before, piece, None, |_| Some(reason)))
+    }
+
+    async fn read(&self, kind: Kind, after: Option<Seq>, bytes: usize) -> io::Result<Option<Piece>> {
+        let mut reader = match self.with(kind, Lane::take_reader).flatten() {
+            Some(reader) => reader,
+            None => {
+                let from = Seq(after.map_or(0, |seq| seq.0 + 1));
+                Reader::new(lane_key(&self.id, kind), from..Seq(u64::MAX))
+            }
+        };
+        let journal = self.ground.journal.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let batch = journal.read(&mut reader, bytes as u64)?;
+            Ok::<_, io::Error>(Piece { records: batch.records, lost: batch.lost, end: batch.end, reader: Some(reader) })
+        });
+        reading.await.unwrap_or_else(|panic| Err(io::Error::other(panic))).map(Some)
+    }
+
+    /// Puts what was read where it belongs, unless the lane has gone another way meanwhile, which gives false.
+    fn settle(
+        &self,
+        kind: Kind,
+        after: Option<Seq>,
+        before: Option<u64>,
+        piece: Piece,
+        mut memory: Option<Reservation>,
+        doomed: impl Fn(&Record) -> Option<DropReason>,
+    ) -> bool {
+        let mut dropped = Vec::new();
+        let mut inner = self.lock();
+        let lane = self.lane(&mut inner, kind);
+        let untouched = lane.wants().map(|(after, _)| after) == Some(after);
+        for lost in &piece.lost {
+            report(&self.id, kind, lost);
+            if let Some(seq) = lost.seq {
+                lane.lose(seq, lost.items.unwrap_or(0), lost.bytes as usize);
+            }
+        }
+        if !untouched {
+            return false;
+        }
+        if let Some(last) = piece.records.last() {
+            lane.spilled_since(last.entry.accepted);
+        }
+        for record in piece.records {
+            let (seq, items, bytes) = (record.seq, u64::from(record.entry.items), record.entry.payload.len());
+            match (doomed(&record), &mut memory) {
+                (None, Some(memory)) => {
+                    let mut part = memory.split(bytes + OVERHEAD);
+                    part.resize(bytes + OVERHEAD);
+                    lane.restore(&self.id, record, part);
+                }
+                (reason, _) => {
+                    lane.drop_spilled(seq, items, bytes, reason.unwrap_or(DropReason::Expired));
+                    lane.passed(record.entry.accepted);
+                    dropped.push(seq);
+                }
+            }
+        }
+        if piece.end && before == Some(lane.spilled()) && lane.spilled() > 0 {
+            let items = lane.drop_missing();
+            error!(
+                tenant = %self.id, %kind, items,
+                "items are missing from the journal and counted as dropped (damaged); was the directory changed by hand?"
+            );
+        }
+        lane.keep_reader(piece.reader);
+        drop(inner);
+        self.ground.acks.acknowledge(&dropped);
+        true
+    }
+
+    fn with<T>(&self, kind: Kind, then: impl FnOnce(&mut Lane) -> T) -> Option<T> {
+        self.lock().lanes.iter_mut().find(|lane| lane.kind == kind).map(then)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A piece of a lane's backlog, and the reader that goes on after it, if there is one.
+struct Piece {
+    records: Vec<Record>,
+    lost: Vec<Lost>,
+    end: bool,
+    reader: Option<Reader>,
+}
+
+/// Says what the disk has lost.
+pub(super) fn report(tenant: &TenantId, kind: Kind, lost: &Lost) {
+    warn!(
+        %tenant, %kind, items = lost.items, bytes = lost.bytes, offset = lost.offset,
+        file = %lost.file.display(), copy = lost.quarantined.as_ref().map(|path| tracing::field::display(path.display())),
+        "a record of the journal is damaged, and its items are dropped"
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::problems::{Problems, join, nearest};
 use super::units::{format_duration, format_size};
-use super::{Compression, Settings, oauth};
+use super::{Compression, Settings, journal, oauth};
 use std::net::{IpAddr, SocketAddr};
 use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
@@ -18,6 +18,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     oauth::check(settings, problems);
     check_tenancy(settings, problems);
     check_delivery(settings, problems);
+    journal::check(settings, problems);
     check_sites(settings, problems);
     check_log_level(&settings.log.level, problems);
 }

@@ -100,6 +100,8 @@ impl Settings {
         }
         state.finish();
 
+        self.journal.read(tree, problems);
+
         let mut memory = Section::take(tree, "memory", problems);
         memory.size("max_queue_bytes", &mut self.memory.max_queue_bytes, MIB..=TIB);
         memory.finish();
@@ -254,7 +256,8 @@ impl Settings {
                 }
             };
             let mut section = Section::of(path, tenant, problems);
-            let mut tenant = StaticTenant { site: self.datadog.default_site.clone(), ..StaticTenant::default() };
+            let site = self.datadog.default_site.clone();
+            let mut tenant = StaticTenant { site, quota: self.journal.quota(), ..StaticTenant::default() };
             let mut site = String::new();
             section.text("site", &mut site);
             if !site.is_empty() {
@@ -270,7 +273,7 @@ impl Settings {
                 );
             }
             section.later(&["items_per_second", "bytes_per_second"], "limits per tenant");
-            section.later(&["max_bytes", "max_age", "when_full"], "the durable journal");
+            tenant.quota.read(&mut section);
             section.finish();
             self.tenants.insert(id, tenant);
         }

@@ -1,6 +1,7 @@
 //! The typed configuration: its loading from TOML and environment, its checking, and its printing without secrets.
 
 mod check;
+mod journal;
 mod load;
 mod model;
 mod oauth;
@@ -16,7 +17,9 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+pub use journal::{Fsync, Journal, Quota, WhenFull};
 pub use load::DEFAULT_PATH;
+use model::path_or_empty;
 pub use model::{
     Admin, Batch, Compression, Datadog, Delivery, Ingest, Log, LogFormat, Memory, Oauth, Settings, Shutdown, State,
     StaticTenant, Store, Tenancy,

@@ -2,6 +2,7 @@
 
 use super::StoreUrl;
 use super::units::{as_duration, as_size};
+use super::{Journal, Quota};
 use crate::types::{Secret, TenantId};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub batch: Batch,
     /// `[delivery]`
     pub delivery: Delivery,
+    /// `[journal]`
+    pub journal: Journal,
     /// `[memory]`
     pub memory: Memory,
     /// `[admin]`
@@ -100,6 +103,9 @@ pub struct StaticTenant {
     pub api_key: Option<Secret>,
     /// Local ingest tokens that stand for this tenant: 32 hex digits each.
     pub ingest_tokens: Vec<Secret>,
+    /// What it may have waiting.
+    #[serde(flatten)]
+    pub quota: Quota,
 }
 
 /// The OAuth client with which customers connect their Datadog organisations.
@@ -334,7 +340,7 @@ fn or_empty<S: Serializer>(id: &Option<TenantId>, serializer: S) -> Result<S::Ok
     serializer.serialize_str(id.as_ref().map_or("", TenantId::as_str))
 }
 
-fn path_or_empty<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn path_or_empty<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.as_deref().unwrap_or("".as_ref()).display())
 }
 

@@ -38,6 +38,7 @@ mod tests {
             site: "datadoghq.eu".into(),
             api_key: Some(Secret::new("0123456789abcdef0123456789abcdef")),
             ingest_tokens: vec![Secret::new("fedcba9876543210fedcba9876543210")],
+            ..StaticTenant::default()
         };
         settings.tenants.insert(TenantId::new("a.b").unwrap(), tenant);
         settings.datadog.sites.insert("stand-in.test", SiteHosts::standard("stand-in.test", "app.stand-in.test"));

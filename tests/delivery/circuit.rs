@@ -19,6 +19,10 @@ async fn while_an_endpoint_fails_never_more_than_one_probe_is_under_way() {
     let intake = Scripted::start(move |request| {
         let log = log.clone();
         async move {
+            if request.path != EVENTS {
+                // A key is validated some time in its first minute.
+                return answer(200);
+            }
             let status = if request.number < FAILING { 503 } else { 202 };
             tokio::time::sleep(Duration::from_millis(30)).await;
             log.lock().unwrap().push((request.at, Instant::now(), status));
@@ -161,4 +165,19 @@ async fn all_tenants_together_never_have_more_requests_at_once_than_they_may() {
         daemon.wait_empty(tenant).await;
     }
     assert_eq!(under_way.lock().unwrap().1, AT_ONCE);
+}
+
+/// An endpoint that takes nothing but answers is well, and a tenant that has nothing more to send waits for nothing.
+#[tokio::test]
+async fn a_refusal_of_the_probe_shows_that_the_endpoint_is_well() {
+    for (first, then) in [(503, 404), (429, 404), (503, 413)] {
+        let intake = Intake::start();
+        let daemon = Setup::new(&intake, &["a"]).start().await;
+        intake.fault("a", json!({ "times": 1, "effect": { "status": { "code": first } } })).await;
+        intake.fault("a", json!({ "skip": 1, "times": 1, "effect": { "status": { "code": then } } })).await;
+        daemon.logs("a", [1]).await;
+        daemon.wait_empty("a").await;
+        assert_eq!(intake.count("a", "logs", "attempts").await, 2);
+        daemon.wait_state("a", "active").await;
+    }
 }

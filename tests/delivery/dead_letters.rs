@@ -28,6 +28,7 @@ async fn exactly_the_items_that_are_refused_become_dead_letters() {
         let intake = Intake::start();
         let daemon = Setup::new(&intake, &["a"]).start().await;
         intake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+        intake.fault("a", json!({ "effect": { "delay_ms": 1 } })).await;
         let poison = choose(count, 1000);
         daemon.post("a", LOGS, &logs(0..1000, &poison)).await;
         daemon.wait_empty("a").await;
@@ -46,6 +47,8 @@ async fn exactly_the_items_that_are_refused_become_dead_letters() {
         let scrape = daemon.scrape().await;
         scrape.assert_balanced();
         assert_eq!(scrape.items("a", "items_dead_lettered_total"), count as u64);
+        // With much to send again there is no more under way than else.
+        assert!(intake.count("a", "logs", "max_concurrent").await <= 4);
         // Twice whole, then both halves of whatever holds a refused item, down to ten levels.
         let attempts = intake.count("a", "logs", "attempts").await;
         assert!(attempts <= 2 + 20 * count as u64, "{attempts} attempts for {count}: {poison:?}");

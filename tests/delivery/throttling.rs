@@ -66,6 +66,21 @@ async fn a_limit_is_kept_once_it_is_known_whichever_way_it_is_told() {
 }
 
 #[tokio::test]
+async fn a_limit_that_an_answer_has_told_is_never_reached() {
+    let intake = Intake::start();
+    let daemon = Setup::new(&intake, &["a"]).start().await;
+    let quota = json!({ "limit": 10, "period_s": 1 });
+    intake.fault("a", json!({ "path": EVENTS, "effect": { "quota": quota } })).await;
+    daemon.post("a", EVENTS, &event("the first")).await;
+    daemon.wait_empty("a").await;
+    for number in 0..25 {
+        daemon.post("a", EVENTS, &event(&number.to_string())).await;
+    }
+    intake.wait_items("a", "event_v1", 26).await;
+    assert_eq!(intake.counts("a", "event_v1").await["refused"], json!({}));
+}
+
+#[tokio::test]
 async fn a_throttled_endpoint_does_not_hold_up_the_tenants_others() {
     let intake = Intake::start();
     let daemon = Setup::new(&intake, &["a"]).start().await;

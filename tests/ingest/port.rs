@@ -41,7 +41,7 @@ pub struct Taken {
 }
 
 impl Submit for Taken {
-    fn submit(&self, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
+    fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
         let mood = self.mood.lock().unwrap().clone();
         async move {
             self.asked.notify_one();

@@ -8,7 +8,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use tempfile::TempDir;
+
+/// Where daemons keep their state, one after the other. Removed with the last clone.
+#[derive(Clone)]
+pub struct Home(Arc<TempDir>);
 
 /// How a daemon is to be started.
 pub struct Setup {
@@ -23,7 +28,7 @@ pub struct Daemon {
     log: Lines,
     ingest: String,
     admin: String,
-    state: TempDir,
+    home: Home,
 }
 
 /// The daemon's answer to a request.
@@ -82,13 +87,31 @@ impl Setup {
 
     /// Starts it and waits until it listens.
     pub async fn start(&self) -> Daemon {
-        let state = tempfile::tempdir().unwrap();
-        let dir = state.path().join("state");
+        self.start_in(&Home::new()).await
+    }
+
+    /// The same, with the state that another one has left.
+    pub async fn start_in(&self, home: &Home) -> Daemon {
+        let mut daemon = self.spawn_in(home);
+        let listening = until("the daemon to listen", async || {
+            if daemon.ended().is_some() {
+                return Some(None);
+            }
+            Some(Some((daemon.listener("ingest")?, daemon.listener("admin")?)))
+        });
+        let Some((ingest, admin)) = listening.await else { panic!("the daemon did not start:\n{}", daemon.log_text()) };
+        (daemon.ingest, daemon.admin) = (ingest, admin);
+        daemon
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn spawn_in(&self, home: &Home) -> Daemon {
+        let dir = home.state_dir();
         let mut config = format!("state.dir = {}\n", json!(dir));
         for (key, value) in &self.settings {
             config += &format!("{key} = {value}\n");
         }
-        let file = state.path().join("dogsled.toml");
+        let file = home.0.path().join("dogsled.toml");
         std::fs::write(&file, config).unwrap();
         std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
         let mut command = Command::new("sh");
@@ -100,21 +123,42 @@ impl Setup {
         }
         let mut child = command.spawn().unwrap();
         let log = gather(child.stderr.take().unwrap());
-        let mut daemon = Daemon { child, http: client(), log, ingest: String::new(), admin: String::new(), state };
-        daemon.ingest = daemon.listener("ingest").await;
-        daemon.admin = daemon.listener("admin").await;
-        daemon
+        Daemon { child, http: client(), log, ingest: String::new(), admin: String::new(), home: home.clone() }
+    }
+}
+
+impl Home {
+    /// A new one.
+    pub fn new() -> Self {
+        Self(Arc::new(tempfile::tempdir().unwrap()))
+    }
+
+    /// The state directory.
+    pub fn state_dir(&self) -> PathBuf {
+        self.0.path().join("state")
+    }
+
+    /// The files with this extension in a directory below the state directory, in order.
+    pub fn files(&self, dir: &str, extension: &str) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.state_dir().join(dir)) else { return Vec::new() };
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+        files.sort();
+        files
+    }
+
+    /// The lines of a tenant's dead letters; none without a file.
+    pub fn dead_letters(&self, tenant: &str) -> Vec<Value> {
+        let path = self.state_dir().join("dead-letters").join(format!("{tenant}.ndjson"));
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
 impl Daemon {
-    async fn listener(&mut self, name: &str) -> String {
-        until(&format!("the daemon's {name} port"), async || {
-            assert_eq!(self.ended(), None, "it did not start");
-            let found = self.log("listening").into_iter().find(|line| line["listener"] == name);
-            found.map(|line| format!("http://{}", line["address"].as_str().unwrap()))
-        })
-        .await
+    fn listener(&self, name: &str) -> Option<String> {
+        let found = self.log("listening").into_iter().find(|line| line["listener"] == name);
+        found.map(|line| format!("http://{}", line["address"].as_str().unwrap()))
     }
 
     /// The lines of its log whose message contains `text`.
@@ -134,9 +178,14 @@ impl Daemon {
         self.state_dir().join("dead-letters").join(format!("{tenant}.ndjson"))
     }
 
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.home.0.path().join("dogsled.toml")
+    }
+
     /// Its state directory.
     pub fn state_dir(&self) -> PathBuf {
-        self.state.path().join("state")
+        self.home.state_dir()
     }
 
     /// Posts for a tenant; nothing when the connection fails.
@@ -189,8 +238,26 @@ impl Daemon {
 
     /// Reads the daemon's metrics.
     pub async fn scrape(&self) -> Scrape {
-        let response = self.http.get(format!("{}/metrics", self.admin)).send().await.unwrap();
-        Scrape::parse(&response.text().await.unwrap())
+        self.try_scrape().await.unwrap()
+    }
+
+    /// Reads the daemon's metrics, if it still answers.
+    pub async fn try_scrape(&self) -> Option<Scrape> {
+        let response = self.http.get(format!("{}/metrics", self.admin)).send().await.ok()?;
+        Some(Scrape::parse(&response.text().await.ok()?))
+    }
+
+    /// The status and text of `/readyz`.
+    pub async fn ready(&self) -> (u16, String) {
+        let response = self.http.get(format!("{}/readyz", self.admin)).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// Bytes of memory that the process has resident.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
     /// Waits until nothing of a tenant is queued.
@@ -221,8 +288,23 @@ impl Daemon {
 
     /// Sends it SIGTERM.
     pub fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("TERM");
+    }
+
+    /// Sends it SIGKILL.
+    pub fn kill(&self) {
+        self.signal("KILL");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Has it end in order, and fails unless it does.
+    pub async fn stop(mut self) {
+        self.terminate();
+        assert!(self.wait_end().await.success());
     }
 
     /// Whether it has ended, and how.

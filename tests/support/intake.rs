@@ -111,9 +111,10 @@ impl Intake {
         counts
     }
 
-    /// The items of a tenant and kind in the order in which they arrived.
+    /// The items of a tenant and kind, or of all kinds (`total`), in the order in which they arrived.
     pub async fn items(&self, tenant: &str, kind: &str) -> Vec<Arrived> {
-        let path = format!("received?items=true&key={}&kind={kind}", key_of(tenant));
+        let kind = if kind == "total" { String::new() } else { format!("&kind={kind}") };
+        let path = format!("received?items=true&key={}{kind}", key_of(tenant));
         let answer = self.request("GET", &path, None).await;
         assert_eq!(answer["recording"]["truncated_items"], 0, "too much for the stand-in to record");
         let rows = answer["items"].as_array().unwrap().iter();

@@ -1,0 +1,64 @@
+//! `dogsled dead-letter purge`.
+
+use super::{Failure, Place, Unreadable, Which, counted, head, say, warn_unreadable};
+use crate::deliver::{Content, Letter, Line, Overhaul};
+use crate::types::UnixMillis;
+use serde_json::json;
+use std::io::{IsTerminal, Write, stderr, stdin};
+
+/// Removes letters; whether it was done, and not called off.
+pub(super) fn run(place: &Place, which: &Which, cutoff: Option<UnixMillis>, yes: bool) -> Result<bool, Failure> {
+    let goes = |letter: &Letter<'_>| {
+        which.wants(letter.kind) && cutoff.is_none_or(|cutoff| UnixMillis(letter.refused_at) < cutoff)
+    };
+    let (mut letters, mut items) = (0, 0);
+    let mut unreadable = Vec::new();
+    let overhaul = Overhaul::begin(&place.letters, &which.tenant)?;
+    if let Some(overhaul) = &overhaul {
+        let mut lines = overhaul.lines();
+        while let Some(line) = lines.read().map_err(Failure::Read)? {
+            match line.content {
+                Content::Letter(letter) if goes(&letter) => {
+                    letters += 1;
+                    items += u64::from(letter.items);
+                }
+                Content::Letter(_) | Content::Settled => {}
+                Content::Unreadable(why) => unreadable.push(Unreadable { line: line.number, why }),
+            }
+        }
+    }
+    let what = format!("{} with {}", counted(letters, "letter"), counted(items, "item"));
+    if !place.json {
+        warn_unreadable(place, &which.tenant, &unreadable);
+    }
+    if letters > 0 && !yes && !confirmed(&what, which, letters)? {
+        say("nothing was removed")?;
+        return Ok(false);
+    }
+    if let Some(overhaul) = overhaul {
+        overhaul.rewrite(|line: &Line<'_>| !matches!(&line.content, Content::Letter(letter) if goes(letter)))?;
+    }
+    if place.json {
+        let mut report = head(place, &which.tenant);
+        report["purged_letters"] = letters.into();
+        report["purged_items"] = items.into();
+        report["unreadable"] = json!(unreadable);
+        say(report)?;
+    } else {
+        say(format_args!("removed {what} of {}", which.words()))?;
+    }
+    Ok(true)
+}
+
+/// Asks at the terminal.
+fn confirmed(what: &str, which: &Which, letters: u64) -> Result<bool, Failure> {
+    if !stdin().is_terminal() {
+        return Err(Failure::Unasked { letters, which: which.words() });
+    }
+    let mut out = stderr();
+    let asked = write!(out, "Remove {what} of {} for good? [y/N] ", which.words()).and_then(|()| out.flush());
+    asked.map_err(Failure::Output)?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer).map_err(Failure::Read)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,0 +1,102 @@
+//! The files beside the segments that say which records are acked.
+
+use super::disk::DiskFile;
+use super::format::{ACK_ENTRY, encode_ack};
+use super::segment::runs;
+use super::sync::Rounds;
+use super::view::{Place, Shared, ack_name};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+/// Acks on their way to disk.
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    /// Record numbers to be written, by segment.
+    waiting: BTreeMap<u64, Vec<u32>>,
+    /// To be written when a round is complete.
+    deferred: VecDeque<(u64, Vec<Place>)>,
+    /// Files of segments that were removed, to go when a round is complete.
+    obsolete: VecDeque<(u64, String)>,
+}
+
+impl Acks {
+    pub(super) fn add(&mut self, places: Vec<Place>) {
+        for place in places {
+            self.waiting.entry(place.segment).or_default().push(place.number);
+        }
+    }
+
+    /// Adds them when the round is complete.
+    pub(super) fn defer(&mut self, round: u64, places: Vec<Place>) {
+        self.deferred.push_back((round, places));
+    }
+
+    /// A segment was removed: its acks need not be written, and their file goes when the round is complete.
+    pub(super) fn forget(&mut self, segment: u64, round: u64, name: String) {
+        self.waiting.remove(&segment);
+        self.obsolete.push_back((round, name));
+    }
+
+    /// All that is due is written.
+    pub(super) fn is_settled(&self) -> bool {
+        self.waiting.is_empty() && self.deferred.is_empty() && self.obsolete.is_empty()
+    }
+
+    /// Writes what is due. What cannot be written stays and is tried again.
+    pub(super) fn write(&mut self, shared: &Shared, rounds: &mut Rounds) -> io::Result<()> {
+        while let Some(places) = pop_due(&mut self.deferred, rounds) {
+            self.add(places);
+        }
+        while let Some(name) = pop_due(&mut self.obsolete, rounds) {
+            rounds.removed(&name);
+            // One that stays is removed by the next start.
+            let _ = shared.disk.remove(&name);
+        }
+        while let Some(mut entry) = self.waiting.first_entry() {
+            let segment = *entry.key();
+            // After a crash a segment may have the name of one that was lost.
+            self.obsolete.retain(|(_, name)| *name != ack_name(segment));
+            let salt = shared.view().segments.get(&segment).map(|state| state.salt);
+            if let Some(salt) = salt {
+                entry.get_mut().sort_unstable();
+                let mut bytes = Vec::new();
+                for (first, count) in runs(entry.get().iter().copied()) {
+                    encode_ack(salt, first, count, &mut bytes);
+                }
+                append(shared, rounds, segment, &bytes)?;
+            }
+            entry.remove();
+        }
+        Ok(())
+    }
+}
+
+/// The first in the queue, if its round is complete.
+fn pop_due<T>(queue: &mut VecDeque<(u64, T)>, rounds: &Rounds) -> Option<T> {
+    if rounds.is_done(queue.front()?.0) { queue.pop_front().map(|(_, due)| due) } else { None }
+}
+
+/// Appends entries to a segment's ack file: all or nothing.
+fn append(shared: &Shared, rounds: &mut Rounds, segment: u64, entries: &[u8]) -> io::Result<()> {
+    let name = ack_name(segment);
+    let file: Arc<dyn DiskFile> = match rounds.file(&name) {
+        Some(file) => file,
+        None => shared.disk.open_or_create(&name)?,
+    };
+    let len = file.len()?;
+    if len == 0 {
+        rounds.dir_changed();
+    }
+    let whole = len - len % ACK_ENTRY as u64;
+    if whole != len {
+        file.truncate(whole)?;
+    }
+    if let Err(error) = file.append(&mut [IoSlice::new(entries)]) {
+        // If that fails, too, the next attempt does it.
+        let _ = file.truncate(whole);
+        return Err(error);
+    }
+    rounds.written(name, &file, 0);
+    Ok(())
+}

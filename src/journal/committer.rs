@@ -1,0 +1,351 @@
+//! The threads: one writes the log, one waits for syncs. What comes while a group is being written is the next group.
+
+use super::entry::{Draft, Lost, Seq};
+use super::log::Log;
+use super::options::{AppendError, Fsync, Health};
+use super::sync::{Round, RoundResult};
+use super::view::Shared;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::{error, info};
+
+/// After a failure, writing is tried again so often.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What is not urgent (cleaning, syncing acks) is done so often.
+const PACE: Duration = Duration::from_millis(200);
+
+/// A group of appends that are written as one is closed at this size.
+const GROUP_BYTES: usize = 16 << 20;
+
+/// What the threads and the callers share.
+pub(super) struct Inner {
+    pub(super) dir: Arc<Path>,
+    pub(super) shared: Arc<Shared>,
+    inbox: Mutex<Inbox>,
+    pub(super) wake: Condvar,
+    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) permits: usize,
+    pub(super) health: Mutex<Health>,
+    pub(super) lost: Mutex<Vec<Lost>>,
+    pub(super) failures: AtomicU64,
+}
+
+/// What the committer is to do.
+#[derive(Default)]
+pub(super) struct Inbox {
+    pub(super) appends: Vec<Append>,
+    pub(super) acks: Vec<u64>,
+    pub(super) flushes: Vec<oneshot::Sender<()>>,
+    round: Option<RoundResult>,
+    pub(super) closing: bool,
+}
+
+/// Entries that are to be appended as one.
+pub(super) struct Append {
+    pub(super) drafts: Vec<Draft>,
+    pub(super) bytes: usize,
+    pub(super) then: Box<dyn FnOnce(Range<Seq>) + Send>,
+    pub(super) answer: oneshot::Sender<Result<Range<Seq>, AppendError>>,
+    /// Held until the append is answered.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+impl Inner {
+    pub(super) fn new(dir: &Path, shared: Arc<Shared>, permits: usize) -> Self {
+        Self {
+            dir: dir.into(),
+            shared,
+            inbox: Mutex::default(),
+            wake: Condvar::new(),
+            in_flight: Arc::new(Semaphore::new(permits)),
+            permits,
+            health: Mutex::default(),
+            lost: Mutex::default(),
+            failures: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts the threads.
+pub(super) fn start(inner: &Arc<Inner>, log: Log, fsync: Fsync) -> io::Result<Vec<JoinHandle<()>>> {
+    let pace = match fsync {
+        Fsync::Interval(interval) => interval,
+        Fsync::Always | Fsync::Never => PACE,
+    };
+    let (rounds, to_sync) = sync_channel(1);
+    let committer = Committer {
+        inner: inner.clone(),
+        log,
+        rounds,
+        pace,
+        paced: Instant::now(),
+        syncing: false,
+        failing: None,
+        flushes: Vec::new(),
+    };
+    let syncer = inner.clone();
+    let spawn = |name: &str| thread::Builder::new().name(name.into());
+    Ok(vec![
+        spawn("journal").spawn(move || committer.run())?,
+        spawn("journal-sync").spawn(move || sync(&syncer, &to_sync))?,
+    ])
+}
+
+/// Syncs what the committer asks for, until that ends.
+fn sync(inner: &Inner, rounds: &Receiver<Round>) {
+    for round in rounds {
+        let result = round.run();
+        for took in &result.took {
+            metrics::histogram!("dogsled_journal_fsync_seconds").record(*took);
+        }
+        inner.inbox().round = Some(result);
+        inner.wake.notify_one();
+    }
+}
+
+struct Committer {
+    inner: Arc<Inner>,
+    log: Log,
+    rounds: SyncSender<Round>,
+    pace: Duration,
+    /// When the less urgent things were done last.
+    paced: Instant,
+    /// A round is on the other thread.
+    syncing: bool,
+    /// Why nothing can be written, and when to try again.
+    failing: Option<(Instant, AppendError)>,
+    /// Who waits for which round.
+    flushes: Vec<(u64, oneshot::Sender<()>)>,
+}
+
+/// Refuses what comes after the committer has ended, however that came about.
+struct Ending(Arc<Inner>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let mut inbox = self.0.inbox();
+        inbox.closing = true;
+        inbox.appends.clear();
+        inbox.flushes.clear();
+        self.0.in_flight.close();
+    }
+}
+
+impl Committer {
+    fn run(mut self) {
+        let _ending = Ending(self.inner.clone());
+        loop {
+            let inbox = self.wait();
+            let closing = inbox.closing;
+            if let Some(result) = inbox.round {
+                self.syncing = false;
+                let completed = self.log.complete(result);
+                self.check(completed);
+            }
+            self.append(inbox.appends);
+            self.log.ack(inbox.acks);
+            let round = if inbox.flushes.is_empty() { 0 } else { self.log.rounds.after(1) };
+            self.flushes.extend(inbox.flushes.into_iter().map(|flush| (round, flush)));
+            self.settle();
+            if closing {
+                return self.finish();
+            }
+        }
+    }
+
+    /// Waits until there is something to do, or until it is time for the less urgent things.
+    fn wait(&self) -> Inbox {
+        let mut inbox = self.inner.inbox();
+        let settled = self.log.is_settled() && self.failing.is_none();
+        let until = self.paced + self.pace;
+        loop {
+            if !inbox.is_empty() {
+                let closing = inbox.closing;
+                return std::mem::replace(&mut *inbox, Inbox { closing, ..Inbox::default() });
+            }
+            if settled {
+                inbox = self.inner.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() && !self.syncing {
+                return Inbox::default();
+            }
+            let left = if left.is_zero() { self.pace } else { left };
+            inbox = self.inner.wake.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn append(&mut self, appends: Vec<Append>) {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        for append in appends {
+            bytes += append.bytes;
+            group.push(append);
+            if bytes >= GROUP_BYTES {
+                self.commit(std::mem::take(&mut group));
+                bytes = 0;
+            }
+        }
+        if !group.is_empty() {
+            self.commit(group);
+        }
+    }
+
+    /// Writes a group, and tells everybody who is in it.
+    fn commit(&mut self, mut group: Vec<Append>) {
+        let counts: Vec<u64> = group.iter().map(|append| append.drafts.len() as u64).collect();
+        let drafts: Vec<Draft> = group.iter_mut().flat_map(|append| std::mem::take(&mut append.drafts)).collect();
+        let written = match self.refusal() {
+            Some(error) => Err(error),
+            None => match self.log.commit(&drafts) {
+                Ok(first) => Ok(first),
+                Err(error) => Err(self.failed(error)),
+            },
+        };
+        let mut first = *written.as_ref().unwrap_or(&0);
+        if written.is_ok() {
+            self.recovered();
+        }
+        for (Append { then, answer, permit, .. }, count) in group.into_iter().zip(counts) {
+            let range = Seq(first)..Seq(first + count);
+            let result = written.as_ref().map(|_| range.clone()).map_err(Clone::clone);
+            if result.is_ok() {
+                then(range);
+            }
+            first += count;
+            drop(permit);
+            // Whoever gave up waiting does not hear of it.
+            let _ = answer.send(result);
+        }
+    }
+
+    /// Why a group is not even tried.
+    fn refusal(&self) -> Option<AppendError> {
+        let (retry_at, error) = self.failing.as_ref()?;
+        (Instant::now() < *retry_at || !self.log.doubtful.is_empty()).then(|| error.clone())
+    }
+
+    /// Everything that follows from what was done.
+    fn settle(&mut self) {
+        if self.refusal().is_none() || self.retry_is_due() {
+            let rescued = self.log.rescue();
+            self.check(rescued);
+        }
+        if let Err(error) = self.log.tick() {
+            self.failed(error);
+        }
+        let due = self.paced.elapsed() >= self.pace;
+        if due {
+            self.paced = Instant::now();
+            self.less_urgent();
+        }
+        if (due || !self.flushes.is_empty())
+            && !self.syncing
+            && let Some(round) = self.log.rounds.begin(&self.inner.shared.disk)
+        {
+            self.syncing = self.rounds.send(round).is_ok();
+        }
+        let (log, flushes) = (&self.log, std::mem::take(&mut self.flushes));
+        for (round, flush) in flushes {
+            if log.rounds.is_done(round) {
+                let _ = flush.send(());
+            } else {
+                self.flushes.push((round, flush));
+            }
+        }
+    }
+
+    fn less_urgent(&mut self) {
+        if self.failing.is_none() {
+            let cleaned = self.log.clean().map(|_| ());
+            self.check(cleaned);
+        } else if self.retry_is_due() && self.log.doubtful.is_empty() {
+            match self.log.probe() {
+                Ok(()) => self.recovered(),
+                Err(error) => {
+                    self.failed(error);
+                }
+            }
+        }
+        self.inner.lost.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.log.lost);
+        let figures = self.inner.shared.view().figures();
+        metrics::gauge!("dogsled_journal_bytes").set(figures.bytes as f64);
+    }
+
+    fn retry_is_due(&self) -> bool {
+        self.failing.as_ref().is_some_and(|(retry_at, _)| Instant::now() >= *retry_at)
+    }
+
+    fn check(&mut self, done: io::Result<()>) {
+        if let Err(error) = done {
+            self.failed(error);
+        }
+    }
+
+    /// Notes that writing failed.
+    fn failed(&mut self, error: io::Error) -> AppendError {
+        let error = AppendError::new(&self.inner.dir, error);
+        self.inner.failures.fetch_add(1, Ordering::Relaxed);
+        if self.failing.is_none() {
+            error!("{error}");
+        }
+        self.failing = Some((Instant::now() + RETRY, error.clone()));
+        *self.inner.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Failing(error.clone());
+        error
+    }
+
+    /// Notes that writing succeeded.
+    fn recovered(&mut self) {
+        if self.failing.take().is_some() {
+            info!("{}: the journal can be written again", self.inner.dir.display());
+            *self.inner.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Fine;
+        }
+    }
+
+    /// Leaves everything durable behind, if the disk lets it.
+    fn finish(mut self) {
+        self.log.close_active();
+        if self.syncing {
+            let mut inbox = self.inner.inbox();
+            while inbox.round.is_none() {
+                inbox = self.inner.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+            }
+            let result = inbox.round.take();
+            drop(inbox);
+            if let Some(result) = result {
+                let _ = self.log.complete(result);
+                let _ = self.log.rescue();
+            }
+        }
+        // What is deferred or kept for the sake of something else needs a round each.
+        for _ in 0..4 {
+            let _ = self.log.tick();
+            let Some(round) = self.log.rounds.begin(&self.inner.shared.disk) else { break };
+            if self.log.complete(round.run()).is_err() && self.log.rescue().is_err() {
+                break;
+            }
+        }
+        let _ = self.log.tick();
+        self.flushes.clear();
+    }
+}
+
+impl Inbox {
+    fn is_empty(&self) -> bool {
+        let lists = self.appends.len() + self.acks.len() + self.flushes.len();
+        lists == 0 && self.round.is_none() && !self.closing
+    }
+}

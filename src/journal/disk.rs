@@ -1,0 +1,157 @@
+//! What the journal asks of a file system: little enough that tests put a simulated disk in its place, with crashes,
+//! lost writes and errors.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One directory and the files in it, by name. A name may have one `/`, for the quarantine.
+pub(super) trait Disk: Send + Sync {
+    /// Names and lengths of the files in the directory itself.
+    fn list(&self) -> io::Result<Vec<(String, u64)>>;
+    /// A new, empty file; it is an error if there is one already.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// The file for reading and writing, created if need be.
+    fn open_or_create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// The file for reading.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes what was created and removed durable.
+    fn sync_dir(&self) -> io::Result<()>;
+    /// The path of a file, for messages.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// One open file.
+pub(super) trait DiskFile: Send + Sync {
+    /// Its length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Fills `buf` from `offset` on; an error of kind `UnexpectedEof` if there is less.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes all at the end of the file. After an error any part of it may have been written.
+    fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
+    /// Cuts the file.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+    /// Makes contents and length durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A directory of the machine's file system, locked for as long as this lives.
+#[derive(Debug)]
+pub(super) struct RealDisk {
+    dir: PathBuf,
+    /// Held for its lock.
+    _lock: Option<File>,
+}
+
+/// The file that is locked by whoever writes the journal.
+const LOCK: &str = "lock";
+
+impl RealDisk {
+    /// Creates the directory if need be, and locks it. `None`: another process has it.
+    pub(super) fn lock(dir: &Path) -> io::Result<Option<Self>> {
+        fs::create_dir_all(dir)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { dir: dir.into(), _lock: Some(lock) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// The directory without its lock, for those who only read.
+    pub(super) fn unlocked(dir: &Path) -> Self {
+        Self { dir: dir.into(), _lock: None }
+    }
+
+    /// Whether a process has the directory locked.
+    pub(super) fn is_in_use(dir: &Path) -> bool {
+        File::open(dir.join(LOCK)).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn make(&self, name: &str, options: &OpenOptions) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.dir.join(name);
+        match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && name.contains('/') => {
+                if let Some(parent) = path.parent() {
+                    fs::create_dir_all(parent)?;
+                }
+                Ok(Arc::new(options.open(&path)?))
+            }
+            opened => Ok(Arc::new(opened?)),
+        }
+    }
+}
+
+impl Disk for RealDisk {
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+                files.push((name, metadata.len()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.make(name, OpenOptions::new().create_new(true).read(true).append(true))
+    }
+
+    fn open_or_create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.make(name, OpenOptions::new().create(true).read(true).append(true))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(File::open(self.dir.join(name))?))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.dir.join(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+impl DiskFile for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(buf, offset)
+    }
+
+    fn append(&self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let mut file = self;
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match file.write_vectored(parts) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut parts, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}

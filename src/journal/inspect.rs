@@ -1,0 +1,148 @@
+//! Looking at a journal without changing anything.
+
+use super::disk::{Disk, RealDisk};
+use super::entry::{Backlog, Lost};
+use super::fetch::{Damaged, Wanted, fetch};
+use super::index::SlotKind;
+use super::open::{CannotOpen, describe, find, kill_lost, read_acks, resolve_copies};
+use super::options::{Figures, OpenError};
+use super::view::{Place, Shared, View, parse_name, segment_name};
+use bytes::Bytes;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Verification reads so many bytes of records at a time.
+const PIECE: u64 = 4 << 20;
+
+/// What a journal holds.
+#[derive(Debug)]
+pub struct Inspection {
+    /// A process has it open: what was found was changing.
+    pub in_use: bool,
+    /// All of it.
+    pub figures: Figures,
+    /// In the order of the log.
+    pub segments: Vec<InspectedSegment>,
+    /// The lanes with live records.
+    pub lanes: Vec<(Bytes, Backlog)>,
+    /// Bytes at the end of segments that a crash left of writes that were not complete.
+    pub torn_bytes: u64,
+    /// What cannot be read; records that were acked included.
+    pub damaged: Vec<Lost>,
+}
+
+/// One segment file.
+#[derive(Debug)]
+pub struct InspectedSegment {
+    /// The file.
+    pub path: PathBuf,
+    /// Its first record's sequence number.
+    pub first: u64,
+    /// How many records it has.
+    pub records: u32,
+    /// How many of them are live.
+    pub live: u32,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Bytes of live records.
+    pub live_bytes: u64,
+    /// Closed in order, with a footer.
+    pub closed: bool,
+}
+
+/// Looks at the journal in a directory; with `verify`, reads every record and checks it.
+///
+/// # Errors
+/// See [`OpenError`]. Damage is no error.
+pub fn inspect(dir: &Path, verify: bool) -> Result<Inspection, OpenError> {
+    let failed = |source| OpenError::Io { path: dir.into(), source };
+    let in_use = RealDisk::is_in_use(dir);
+    let (shared, torn_bytes, mut damaged) = load(Arc::new(RealDisk::unlocked(dir))).map_err(|error| match error {
+        CannotOpen::Io(error) => failed(error),
+        CannotOpen::Newer { file, version } => OpenError::Newer { path: file, version },
+    })?;
+    let firsts: Vec<u64> = shared.view().segments.keys().copied().collect();
+    if verify {
+        for first in firsts {
+            damaged.extend(unreadable(&shared, first).map_err(failed)?);
+        }
+    }
+    let view = shared.view();
+    let segments = view.segments.iter().map(|(&first, segment)| InspectedSegment {
+        path: shared.disk.path(&segment_name(first)),
+        first,
+        records: segment.count,
+        live: segment.count - segment.dead,
+        bytes: segment.bytes,
+        live_bytes: segment.live_bytes,
+        closed: segment.index.is_none(),
+    });
+    let (segments, mut lanes) = (segments.collect(), view.backlogs());
+    lanes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(Inspection { in_use, figures: view.figures(), segments, lanes, torn_bytes, damaged })
+}
+
+/// What opening would find, with nothing changed on disk.
+fn load(disk: Arc<dyn Disk>) -> Result<(Shared, u64, Vec<Lost>), CannotOpen> {
+    let (mut view, mut torn_bytes, mut damaged) = (View::default(), 0, Vec::new());
+    let (mut with_copies, mut replaced) = (Vec::new(), Vec::new());
+    let names = disk.list()?;
+    let mut firsts: Vec<u64> = names.iter().filter_map(|(name, _)| parse_name(name, ".seg")).collect();
+    firsts.sort_unstable();
+    for first in firsts {
+        let mut found = match find(&*disk, first) {
+            // Removed by a process that has the journal open.
+            Err(CannotOpen::Io(error)) if error.kind() == io::ErrorKind::NotFound => continue,
+            found => found?,
+        };
+        for gap in &found.gaps {
+            torn_bytes += if gap.torn { gap.len } else { 0 };
+            if !gap.torn || gap.known.is_some() {
+                damaged.push(describe(&*disk, first, gap));
+            }
+        }
+        let lanes: Vec<_> = found.overview.lanes.iter().map(|(lane, sums)| (view.names.intern(lane), *sums)).collect();
+        found.segment.set_lanes(lanes.into_iter());
+        if found.copies {
+            with_copies.push(first);
+        }
+        replaced.extend(found.overview.replaced);
+        view.segments.insert(first, found.segment);
+    }
+    let shared = Shared::new(disk, view);
+    for first in names.iter().filter_map(|(name, _)| parse_name(name, ".ack")) {
+        match read_acks(&shared, first) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => read?,
+        }
+    }
+    kill_lost(&shared);
+    resolve_copies(&shared, &with_copies)?;
+    shared.with_indices(|view, indices| view.kill(&replaced, indices))?;
+    Ok((shared, torn_bytes, damaged))
+}
+
+/// The records of a segment that are there and cannot be read.
+fn unreadable(shared: &Shared, first: u64) -> io::Result<Vec<Lost>> {
+    let (mut from, mut damaged) = (0, Vec::new());
+    loop {
+        let wanted = shared.with_indices(|view, indices| {
+            let Some(segment) = view.segments.get(&first) else { return Ok(Vec::new()) };
+            let index = indices.of(first, segment)?;
+            let (mut wanted, mut bytes) = (Vec::new(), 0);
+            for (number, slot) in (0..).zip(&index.slots).skip(from).filter(|(_, slot)| slot.kind != SlotKind::Lost) {
+                bytes += u64::from(slot.len);
+                if bytes > PIECE && !wanted.is_empty() {
+                    break;
+                }
+                let lane = index.lanes.get(slot.lane as usize).cloned().unwrap_or_default();
+                wanted.push(Wanted { place: Place { segment: first, number }, slot: *slot, lane, salt: segment.salt });
+            }
+            Ok(wanted)
+        })?;
+        let Some(last) = wanted.last() else { return Ok(damaged) };
+        from = last.place.number as usize + 1;
+        damaged.extend(fetch(&*shared.disk, &wanted, Damaged::Tell)?.1);
+    }
+}

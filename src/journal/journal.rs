@@ -1,0 +1,200 @@
+//! A journal as its callers see it: many threads and tasks on this side, the one that writes on the other.
+
+use super::committer::{Append, Inner, start};
+use super::disk::{Disk, RealDisk};
+use super::entry::{Backlog, Draft, Entry, Lost, Seq};
+use super::log::LogOptions;
+use super::open::{CannotOpen, Recovery, open};
+use super::options::{AppendError, Figures, Fsync, Health, OpenError, Options};
+use super::read::{Batch, Reader};
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// The granularity of the bytes in flight.
+pub(super) const PERMIT_BYTES: usize = 1 << 10;
+
+/// A journal that is open. Dropping it is the same as [`close`](Self::close).
+pub struct Journal {
+    inner: Arc<Inner>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("dir", &self.inner.dir).finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Opens the journal, and creates it if there is none. Blocks for as long as the reading of footers takes.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Damaged contents are no error: they are told of in [`Recovery`].
+    pub fn open(options: Options) -> Result<(Self, Recovery), OpenError> {
+        let failed = |source| OpenError::Io { path: options.dir.clone(), source };
+        let disk = RealDisk::lock(&options.dir).map_err(failed)?;
+        let disk: Arc<dyn Disk> = Arc::new(disk.ok_or_else(|| OpenError::InUse(options.dir.clone()))?);
+        let log_options = LogOptions {
+            sync_each: options.fsync == Fsync::Always,
+            never_sync: options.fsync == Fsync::Never,
+            segment_bytes: options.segment_bytes.min(1 << 30),
+        };
+        let salts = StdRng::from_rng(&mut rand::rng());
+        let (log, recovery) = open(disk, log_options, salts).map_err(|error| match error {
+            CannotOpen::Io(error) => failed(error),
+            CannotOpen::Newer { file, version } => OpenError::Newer { path: file, version },
+        })?;
+        let permits = (options.in_flight_bytes / PERMIT_BYTES).clamp(1, 1 << 20);
+        let inner = Arc::new(Inner::new(&options.dir, log.shared.clone(), permits));
+        let threads = start(&inner, log, options.fsync).map_err(failed)?;
+        Ok((Self { inner, threads: Mutex::new(threads) }, recovery))
+    }
+
+    /// Appends entries as one: all or none, with sequence numbers that follow each other. Waits while too much is on
+    /// its way to the disk.
+    ///
+    /// `then` is called with the sequence numbers before this returns, on the journal's own thread, append after append
+    /// in the order of the log; it must be quick and must not panic. If the future is dropped, the append and `then`
+    /// happen or not.
+    ///
+    /// # Errors
+    /// See [`AppendError`]. Nothing of the entries is in the journal then, and `then` is not called.
+    pub async fn append(
+        &self,
+        entries: Vec<Entry>,
+        then: impl FnOnce(Range<Seq>) + Send + 'static,
+    ) -> Result<Range<Seq>, AppendError> {
+        let drafts = entries.into_iter().map(|entry| Draft::new(entry, None)).collect::<Result<Vec<_>, _>>()?;
+        self.submit(drafts, Box::new(then)).await
+    }
+
+    /// Appends a record in place of others, which are out of the journal as soon as it is in, at a crash as well.
+    /// Otherwise like [`append`](Self::append).
+    ///
+    /// # Errors
+    /// See [`AppendError`]. What was to be replaced is still in the journal then.
+    pub async fn seal(
+        &self,
+        entry: Entry,
+        replaces: Vec<Seq>,
+        then: impl FnOnce(Seq) + Send + 'static,
+    ) -> Result<Seq, AppendError> {
+        let draft = Draft::new(entry, Some(replaces))?;
+        let range = self.submit(vec![draft], Box::new(|range: Range<Seq>| then(range.start))).await?;
+        Ok(range.start)
+    }
+
+    async fn submit(
+        &self,
+        drafts: Vec<Draft>,
+        then: Box<dyn FnOnce(Range<Seq>) + Send>,
+    ) -> Result<Range<Seq>, AppendError> {
+        let bytes: usize = drafts.iter().map(|draft| draft.header(0, 0).record_len()).sum();
+        // A request larger than all that may be in flight goes alone.
+        let permits = bytes.div_ceil(PERMIT_BYTES).clamp(1, self.inner.permits) as u32;
+        let permit = self.inner.in_flight.clone().acquire_many_owned(permits).await;
+        let permit = permit.map_err(|_| AppendError::Closed)?;
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut inbox = self.inner.inbox();
+            if inbox.closing {
+                return Err(AppendError::Closed);
+            }
+            inbox.appends.push(Append { drafts, bytes, then, answer, permit });
+        }
+        self.inner.wake.notify_one();
+        answered.await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Takes records out for good. Never blocks, and may be called with what is out already. Those that a crash
+    /// overtakes are live again after it.
+    pub fn ack(&self, seqs: impl IntoIterator<Item = Seq>) {
+        self.inner.inbox().acks.extend(seqs.into_iter().map(|seq| seq.0));
+        self.inner.wake.notify_one();
+    }
+
+    /// The lanes with live records, and what those come to.
+    pub fn lanes(&self) -> Vec<(Bytes, Backlog)> {
+        self.inner.shared.view().backlogs()
+    }
+
+    /// What a lane's live records come to; `None` when there are none.
+    pub fn backlog(&self, lane: &[u8]) -> Option<Backlog> {
+        self.inner.shared.view().backlog(lane)
+    }
+
+    /// The sequence number after that of the last record: what is appended from now on is not before it.
+    pub fn next_seq(&self) -> Seq {
+        self.inner.shared.view().next_seq()
+    }
+
+    /// Reads on in a lane: at least one record if any is left, and then up to `max_bytes`. Blocks for as long as the
+    /// reading takes.
+    ///
+    /// # Errors
+    /// When files cannot be opened; the reader is where it was then. What is damaged or cannot be read for good is no
+    /// error: it is in [`Batch::lost`].
+    pub fn read(&self, reader: &mut Reader, max_bytes: u64) -> io::Result<Batch> {
+        let batch = reader.read(&self.inner.shared, max_bytes)?;
+        self.ack(batch.lost.iter().filter_map(|lost| lost.seq));
+        Ok(batch)
+    }
+
+    /// What was found unreadable otherwise than by [`read`](Self::read) since the last call. It is out of the journal.
+    pub fn take_lost(&self) -> Vec<Lost> {
+        std::mem::take(&mut *self.inner.lost.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether appends succeed.
+    pub fn health(&self) -> Health {
+        self.inner.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How much there is.
+    pub fn figures(&self) -> Figures {
+        let failures = self.inner.failures.load(Ordering::Relaxed);
+        Figures { failures, ..self.inner.shared.view().figures() }
+    }
+
+    /// Waits until all appends that were answered and all acks given are written, and durable unless the mode is
+    /// [`Fsync::Never`].
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        {
+            let mut inbox = self.inner.inbox();
+            if inbox.closing {
+                return;
+            }
+            inbox.flushes.push(done);
+        }
+        self.inner.wake.notify_one();
+        // An error means that the journal was closed in between, which flushes it.
+        let _ = flushed.await;
+    }
+
+    /// Writes what is on its way, makes it durable, and ends the threads. Blocks until that is done. Appends fail
+    /// from now on; reading goes on.
+    pub fn close(&self) {
+        self.inner.inbox().closing = true;
+        self.inner.wake.notify_one();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A panic was told of when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

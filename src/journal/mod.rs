@@ -1,0 +1,53 @@
+//! The durable queue's log: what was accepted is in it until it is acked, whatever dies in between.
+//!
+//! The journal knows bytes, lanes and sequence numbers, and nothing of Datadog. A **lane** is the caller's key for what
+//! is read back together and in order; a **record** is appended with others as one, all or nothing, gets a [`Seq`],
+//! and is live until that is acked. `docs/decisions/journal.md` has the format and the reasons.
+//!
+//! ```text
+//! Journal::open(Options) -> (Journal, Recovery)            blocking; Recovery says what was found and what was damaged
+//!   .append(Vec<Entry>, then).await -> Range<Seq>          `then(range)` runs on the committer thread, in log order,
+//!                                                          before the future resolves
+//!   .seal(Entry, Vec<Seq>, then).await -> Seq              one record in place of others, atomically
+//!   .ack(seqs)                                             never blocks
+//!   .lanes(), .backlog(lane) -> Backlog                    records, items, bytes, oldest
+//!   .read(&mut Reader, max_bytes) -> Batch                 blocking (spawn_blocking); Reader::new(lane, from..to)
+//!   .take_lost() -> Vec<Lost>                              what cleaning found unreadable; count it, it is out already
+//!   .health() -> Health, .figures() -> Figures
+//!   .flush().await, .close()                               all of it durable; close() also ends the threads (blocking)
+//! inspect(dir, verify) -> Inspection                       read-only, for the command line
+//! ```
+//!
+//! From the bottom up: [`format`](self) of bytes, `index`, `scan` and `segment` are pure; `disk` is the file system's
+//! seam; `view` is what is live, shared by readers and the writer; `log` with `acks`, `sync` and `clean` is the only
+//! writer, a state machine without threads; `journal` puts it on a thread of its own.
+
+mod acks;
+mod clean;
+mod committer;
+mod disk;
+mod entry;
+mod fetch;
+mod format;
+mod index;
+mod inspect;
+mod journal;
+mod log;
+mod open;
+mod options;
+mod read;
+mod scan;
+mod segment;
+mod sync;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use entry::{Backlog, Entry, Lost, Record, Seq, TooLarge};
+pub use inspect::{InspectedSegment, Inspection, inspect};
+pub use journal::Journal;
+pub use open::Recovery;
+pub use options::{AppendError, Figures, Fsync, Health, OpenError, Options};
+pub use read::{Batch, Reader};
+pub use scan::recover_bytes;

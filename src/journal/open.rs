@@ -1,0 +1,284 @@
+//! Opening a log: what is in the directory becomes a [`View`], whatever a crash or a bad disk made of it.
+
+use super::disk::Disk;
+use super::entry::Lost;
+use super::fetch::quarantine;
+use super::format::{Bad, decode_acks};
+use super::index::{Index, Overview, Slot, SlotKind, Trailer};
+use super::log::{Log, LogOptions};
+use super::scan::{Gap, scan};
+use super::segment::{Bitmap, Segment};
+use super::view::{Place, Shared, View, ack_name, parse_name, read_footer, read_whole, segment_name};
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What opening the journal found.
+#[derive(Debug, Default, Clone)]
+pub struct Recovery {
+    /// Segments that are kept.
+    pub segments: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Live records.
+    pub records: u64,
+    /// Live items.
+    pub items: u64,
+    /// Segments that the last run did not close in order, and that were read record by record.
+    pub scanned: usize,
+    /// Bytes that a crash left of writes that were not complete.
+    pub torn_bytes: u64,
+    /// What could not be read.
+    pub lost: Vec<Lost>,
+}
+
+/// Why a log cannot be opened.
+#[derive(Debug)]
+pub(super) enum CannotOpen {
+    Io(io::Error),
+    Newer { file: PathBuf, version: u32 },
+}
+
+impl From<io::Error> for CannotOpen {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// A segment as found.
+pub(super) struct Found {
+    pub(super) segment: Segment,
+    pub(super) overview: Overview,
+    /// It holds copies of earlier records.
+    pub(super) copies: bool,
+    /// What could not be read of it.
+    pub(super) gaps: Vec<Gap>,
+    /// It had no sound footer: its index is in memory.
+    pub(super) scanned: bool,
+    /// Where the sound part ends, of a segment that was scanned.
+    end: u64,
+    bytes: Vec<u8>,
+}
+
+/// Opens the log. Damaged contents are no error.
+pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> Result<(Log, Recovery), CannotOpen> {
+    let (mut view, mut recovery) = (View::default(), Recovery::default());
+    let names = disk.list()?;
+    let mut firsts: Vec<u64> = names.iter().filter_map(|(name, _)| parse_name(name, ".seg")).collect();
+    firsts.sort_unstable();
+    let mut next = 0;
+    let (mut footerless, mut with_copies, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
+    for &first in &firsts {
+        let found = find(&*disk, first)?;
+        let name = segment_name(first);
+        if !options.never_sync {
+            // What the last run wrote may be in the page cache only; what is concluded from it must not outlast it.
+            disk.open(&name)?.sync()?;
+        }
+        let mut kept = true;
+        for gap in &found.gaps {
+            if gap.torn {
+                recovery.torn_bytes += gap.len;
+            }
+            let lost = account(&*disk, first, gap, &found.bytes);
+            kept &= gap.torn || lost.quarantined.is_some();
+            if !gap.torn || gap.known.is_some() {
+                recovery.lost.push(lost);
+            }
+        }
+        let Found { mut segment, overview, copies, scanned, end, .. } = found;
+        next = next.max(first.saturating_add(u64::from(segment.count)));
+        if segment.count == 0 {
+            // An unreadable segment that could not be quarantined stays where it is.
+            if kept {
+                let _ = disk.remove(&name);
+            }
+            next = next.max(first.saturating_add(u64::from(!kept)));
+            continue;
+        }
+        if scanned {
+            recovery.scanned += 1;
+            if segment.bytes > end {
+                let _ = disk.open_or_create(&name)?.truncate(end);
+                segment.bytes = end;
+            }
+            footerless.push((first, 0));
+        }
+        let lanes: Vec<_> = overview.lanes.iter().map(|(lane, sums)| (view.names.intern(lane), *sums)).collect();
+        segment.set_lanes(lanes.into_iter());
+        if copies || !overview.replaced.is_empty() {
+            with_copies.push(first);
+        }
+        replaced.extend(overview.replaced);
+        view.segments.insert(first, segment);
+    }
+    if !options.never_sync {
+        disk.sync_dir()?;
+    }
+    view.next = next;
+    let ack_files: Vec<u64> = names.iter().filter_map(|(name, _)| parse_name(name, ".ack")).collect();
+    let shared = Arc::new(Shared::new(disk.clone(), view));
+    let mut log = Log::new(shared.clone(), options, next, salts);
+    log.footerless = footerless;
+    for first in ack_files {
+        if shared.view().segments.contains_key(&first) {
+            if !log.options.never_sync {
+                disk.open(&ack_name(first))?.sync()?;
+            }
+            read_acks(&shared, first)?;
+        } else {
+            // The segment's removal may not be durable yet.
+            let round = log.rounds.after(1);
+            log.acks.forget(first, round, ack_name(first));
+        }
+    }
+    kill_lost(&shared);
+    // What they are copies of is taken out on disk, too, and they stay until that is durable.
+    let originals = resolve_copies(&shared, &with_copies)?;
+    log.acks.add(originals);
+    log.ack(replaced);
+    for first in with_copies {
+        log.rounds.hold(&mut shared.view(), first, 2);
+    }
+    // What fails now is tried again by the committer.
+    let _ = log.tick();
+    let view = shared.view();
+    recovery.segments = view.segments.len();
+    for segment in view.segments.values() {
+        recovery.bytes += segment.bytes;
+        recovery.records += u64::from(segment.count - segment.dead);
+        recovery.items += segment.lanes.iter().map(|(_, summary)| summary.items).sum::<u64>();
+    }
+    drop(view);
+    Ok((log, recovery))
+}
+
+/// Looks at a segment: its footer, or else all of it.
+pub(super) fn find(disk: &dyn Disk, first: u64) -> Result<Found, CannotOpen> {
+    if let Some((trailer, footer, len)) = read_footer(disk, first)?
+        && let Ok(overview) = trailer.overview(&footer)
+    {
+        return Ok(with_footer(&trailer, overview, len));
+    }
+    let name = segment_name(first);
+    let bytes = read_whole(disk, &name)?;
+    let scan = scan(&bytes, first).map_err(|bad| match bad {
+        Bad::Newer(version) => CannotOpen::Newer { file: disk.path(&name), version },
+        Bad::Short | Bad::Corrupt => CannotOpen::Io(io::ErrorKind::InvalidData.into()),
+    })?;
+    let mut segment = Segment::new(scan.salt);
+    segment.count = scan.index.slots.len() as u32;
+    segment.bytes = bytes.len() as u64;
+    segment.closed = true;
+    let lanes = scan.index.lanes.iter().cloned().zip(scan.index.summaries(|_| true)).collect();
+    let overview = Overview { lanes, replaced: scan.index.replaced.clone() };
+    let copies = scan.index.copies > 0;
+    // Records that the footer's trailer counts and that are gone leave nothing behind them: the file may be cut there.
+    let end = scan.end;
+    segment.index = Some(scan.index);
+    Ok(Found { segment, overview, copies, gaps: scan.gaps, scanned: true, end, bytes })
+}
+
+fn with_footer(trailer: &Trailer, overview: Overview, len: u64) -> Found {
+    let mut segment = Segment::new(trailer.salt);
+    segment.count = trailer.count;
+    segment.bytes = len;
+    segment.closed = true;
+    let copies = trailer.copies > 0;
+    Found { segment, overview, copies, gaps: Vec::new(), scanned: false, end: trailer.end, bytes: Vec::new() }
+}
+
+/// Quarantines a part of a segment that was scanned, and says what is known of it.
+fn account(disk: &dyn Disk, first: u64, gap: &Gap, bytes: &[u8]) -> Lost {
+    let name = segment_name(first);
+    let (begin, end) = (gap.offset as usize, (gap.offset + gap.len) as usize);
+    let quarantined = if gap.torn { None } else { quarantine(disk, &name, gap.offset, &bytes[begin..end]) };
+    Lost { quarantined, ..describe(disk, first, gap) }
+}
+
+/// What is known of a part of a segment that cannot be read.
+pub(super) fn describe(disk: &dyn Disk, first: u64, gap: &Gap) -> Lost {
+    let known = gap.known.as_ref();
+    Lost {
+        file: disk.path(&segment_name(first)),
+        offset: gap.offset,
+        bytes: gap.len,
+        records: gap.records.or(known.map(|_| 1)),
+        seq: None,
+        lane: known.map(|(lane, _)| Bytes::copy_from_slice(lane)),
+        items: known.map(|(_, items)| u64::from(*items)),
+        quarantined: None,
+    }
+}
+
+/// Takes out what a segment's ack file names.
+pub(super) fn read_acks(shared: &Shared, first: u64) -> io::Result<()> {
+    let bytes = read_whole(&*shared.disk, &ack_name(first))?;
+    let mut acked = Bitmap::default();
+    let Some((salt, count)) = shared.view().segments.get(&first).map(|s| (s.salt, s.count)) else { return Ok(()) };
+    for (from, run) in decode_acks(salt, &bytes) {
+        for number in from..from.saturating_add(run).min(count) {
+            acked.insert(number);
+        }
+    }
+    let places = acked.runs(count).into_iter().flat_map(|(from, run)| from..from + run);
+    let places: Vec<Place> = places.map(|number| Place { segment: first, number }).collect();
+    if !places.is_empty() {
+        shared.with_indices(|view, indices| view.kill_places(places.clone(), indices))?;
+    }
+    Ok(())
+}
+
+/// Counts records that a scan did not find as dead.
+pub(super) fn kill_lost(shared: &Shared) {
+    let mut view = shared.view();
+    for segment in view.segments.values_mut() {
+        let Some(index) = segment.index.take() else { continue };
+        for (number, slot) in numbered(&index).filter(|(_, slot)| slot.kind == SlotKind::Lost) {
+            segment.kill(number, slot, None);
+        }
+        segment.index = Some(index);
+    }
+}
+
+fn numbered(index: &Index) -> impl Iterator<Item = (u32, &Slot)> {
+    index.slots.iter().enumerate().map(|(number, slot)| (number as u32, slot))
+}
+
+/// Where a record and copies of it are there, because a crash came between copying and removing, the last copy counts.
+/// Gives the places of the others.
+pub(super) fn resolve_copies(shared: &Shared, segments: &[u64]) -> io::Result<Vec<Place>> {
+    let mut last: HashMap<u64, Place> = HashMap::new();
+    let mut superseded: HashSet<Place> = HashSet::new();
+    for &first in segments {
+        let copies: Vec<(u64, u32)> = shared.with_indices(|view, indices| {
+            let Some(segment) = view.segments.get(&first) else { return Ok(Vec::new()) };
+            let copied =
+                |(number, slot): &(u32, &Slot)| slot.kind != SlotKind::Lost && slot.stamp != first + u64::from(*number);
+            Ok(numbered(indices.of(first, segment)?)
+                .filter(copied)
+                .map(|(number, slot)| (slot.stamp, number))
+                .collect())
+        })?;
+        for (stamp, number) in copies {
+            let before = match last.insert(stamp, Place { segment: first, number }) {
+                Some(place) => Some(place),
+                None => shared.view().locate(stamp),
+            };
+            superseded.extend(before);
+        }
+    }
+    let mut originals: Vec<Place> = superseded.into_iter().collect();
+    originals.sort_unstable();
+    shared.with_indices(|view, indices| view.kill_places(originals.clone(), indices))?;
+    let mut view = shared.view();
+    for (stamp, place) in last {
+        if view.segments.get(&place.segment).is_some_and(|segment| segment.is_live(place.number)) {
+            view.moved.insert(stamp, place.segment + u64::from(place.number));
+        }
+    }
+    Ok(originals)
+}

@@ -1,0 +1,5 @@
+//! Tests of the journal.
+
+mod model;
+mod shell;
+mod sim_disk;

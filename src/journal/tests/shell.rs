@@ -1,0 +1,135 @@
+//! The journal as its callers see it, on real files.
+
+use crate::journal::{AppendError, Entry, Fsync, Journal, OpenError, Options, Reader, Record, Seq};
+use crate::types::UnixMillis;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+fn entry(lane: &str, payload: &str) -> Entry {
+    Entry {
+        lane: lane.to_owned().into(),
+        items: 2,
+        accepted: UnixMillis(1000),
+        oldest: UnixMillis(900),
+        head: "h".into(),
+        payload: payload.to_owned().into(),
+    }
+}
+
+fn open(dir: &Path, fsync: Fsync) -> Journal {
+    let options = Options { fsync, segment_bytes: 4096, ..Options::new(dir) };
+    Journal::open(options).unwrap().0
+}
+
+fn read_all(journal: &Journal, lane: &str) -> Vec<Record> {
+    let mut reader = Reader::new(lane.to_owned().into(), Seq(0)..Seq(u64::MAX));
+    let mut records = Vec::new();
+    loop {
+        let batch = journal.read(&mut reader, 1000).unwrap();
+        assert_eq!(batch.lost, []);
+        records.extend(batch.records);
+        if batch.end {
+            return records;
+        }
+    }
+}
+
+fn payloads(records: &[Record]) -> Vec<String> {
+    records.iter().map(|record| String::from_utf8(record.entry.payload.to_vec()).unwrap()).collect()
+}
+
+const INTERVAL: Fsync = Fsync::Interval(Duration::from_millis(10));
+
+#[tokio::test]
+async fn what_was_appended_is_there_after_a_restart_and_what_was_acked_is_not() {
+    for fsync in [Fsync::Always, INTERVAL, Fsync::Never] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path(), fsync);
+        let mut seqs = Vec::new();
+        for number in 0..100 {
+            let entries = vec![entry("a", &format!("a{number}")), entry("b", &format!("b{number}"))];
+            let range = journal.append(entries, |_| ()).await.unwrap();
+            assert_eq!(range.end.0 - range.start.0, 2);
+            seqs.push(range.start);
+        }
+        journal.ack(seqs.iter().copied().filter(|seq| seq.0 % 4 == 0));
+        journal.flush().await;
+        drop(journal);
+        let (journal, recovery) = Journal::open(Options { fsync, ..Options::new(dir.path()) }).unwrap();
+        assert_eq!((recovery.records, recovery.items, recovery.scanned, recovery.lost.len()), (150, 300, 0, 0));
+        let odd: Vec<String> = (0..100).filter(|n| n % 2 == 1).map(|n| format!("a{n}")).collect();
+        assert_eq!(payloads(&read_all(&journal, "a")), odd);
+        assert_eq!(read_all(&journal, "b").len(), 100);
+        let backlog = journal.backlog(b"a").unwrap();
+        assert_eq!((backlog.records, backlog.items, backlog.oldest), (50, 100, UnixMillis(1000)));
+    }
+}
+
+#[tokio::test]
+async fn callers_learn_of_their_records_in_the_order_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Arc::new(open(dir.path(), INTERVAL));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    for _ in 0..50 {
+        let (journal, seen) = (journal.clone(), seen.clone());
+        tasks.push(tokio::spawn(async move {
+            let told = seen.clone();
+            let range = journal.append(vec![entry("a", "x")], move |range| told.lock().unwrap().push(range)).await;
+            assert!(seen.lock().unwrap().contains(&range.unwrap()), "told before the answer");
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 50);
+    assert!(seen.windows(2).all(|pair| pair[0].end == pair[1].start));
+}
+
+#[tokio::test]
+async fn a_sealed_record_takes_the_place_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), INTERVAL);
+    let range = journal.append(vec![entry("a", "1"), entry("a", "2"), entry("a", "3")], |_| ()).await.unwrap();
+    let sealed = journal.seal(entry("a", "12"), vec![range.start, Seq(range.start.0 + 1)], |_| ()).await.unwrap();
+    let left = |journal: &Journal| read_all(journal, "a").iter().map(|r| (r.seq, r.sealed)).collect::<Vec<_>>();
+    let expected = [(Seq(2), false), (sealed, true)];
+    assert_eq!(left(&journal), expected);
+    drop(journal);
+    assert_eq!(left(&open(dir.path(), INTERVAL)), expected);
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _journal = open(dir.path(), INTERVAL);
+    let again = Journal::open(Options::new(dir.path())).unwrap_err();
+    assert!(matches!(&again, OpenError::InUse(path) if path == dir.path()), "{again}");
+}
+
+#[tokio::test]
+async fn segments_of_which_nothing_is_live_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), INTERVAL);
+    for _ in 0..50 {
+        let range = journal.append(vec![entry("a", &"x".repeat(1000))], |_| ()).await.unwrap();
+        journal.ack([range.start]);
+    }
+    for _ in 0..4 {
+        journal.flush().await;
+    }
+    let figures = journal.figures();
+    assert!(figures.segments <= 2 && figures.records == 0, "{figures:?}");
+}
+
+#[tokio::test]
+async fn an_entry_beyond_the_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), INTERVAL);
+    let refused = journal.append(vec![entry(&"l".repeat(256), "")], |_| ()).await;
+    assert!(matches!(refused, Err(AppendError::TooLarge(_))), "{refused:?}");
+    journal.close();
+    assert!(matches!(journal.append(vec![entry("a", "")], |_| ()).await, Err(AppendError::Closed)));
+}

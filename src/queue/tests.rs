@@ -1,0 +1,323 @@
+//! The queues over a real journal.
+
+use super::*;
+use crate::journal::{Fsync, Options};
+use crate::settings::WhenFull;
+use crate::types::Kind;
+use tempfile::TempDir;
+
+/// Queues, and what they stand on.
+struct Fixture {
+    queues: Arc<Queues>,
+    ledger: Arc<Ledger>,
+    settings: Settings,
+    dir: TempDir,
+}
+
+impl Fixture {
+    fn new(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        Self::open(settings, tempfile::tempdir().unwrap())
+    }
+
+    fn open(settings: Settings, dir: TempDir) -> Self {
+        let options = Options { fsync: Fsync::Never, segment_bytes: 1 << 20, ..Options::new(dir.path()) };
+        let (journal, recovery) = Journal::open(options).unwrap();
+        let ledger = Arc::new(Ledger::default());
+        let queues = Arc::new(Queues::new(&settings, ledger.clone(), Arc::new(journal)));
+        queues.recover(&recovery.lost);
+        Self { queues, ledger, settings, dir }
+    }
+
+    /// As if the daemon had been stopped and started.
+    fn restart(self) -> Self {
+        let Self { queues, settings, dir, .. } = self;
+        queues.journal().close();
+        drop(queues);
+        Self::open(settings, dir)
+    }
+
+    async fn push(&self, tenant: &str, index: i64, bytes: usize) {
+        self.queues.submit(vec![chunk(tenant, index, bytes)]).await.unwrap();
+    }
+
+    /// Takes and settles everything, loading what is spilled. Gives the indices in the order of their batches.
+    async fn drain(&self, tenant: &str) -> Vec<i64> {
+        let queue = self.queues.tenant(&TenantId::new(tenant).unwrap());
+        let mut indices = Vec::new();
+        loop {
+            match queue.take(Kind::Logs, Kind::Logs.limits(), Duration::ZERO, Instant::now()) {
+                Take::Batch(batch) => {
+                    let items = batch.chunks.iter().map(|chunk| u64::from(chunk.items)).sum();
+                    indices.extend(batch.chunks.iter().map(|chunk| chunk.oldest.0));
+                    self.ledger.account(&queue.id, Kind::Logs).deliver(items, 0);
+                    batch.cover.settle(items);
+                }
+                _ if queue.wants(Kind::Logs) => queue.load(Kind::Logs).await.unwrap(),
+                _ => return indices,
+            }
+        }
+    }
+
+    fn total(&self) -> crate::ledger::Balance {
+        let mut total = crate::ledger::Balance::default();
+        self.ledger.read().iter().for_each(|(_, _, balance)| total.add(balance));
+        total
+    }
+}
+
+fn chunk(tenant: &str, index: i64, bytes: usize) -> Chunk {
+    Chunk {
+        tenant: TenantId::new(tenant).unwrap(),
+        kind: Kind::Logs,
+        items: 1,
+        oldest: UnixMillis(index),
+        accepted: UnixMillis::now(),
+        bytes: vec![b'x'; bytes].into(),
+        follow: None,
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_leaves_nothing_in_the_queue() {
+    let fixture = Fixture::new(|settings| settings.journal.max_bytes_per_tenant = 4000);
+    let refused = fixture.queues.submit(vec![chunk("a", 0, 100), chunk("b", 0, 5000)]).await;
+    assert!(matches!(refused, Err(Refused::Full { tenant, .. }) if tenant.as_str() == "b"));
+    assert_eq!((fixture.queues.memory_used(), fixture.total().accepted), (0, 0));
+    fixture.queues.stop_accepting();
+    assert!(matches!(fixture.queues.submit(vec![chunk("a", 0, 1)]).await, Err(Refused::Stopping)));
+    assert_eq!(fixture.queues.journal().figures().records, 0);
+}
+
+#[tokio::test]
+async fn a_tenant_with_items_is_announced_once_until_it_is_left() {
+    let fixture = Fixture::new(|_| ());
+    fixture.push("a", 0, 1).await;
+    fixture.push("a", 1, 1).await;
+    let queue = fixture.queues.next_ready().await;
+    assert!(fixture.queues.ready.lock().unwrap().is_empty());
+    assert!(!queue.leave(), "items are waiting");
+    assert_eq!(fixture.drain("a").await, [0, 1]);
+    assert!(queue.leave());
+    fixture.push("a", 2, 1).await;
+    assert_eq!(fixture.queues.next_ready().await.id.as_str(), "a");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_memory_is_read_back_in_order() {
+    let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = 100_000);
+    for index in 0..500 {
+        fixture.push("a", index, 1000).await;
+        assert!(fixture.queues.memory_used() <= 100_000);
+    }
+    assert_eq!(fixture.total().queued, 500);
+    assert_eq!(fixture.drain("a").await, (0..500).collect::<Vec<_>>());
+    assert_eq!((fixture.total().queued, fixture.queues.memory_used()), (0, 0));
+    fixture.queues.journal().flush().await;
+    assert_eq!(fixture.queues.journal().figures().records, 0);
+}
+
+#[tokio::test]
+async fn what_was_not_settled_is_there_after_a_restart_and_what_was_is_not() {
+    let fixture = Fixture::new(|_| ());
+    for index in 0..10 {
+        fixture.push(["a", "b"][index as usize % 2], index, 100).await;
+    }
+    assert_eq!(fixture.drain("a").await, [0, 2, 4, 6, 8]);
+    let fixture = fixture.restart();
+    let total = fixture.total();
+    assert_eq!((total.accepted, total.queued), (5, 5));
+    assert_eq!(fixture.drain("a").await, [0_i64; 0]);
+    fixture.push("b", 10, 100).await;
+    assert_eq!(fixture.drain("b").await, [1, 3, 5, 7, 9, 10]);
+}
+
+#[tokio::test]
+async fn memory_that_is_given_up_costs_no_item_and_no_order() {
+    let fixture = Fixture::new(|_| ());
+    for index in 0..20 {
+        fixture.push("a", index, 100).await;
+        if index % 7 == 0 {
+            fixture.queues.all()[0].unload();
+            assert_eq!(fixture.queues.memory_used(), 0);
+        }
+    }
+    assert_eq!(fixture.drain("a").await, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_full_quota_drops_the_oldest_when_that_is_asked_for_wherever_they_are() {
+    for memory in [1 << 20, 20_000] {
+        let fixture = Fixture::new(|settings| {
+            settings.memory.max_queue_bytes = memory;
+            settings.journal.max_bytes_per_tenant = 64_000;
+            settings.journal.when_full = WhenFull::DropOldest;
+        });
+        for index in 0..200 {
+            fixture.push("a", index, 1000).await;
+        }
+        fixture.push("b", 0, 1000).await;
+        let kept = fixture.drain("a").await;
+        assert!((60..=64).contains(&kept.len()), "{} with {memory} of memory", kept.len());
+        assert_eq!(kept, (200 - kept.len() as i64..200).collect::<Vec<_>>());
+        assert_eq!(fixture.total().dropped[DropReason::Evicted as usize], 200 - kept.len() as u64);
+        assert_eq!(fixture.drain("b").await, [0]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_old_expires_wherever_it_is() {
+    for memory in [1 << 20, 20_000] {
+        let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = memory);
+        for index in 0..100 {
+            fixture.push("a", index, 1000).await;
+        }
+        fixture.queues.expire(UnixMillis::now()).await;
+        assert_eq!(fixture.total().queued, 100);
+        let later = UnixMillis(UnixMillis::now().0 + 49 * 3_600_000);
+        fixture.queues.expire(later).await;
+        let total = fixture.total();
+        assert_eq!((total.queued, total.dropped[DropReason::Expired as usize]), (0, 100));
+        fixture.queues.journal().flush().await;
+        assert_eq!((fixture.queues.journal().figures().records, fixture.queues.memory_used()), (0, 0));
+    }
+}
+
+/// Damages the payloads of these records of a journal that nobody has open; all records are of one size.
+fn damage(dir: &TempDir, payloads: &[u8]) {
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "seg") {
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        for payload in payloads {
+            let found = bytes.windows(64).position(|window| window.iter().all(|byte| byte == payload));
+            bytes[found.unwrap() + 10] ^= 1;
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_costs_its_own_items_only() {
+    for (memory, when_full) in [(1 << 20, WhenFull::Reject), (2000, WhenFull::Reject), (2000, WhenFull::DropOldest)] {
+        let fixture = Fixture::new(|settings| settings.journal.max_bytes_per_tenant = 1 << 20);
+        for index in 0..20 {
+            let bytes = vec![b'a' + index as u8; 1000].into();
+            fixture.queues.submit(vec![Chunk { bytes, ..chunk("a", index, 0) }]).await.unwrap();
+        }
+        let Fixture { queues, mut settings, dir, .. } = fixture;
+        queues.journal().close();
+        drop(queues);
+        damage(&dir, b"diq");
+        settings.memory.max_queue_bytes = memory;
+        settings.journal.when_full = when_full;
+        // Room for twelve: the drop to make room for one more passes a damaged record.
+        settings.journal.max_bytes_per_tenant = if when_full == WhenFull::DropOldest { 13_000 } else { 1 << 20 };
+        let fixture = Fixture::open(settings, dir);
+        fixture.push("a", 99, 1000).await;
+        let kept = fixture.drain("a").await;
+        let total = fixture.total();
+        let (damaged, evicted) =
+            (total.dropped[DropReason::Damaged as usize], total.dropped[DropReason::Evicted as usize]);
+        assert_eq!((total.queued, damaged, kept.len() as u64 + evicted), (0, 3, 18), "{kept:?}");
+        let all = (0..20).filter(|index| ![3, 8, 16].contains(index)).chain([99]);
+        assert_eq!(kept, all.skip(evicted as usize).collect::<Vec<_>>());
+        assert_eq!(fixture.queues.memory_used(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_back_before_it_was_pushed_is_read_again() {
+    let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = 1000);
+    let stored = |queue: &Arc<TenantQueue>, seq, chunk: Chunk| {
+        let room = queue_room(&fixture.queues, chunk.bytes.len());
+        assert_eq!(queue.id, chunk.tenant);
+        Stored { chunk, receipt: Receipt { seq, room }, memory: None }
+    };
+    let queue = fixture.queues.tenant(&TenantId::new("a").unwrap());
+    // The journal's thread calls back a moment after a record can be read.
+    let journal = fixture.queues.journal();
+    let chunks = [0, 1].map(|index| chunk("a", index, 800));
+    let seqs = journal.append(chunks.iter().map(entry_of).collect(), |_| ()).await.unwrap();
+    let [first, second] = chunks;
+    queue.push(stored(&queue, seqs.start, first), Instant::now());
+    queue.load(Kind::Logs).await.unwrap();
+    assert_eq!(fixture.drain("a").await, [0]);
+    queue.push(stored(&queue, Seq(seqs.start.0 + 1), second), Instant::now());
+    assert_eq!(fixture.drain("a").await, [1]);
+    assert_eq!(fixture.total().dropped, [0; 4]);
+}
+
+fn queue_room(queues: &Queues, bytes: usize) -> Reservation {
+    queues.ground.disk.grant(&Arc::default(), bytes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_emitters_at_once_are_never_refused_where_the_oldest_gives_way() {
+    let fixture = Fixture::new(|settings| {
+        settings.memory.max_queue_bytes = 20_000;
+        settings.journal.max_bytes_per_tenant = 64_000;
+        settings.journal.when_full = WhenFull::DropOldest;
+    });
+    let mut emitters = tokio::task::JoinSet::new();
+    for emitter in 0..8 {
+        let queues = fixture.queues.clone();
+        emitters.spawn(async move {
+            for index in 0..100 {
+                queues.submit(vec![chunk("a", emitter * 1000 + index, 1000)]).await.unwrap();
+            }
+        });
+    }
+    let loading = fixture.queues.tenant(&TenantId::new("a").unwrap());
+    emitters.spawn(async move {
+        for _ in 0..100 {
+            loading.load(Kind::Logs).await.unwrap();
+        }
+    });
+    emitters.join_all().await;
+    let kept = fixture.drain("a").await.len() as u64;
+    let total = fixture.total();
+    assert_eq!((total.accepted, total.queued), (800, 0));
+    assert_eq!(total.dropped[DropReason::Evicted as usize], 800 - kept);
+    assert!((40..=64).contains(&kept), "{kept}");
+    assert_eq!(fixture.queues.memory_used(), 0);
+}
+
+#[tokio::test]
+async fn what_can_never_fit_evicts_nothing() {
+    let fixture = Fixture::new(|settings| {
+        settings.journal.max_bytes_per_tenant = 10_000;
+        settings.journal.when_full = WhenFull::DropOldest;
+    });
+    for index in 0..5 {
+        fixture.push("a", index, 1000).await;
+    }
+    let refused = fixture.queues.submit(vec![chunk("a", 5, 20_000)]).await;
+    assert!(matches!(refused, Err(Refused::Full { .. })));
+    assert_eq!(fixture.drain("a").await, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn the_age_shown_is_that_of_the_oldest_that_still_waits() {
+    let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = 1000);
+    let aged = |index: i64| Chunk {
+        accepted: UnixMillis(UnixMillis::now().0 - 1000 * (10 - index)),
+        ..chunk("a", index, 800 << 10)
+    };
+    for index in 0..4 {
+        fixture.queues.submit(vec![aged(index)]).await.unwrap();
+    }
+    let queue = fixture.queues.tenant(&TenantId::new("a").unwrap());
+    let oldest = || UnixMillis::now().0 - queue.figures()[0].oldest.unwrap().0;
+    assert!(oldest() >= 10_000);
+    for _ in 0..2 {
+        queue.load(Kind::Logs).await.unwrap();
+        let due = queue.take(Kind::Logs, Kind::Logs.limits(), Duration::ZERO, Instant::now());
+        assert!(matches!(due, Take::Batch(_)), "one is in memory");
+    }
+    // The age of what was read last is the best known: what follows it is no older.
+    assert!((7_000..10_000).contains(&oldest()), "{}", oldest());
+}

@@ -1,0 +1,133 @@
+//! The daemon dies at any moment.
+
+use super::load::{Emitter, assert_arrived, seed};
+use super::support::{Daemon, Home, Intake, Setup, now_ms};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const TENANTS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Requests that one tenant has under way at once.
+const AT_ONCE: usize = 3;
+
+/// It takes at most so long until an answer has been written down.
+const BUSY_DISK_MS: i64 = 200;
+
+/// The tenant that loses answers; what the others get twice is a crash's doing alone.
+const LOSES_ANSWERS: &str = "d";
+
+fn fault(rng: &mut StdRng, tenant: &str) -> Value {
+    let effect = match rng.random_range(0..5) {
+        0 => json!({ "status": { "code": 503 } }),
+        1 => json!({ "status": { "code": 429, "headers": { "X-RateLimit-Reset": "1" } } }),
+        2 => json!({ "delay_ms": rng.random_range(5..200) }),
+        3 if tenant == LOSES_ANSWERS => json!({ "answer_lost": {} }),
+        3 => json!({ "close": { "when": "half_body" } }),
+        _ => json!({ "close": { "when": "headers" } }),
+    };
+    json!({ "effect": effect, "times": rng.random_range(1..8) })
+}
+
+/// Emits and scrapes until the daemon is dead, which it is after `life`.
+async fn live(daemon: &Daemon, emitters: &mut [Emitter], life: Duration) {
+    let emitting = emitters.iter_mut().map(async |emitter| while emitter.post(daemon).await {});
+    let scraping = async {
+        while let Some(scrape) = daemon.try_scrape().await {
+            scrape.assert_balanced();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let killing = async {
+        tokio::time::sleep(life).await;
+        daemon.kill();
+    };
+    tokio::join!(futures(emitting), scraping, killing);
+}
+
+/// Waits for all of them, side by side.
+async fn futures(all: impl Iterator<Item = impl Future<Output = ()>>) {
+    let mut all: Vec<_> = all.map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        all.retain_mut(|one| one.as_mut().poll(context).is_pending());
+        if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
+
+async fn killed_again_and_again(fsync: &str, rounds: usize) {
+    let seed = seed();
+    let mut rng = StdRng::seed_from_u64(seed);
+    let intake = Intake::start();
+    let setup = Setup::new(&intake, &TENANTS).set("journal.fsync", fsync).set("memory.max_queue_bytes", 1 << 20);
+    let setup = setup.set("ingest.max_body", 1 << 20).set("delivery.concurrency_per_tenant", AT_ONCE);
+    let home = Home::new();
+    let mut emitters: Vec<_> = TENANTS.iter().map(|tenant| Emitter::new(tenant, rng.random())).collect();
+    let mut deaths = Vec::new();
+    for _ in 0..rounds {
+        for tenant in TENANTS {
+            intake.fault(tenant, fault(&mut rng, tenant)).await;
+        }
+        if rng.random_ratio(1, 5) {
+            // While it starts.
+            let daemon = setup.spawn_in(&home);
+            tokio::time::sleep(Duration::from_millis(rng.random_range(0..150))).await;
+            daemon.kill();
+            deaths.push(now_ms());
+        }
+        let daemon = setup.start_in(&home).await;
+        let life = Duration::from_millis(rng.random_range(50..600));
+        live(&daemon, &mut emitters, life).await;
+        deaths.push(now_ms());
+    }
+    intake.end_all_faults().await;
+    let daemon = setup.start_in(&home).await;
+    for tenant in TENANTS {
+        daemon.wait_empty(tenant).await;
+    }
+    let scrape = daemon.scrape().await;
+    scrape.assert_balanced();
+    assert_eq!(scrape.sum("dogsled_items_dropped_total", &[]), 0.0);
+    assert_eq!(scrape.sum("dogsled_items_dead_lettered_total", &[]), 0.0);
+    for emitter in &emitters {
+        let duplicates = assert_arrived(&intake, emitter).await;
+        let (accepted, twice) = (emitter.accepted.len(), duplicates.len());
+        let firsts: BTreeSet<(u64, i64)> = duplicates.values().map(|all| (all[0].request, all[0].at_ms)).collect();
+        eprintln!("{}: {accepted} accepted, {twice} twice, of {} payloads", emitter.tenant, firsts.len());
+        assert!(accepted > 100, "too little came through for the test to mean anything");
+        if emitter.tenant == LOSES_ANSWERS {
+            continue;
+        }
+        // That a payload has arrived is written down a moment after its answer, which is longer when the disk is busy.
+        assert!(
+            firsts.len() <= AT_ONCE * deaths.len(),
+            "more came twice than was under way at {} deaths",
+            deaths.len()
+        );
+        for (before, death) in std::iter::once(&0).chain(&deaths).zip(&deaths) {
+            let long_ago = *before..*death - BUSY_DISK_MS;
+            let long_ago: Vec<_> = firsts.iter().filter(|(_, at)| long_ago.contains(at)).collect();
+            assert!(
+                long_ago.len() <= AT_ONCE,
+                "came twice after the crash at {death} though not under way: {long_ago:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_accepted_is_lost_whenever_it_is_killed() {
+    killed_again_and_again("interval", 20).await;
+}
+
+#[tokio::test]
+async fn nothing_accepted_is_lost_where_every_answer_waits_for_the_disk() {
+    killed_again_and_again("always", 8).await;
+}
+
+#[tokio::test]
+async fn nothing_accepted_is_lost_where_the_system_writes_when_it_likes() {
+    killed_again_and_again("never", 8).await;
+}
