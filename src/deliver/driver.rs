@@ -162,6 +162,7 @@ impl Sender {
                     }
                 },
                 () = self.queue.changed() => {}
+                () = self.tenant.access_changed() => {}
                 Ok(()) = phase.changed() => {}
                 () = sleep_until(timer) => {}
             }

@@ -161,6 +161,11 @@ impl Inner {
                         Validation::Invalid(_) | Validation::NoSuchEndpoint => {}
                     }
                 }
+                // Another tenant may have been a moment quicker.
+                if let Some((by, trouble)) = self.holder(tenant, hint).await? {
+                    self.keep(lease, tenant, &[Change::KeyCreation(false)]).await?;
+                    return Err(NoKey::Held(by, trouble));
+                }
                 (false, Trouble::key_exists(&words))
             }
             Creation::Lost(words) => (true, Trouble::key_lost(&words)),

@@ -49,7 +49,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// What the leases of a tenant are for: its tokens and its key.
 const PURPOSE: &str = "oauth";
@@ -258,16 +258,20 @@ impl Inner {
                 }
             },
         };
-        let known = self.registry.get(id.as_str()).filter(|tenant| tenant.site == site);
-        let tenant = known.unwrap_or_else(|| {
+        let known = self.registry.get(id.as_str());
+        let is_new = known.is_none();
+        let tenant = known.filter(|tenant| tenant.site == site).unwrap_or_else(|| {
             let tenant = Arc::new(Tenant::new(id.clone(), site, None));
             self.registry.insert(tenant.clone());
             tenant
         });
         if tenant.set_access(access) {
+            let text = || status(record, self.now()).text;
             match &record.connection {
                 Connection::Unauthorized { reason, instructions } => warn!(tenant = %id, "{reason}. {instructions}"),
-                _ => info!(tenant = %id, "{}", status(record, self.now()).text),
+                // At the start there may be thousands.
+                _ if is_new => debug!(tenant = %id, "{}", text()),
+                _ => info!(tenant = %id, "{}", text()),
             }
         }
     }

@@ -92,7 +92,7 @@ impl Inner {
     }
 }
 
-/// When tokens are to be refreshed: in the last quarter of their life, each at a time of its own.
+/// When tokens are to be refreshed: before they expire, each at a time of its own.
 pub(super) fn due(tenant: &TenantId, tokens: &TokensInfo, now: UnixMillis) -> UnixMillis {
     let mut hasher = DefaultHasher::new();
     (tenant, tokens.generation).hash(&mut hasher);
@@ -105,10 +105,14 @@ pub(super) fn due(tenant: &TenantId, tokens: &TokensInfo, now: UnixMillis) -> Un
 /// How far the clocks of hosts may differ without any consequence.
 const SKEW: Duration = Duration::from_secs(300);
 
+/// The life of tokens that is reckoned with at most: longer ones are not refreshed earlier before their end.
+const LIFE: Duration = Duration::from_secs(3_600);
+
+/// Six to fifteen minutes before the end of an hour's life, and in proportion where it is shorter.
 fn refresh_at(granted: UnixMillis, expires: UnixMillis, chance: f64) -> UnixMillis {
     let life = Duration::from_millis(u64::try_from(expires.0.saturating_sub(granted.0)).unwrap_or_default());
     // Lives of seconds would keep us busy; keys do not depend on tokens.
-    later(granted, life.mul_f64(0.75 + 0.15 * chance).max(Duration::from_secs(5)))
+    expires.minus(life.min(LIFE).mul_f64(0.1 + 0.15 * chance)).max(later(granted, Duration::from_secs(5)))
 }
 
 fn count(outcome: &'static str) {
@@ -121,10 +125,12 @@ mod tests {
     use crate::store::Revision;
 
     #[test]
-    fn a_token_is_refreshed_in_the_last_quarter_of_its_life() {
-        let at = |chance| refresh_at(UnixMillis(0), UnixMillis(3_600_000), chance).0 / 1_000;
-        assert_eq!((at(0.0), at(1.0)), (2_700, 3_240));
-        assert_eq!(refresh_at(UnixMillis(0), UnixMillis(-1), 0.5).0, 5_000);
+    fn a_token_is_refreshed_some_minutes_before_it_expires() {
+        let at = |life: i64, chance| refresh_at(UnixMillis(0), UnixMillis(life * 1_000), chance).0 / 1_000;
+        assert_eq!((at(3_600, 0.0), at(3_600, 1.0)), (3_240, 2_700));
+        assert_eq!((at(600, 0.0), at(600, 1.0)), (540, 450));
+        assert_eq!(at(86_400, 1.0), 85_500, "a day's is used for nearly a day");
+        assert_eq!((at(1, 0.5), at(-1, 0.5)), (5, 5));
     }
 
     #[test]

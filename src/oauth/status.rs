@@ -134,8 +134,12 @@ pub fn status(tenant: &TenantRecord, now: UnixMillis) -> Status {
         Connection::Pending => ("not connected; telemetry is held".into(), vec!["The customer connects.".to_owned()]),
         Connection::Connected => (connected(tenant, now), vec![]),
     };
-    if tenant.connection == Connection::Connected && tenant.key_creation_begun.is_some() {
-        to_do.push(Trouble::key_lost("the key that is in use stays in use").instructions);
+    if tenant.connection != Connection::Pending && tenant.key_creation_begun.is_some() {
+        // An attempt beside a connection that goes on, or after a trouble that is still told.
+        let lost = Trouble::key_lost("").instructions;
+        if !to_do.contains(&lost) {
+            to_do.push(lost);
+        }
     }
     if let Some(held) = tenant.held_for.as_ref().filter(|_| tenant.connection == Connection::Connected) {
         to_do.push(format!(

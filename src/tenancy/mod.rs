@@ -10,6 +10,7 @@ use crate::settings::Site;
 use crate::types::{Secret, TenantId};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// Whether and how a tenant's telemetry flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,7 @@ pub struct Tenant {
     /// Where its telemetry goes.
     pub site: Site,
     access: Mutex<Access>,
+    changed: Notify,
     state: AtomicU8,
 }
 
@@ -74,7 +76,7 @@ impl Tenant {
     pub fn new(id: TenantId, site: Site, key: Option<Secret>) -> Self {
         let state = if key.is_some() { TenantState::Active } else { TenantState::Pending };
         let access = key.map_or(Access::None, Access::Key);
-        Self { id, site, access: Mutex::new(access), state: AtomicU8::new(state as u8) }
+        Self { id, site, access: Mutex::new(access), changed: Notify::new(), state: AtomicU8::new(state as u8) }
     }
 
     /// Its API key.
@@ -97,7 +99,13 @@ impl Tenant {
             Access::Key(_) => TenantState::Active,
         });
         *present = access;
+        self.changed.notify_one();
         true
+    }
+
+    /// Waits for the next change of its access, for the one that delivers for it.
+    pub async fn access_changed(&self) {
+        self.changed.notified().await;
     }
 
     /// The state of a tenant without a key.

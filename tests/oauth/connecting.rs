@@ -316,3 +316,17 @@ async fn without_a_client_and_for_tenants_of_the_configuration_nothing_begins() 
     let host = world.host_with(&settings).await;
     assert_eq!(host.oauth.begin(&acme, None, None).await.unwrap_err().code(), "static_tenant");
 }
+
+#[tokio::test]
+async fn of_two_tenants_that_connect_one_organisation_at_once_one_is_connected() {
+    let world = World::new();
+    let (host, other) = (world.host().await, world.host().await);
+    let (acme, twin) = (host.add("acme").await, host.add("twin").await);
+    let (one, two) = (world.approve(&host, &acme, "alpha").await, world.approve(&other, &twin, "alpha").await);
+    let (one, two) = tokio::join!(host.oauth.finish(&one, None), other.oauth.finish(&two, None));
+    assert_ne!(one.is_ok(), two.is_ok(), "{one:?} {two:?}");
+    assert_eq!(world.keys("alpha").len(), 1);
+    // Who lost, connects another.
+    let loser = if one.is_ok() { &twin } else { &acme };
+    world.connect(&host, loser, "beta").await.unwrap();
+}

@@ -8,6 +8,7 @@ use dogsled::tenancy::Registry;
 use dogsled::types::{Secret, TenantId, UnixMillis};
 use dogsled::vault::Source;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ pub struct World {
     pub intake: Handle,
     pub url: String,
     pub dir: TempDir,
+    store: StoreUrl,
     /// How far the clock of all hosts is ahead, in milliseconds.
     ahead: Arc<AtomicI64>,
     http: reqwest::Client,
@@ -100,7 +102,15 @@ impl World {
         let (handle, url) = (intake.handle(), format!("http://{}", intake.addr()));
         tokio::spawn(intake.serve(std::future::pending()));
         let http = dogsled::outbound::builder(None).unwrap().no_proxy().build().unwrap();
-        Self { intake: handle, url, dir: tempfile::tempdir().unwrap(), ahead: Arc::default(), http }
+        let (dir, store) = (tempfile::tempdir().unwrap(), StoreUrl::Default);
+        Self { intake: handle, url, dir, store, ahead: Arc::default(), http }
+    }
+
+    /// Hosts share a PostgreSQL database, where that is installed.
+    pub async fn on_postgres() -> Option<Self> {
+        let cluster = crate::postgres::shared()?;
+        let store = StoreUrl::parse(&cluster.url(&cluster.database().await)).unwrap();
+        Some(Self { store, ..Self::new() })
     }
 
     pub fn settings(&self) -> Settings {
@@ -121,8 +131,13 @@ impl World {
     }
 
     pub async fn host_with(&self, settings: &Settings) -> Host {
+        self.host_at(settings, self.dir.path()).await
+    }
+
+    /// A host with its state directory there.
+    pub async fn host_at(&self, settings: &Settings, state_dir: &Path) -> Host {
         let source = Source::configured(settings, None);
-        let store = Store::open(&StoreUrl::Default, self.dir.path(), source).await.unwrap();
+        let store = Store::open(&self.store, state_dir, source).await.unwrap();
         let registry = Arc::new(Registry::default());
         let ahead = self.ahead.clone();
         let clock = Clock::new(move || UnixMillis(UnixMillis::now().0 + ahead.load(Ordering::Relaxed)));

@@ -11,7 +11,17 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn tokens_are_refreshed_before_they_expire_by_one_host_alone() {
-    let world = World::new();
+    refreshed_by_one_host(World::new()).await;
+}
+
+#[tokio::test]
+async fn tokens_are_refreshed_by_one_of_the_hosts_that_share_a_postgresql() {
+    if let Some(world) = World::on_postgres().await {
+        refreshed_by_one_host(world).await;
+    }
+}
+
+async fn refreshed_by_one_host(world: World) {
     let hosts = [world.host().await, world.host().await, world.host().await];
     let tenants = [hosts[0].add("acme").await, hosts[0].add("other").await];
     world.connect(&hosts[0], &tenants[0], "alpha").await.unwrap();

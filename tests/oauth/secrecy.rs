@@ -37,8 +37,8 @@ impl<'a> MakeWriter<'a> for Log {
 async fn no_secret_is_in_a_log_at_trace_level_or_in_an_error() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
-    // Everything of this test runs on this thread, the stand-in too, which says nothing of secrets either.
-    let _logging = tracing::subscriber::set_default(subscriber);
+    // Of all tests of this program, and of the stand-in, which says nothing of secrets either.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let world = World::new();
     let host = world.host().await;
     let (acme, twin) = (host.add("acme").await, host.add("twin").await);
