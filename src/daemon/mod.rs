@@ -4,5 +4,6 @@ mod files;
 pub mod logging;
 mod run;
 pub mod systemd;
+mod tenants;
 
 pub use run::{Daemon, DaemonError};

@@ -1,13 +1,17 @@
 //! From the configuration to a running daemon, and to its end.
 
 use super::files;
+use super::tenants::Tenants;
 use crate::admin::{self, Admin, Exposition};
 use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
 use crate::journal::{Fsync, Health, Journal, OpenError, Options, Recovery};
 use crate::ledger::{Balance, Ledger};
+use crate::oauth::ConnectError;
+use crate::outbound::SetupError;
 use crate::queue::Queues;
 use crate::settings::{self, Settings};
+use crate::store::StoreError;
 use crate::tenancy::{Registry, Tenant, TenantState};
 use crate::types::{TenantId, UnixMillis};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -52,6 +56,15 @@ pub enum DaemonError {
     /// The HTTP client.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The OAuth client.
+    #[error(transparent)]
+    Outbound(#[from] SetupError),
+    /// The store of tenants.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The connect listener.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The local port.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -79,6 +92,7 @@ pub struct Daemon {
     registry: Arc<Registry>,
     queues: Arc<Queues>,
     delivery: Arc<Delivery>,
+    tenants: Option<Tenants>,
     ingest: (Vec<Listener>, Arc<Shared>),
     admin: Arc<Admin>,
     admin_listener: Option<TcpListener>,
@@ -93,6 +107,7 @@ impl Daemon {
         files::raise_limit(settings);
         prepare(&settings.state.dir)?;
         let registry = Arc::new(registry(settings));
+        let tenants = Tenants::open(settings, &registry).await?;
         let ledger = Arc::new(Ledger::default());
         let (journal, recovery) = open_journal(settings).await?;
         let queues = Arc::new(Queues::new(settings, ledger.clone(), Arc::new(journal)));
@@ -145,6 +160,7 @@ impl Daemon {
             registry,
             queues,
             delivery,
+            tenants,
             ingest: (listeners, Arc::new(shared)),
             admin: Arc::new(Admin { exposition, ready: AtomicBool::new(true) }),
             admin_listener,
@@ -178,7 +194,8 @@ impl Daemon {
     /// Works until `shutdown` comes; then takes nothing more, and delivers until nothing is queued, the configured
     /// grace has passed or `at_once` comes.
     pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
-        let Self { grace, ledger, registry, queues, delivery, ingest, admin, admin_listener, .. } = self;
+        let Self { grace, ledger, registry, queues, delivery, tenants, ingest, admin, admin_listener, .. } = self;
+        let _connecting = tenants.map(Tenants::run);
         let sending = tokio::spawn({
             let delivery = delivery.clone();
             async move { delivery.run().await }

@@ -8,9 +8,10 @@ use super::status::Trouble;
 use super::{Inner, LEASE, Oauth, PURPOSE, Pause, later};
 use crate::store::{Change, Connection, Origin, Revision, StoreError, TenantRecord};
 use crate::types::{TenantId, UnixMillis};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -38,6 +39,24 @@ enum Task {
     Refresh,
 }
 
+/// Tenants that have changed since they were last looked at.
+#[derive(Debug, Default)]
+struct Changed {
+    tenants: Mutex<BTreeSet<TenantId>>,
+    told: Notify,
+}
+
+impl Changed {
+    fn tell(&self, tenants: Vec<TenantId>) {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).extend(tenants);
+        self.told.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<TenantId> {
+        std::mem::take(&mut *self.tenants.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl Oauth {
     /// Shows the store's tenants to this host. To be awaited before telemetry is taken.
     ///
@@ -53,13 +72,41 @@ impl Oauth {
 
     /// Attends to all tenants until it is dropped: `loaded` is what [`load`](Self::load) gave.
     pub async fn run(&self, loaded: Revision) {
+        let changed = Changed::default();
+        // Apart: what other hosts change is seen at once, however long Datadog takes to answer.
+        tokio::join!(self.follow(loaded, &changed), self.maintain(&changed));
+    }
+
+    /// Shows this host what changes.
+    async fn follow(&self, loaded: Revision, changed: &Changed) {
         let mut watch = self.0.store.watch(loaded);
+        loop {
+            let changes = watch.next().await;
+            for tenant in &changes.tenants {
+                match self.0.store.tenant(tenant).await {
+                    Ok(Some(record)) => self.0.publish(&record).await,
+                    Ok(None) => self.0.forget(tenant),
+                    Err(error) => warn!(%tenant, "its change is not seen before it changes again: {error}"),
+                }
+            }
+            changed.tell(changes.tenants);
+        }
+    }
+
+    /// Does what is due for each tenant.
+    async fn maintain(&self, changed: &Changed) {
         let mut due: BTreeMap<TenantId, UnixMillis> = BTreeMap::new();
-        match self.0.store.tenants().await {
-            Ok(tenants) => due.extend(tenants.into_iter().map(|tenant| (tenant.id, UnixMillis(0)))),
-            Err(error) => warn!("the tenants are not attended to until they change: {error}"),
+        let mut pause = Duration::from_secs(1);
+        loop {
+            match self.0.store.tenants().await {
+                Ok(tenants) => break due.extend(tenants.into_iter().map(|tenant| (tenant.id, UnixMillis(0)))),
+                Err(error) => warn!("the tenants are not attended to yet: {error}"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK);
         }
         loop {
+            due.extend(changed.take().into_iter().map(|tenant| (tenant, UnixMillis(0))));
             let now = self.0.now();
             let ready = due.iter().filter(|(_, at)| **at <= now).map(|(tenant, _)| tenant.clone()).collect();
             for (tenant, next) in self.attend(ready).await {
@@ -71,10 +118,8 @@ impl Oauth {
             let next = due.values().min().map_or(LOOK, |at| {
                 Duration::from_millis(u64::try_from(at.0.saturating_sub(self.0.now().0)).unwrap_or_default())
             });
-            tokio::select! {
-                changes = watch.next() => due.extend(changes.tenants.into_iter().map(|tenant| (tenant, UnixMillis(0)))),
-                () = tokio::time::sleep(next.min(LOOK)) => {}
-            }
+            // Running out of time is what is waited for.
+            let _ = tokio::time::timeout(next.min(LOOK), changed.told.notified()).await;
         }
     }
 
@@ -116,6 +161,14 @@ impl Oauth {
 }
 
 impl Inner {
+    /// Lets go of a tenant that was removed.
+    fn forget(&self, tenant: &TenantId) {
+        if !self.configured.contains(tenant) {
+            self.registry.remove(tenant);
+        }
+        self.pauses().remove(tenant);
+    }
+
     /// Does what is due for a tenant, and says when to look again; never when only a change can make something due.
     async fn attend(self: &Arc<Self>, tenant: &TenantId) -> Option<UnixMillis> {
         match self.try_attend(tenant).await {
@@ -129,13 +182,9 @@ impl Inner {
 
     async fn try_attend(self: &Arc<Self>, tenant: &TenantId) -> Result<Option<UnixMillis>, StoreError> {
         let Some(record) = self.store.tenant(tenant).await? else {
-            if !self.configured.contains(tenant) {
-                self.registry.remove(tenant);
-            }
-            self.pauses().remove(tenant);
+            self.forget(tenant);
             return Ok(None);
         };
-        self.publish(&record).await;
         let now = self.now();
         let Some((_, at)) = task(&record, now) else { return Ok(None) };
         let paused = self.pauses().get(tenant).map(|pause| pause.until).filter(|until| *until > now);
@@ -172,6 +221,7 @@ impl Inner {
                 let told = self.keep(lease, &record.id, &[Change::Connection(trouble.connection())]).await;
                 told.map(drop).map_err(|error| error.to_string())
             }
+            Task::Refresh if !self.settings.is_configured() => Err("no OAuth client is configured".into()),
             Task::Refresh if self.partner_fault().as_ref().is_some_and(|fault| fault.next > self.now()) => {
                 Err("this service's client is refused".into())
             }

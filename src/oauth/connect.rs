@@ -67,6 +67,12 @@ impl Oauth {
         site: Option<&str>,
     ) -> Result<Begun, BeginError> {
         let inner = &self.0;
+        if !inner.settings.is_configured() {
+            return Err(BeginError::NotConfigured);
+        }
+        if inner.configured.contains(tenant) {
+            return Err(BeginError::Configured(tenant.clone()));
+        }
         let domain = match (domain, site) {
             (None, None) => site::check_domain(&inner.sites, &inner.default_site)?,
             (domain, _) => site::check_domain(&inner.sites, domain.unwrap_or_default())?,

@@ -9,6 +9,14 @@ use crate::types::TenantId;
 /// Why an authorisation cannot begin. Nothing was asked of anybody.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BeginError {
+    /// There is no client.
+    #[error("no OAuth client is configured: set oauth.client_id, client_secret_file and redirect_uri")]
+    NotConfigured,
+    /// A tenant of the configuration file.
+    #[error(
+        "tenant {0} has its API key in the configuration file: remove [tenants.{0}] there and add it anew to let it connect"
+    )]
+    Configured(TenantId),
     /// `domain` or `site`.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -115,6 +123,8 @@ impl BeginError {
     /// A name for programs.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::NotConfigured => "not_configured",
+            Self::Configured(_) => "static_tenant",
             Self::Site(_) => "bad_site",
             Self::Store(error) => store_code(error),
         }
@@ -123,6 +133,7 @@ impl BeginError {
     /// The status of an HTTP answer.
     pub fn status(&self) -> u16 {
         match self {
+            Self::NotConfigured | Self::Configured(_) => 409,
             Self::Site(_) => 400,
             Self::Store(error) => store_status(error),
         }

@@ -94,6 +94,9 @@ impl Inner {
         let trouble = match key {
             Some(ApiKey { info, .. }) if info.origin == Origin::Static => Trouble::static_key(),
             _ if record.key_creation_begun.is_some() => Trouble::key_lost("earlier"),
+            _ if !self.settings.is_configured() => {
+                return Ok(KeyTrouble::Later("no OAuth client is configured".into()));
+            }
             _ => match self.refresh(&lease, &record).await? {
                 Refreshed::Fresh(access) => return self.create_anew(&lease, &record, &access).await,
                 Refreshed::Revoked(trouble) => return Ok(KeyTrouble::Unauthorized(trouble)),
@@ -164,7 +167,7 @@ impl Inner {
             Creation::Refused(words) | Creation::BadToken(words) => (false, Trouble::key_refused(&words)),
         };
         let mut changes = vec![Change::KeyCreation(unknown)];
-        if !self.still_works(record, site, held.as_ref()).await {
+        if obtain.refused || !self.still_works(record).await? {
             changes.push(Change::Connection(trouble.connection()));
         }
         self.keep(lease, tenant, &changes).await?;
@@ -172,9 +175,11 @@ impl Inner {
     }
 
     /// Whether a tenant goes on with the key that it has: an attempt to get another one takes nothing away.
-    async fn still_works(&self, record: &TenantRecord, site: &Site, held: Option<&ApiKey>) -> bool {
-        let Some(key) = held.filter(|_| record.connection == Connection::Connected) else { return false };
-        !matches!(self.datadog.validate(site, &key.key).await, Validation::Invalid(_))
+    async fn still_works(&self, record: &TenantRecord) -> Result<bool, StoreError> {
+        let connected = record.connection == Connection::Connected;
+        let key = if connected { self.store.api_key(&record.id).await? } else { None };
+        let (Some(key), Some(site)) = (key, self.site_of(record)) else { return Ok(false) };
+        Ok(!matches!(self.datadog.validate(&site, &key.key).await, Validation::Invalid(_)))
     }
 
     /// The key that a tenant holds and that came by this flow, on that site.
@@ -242,6 +247,7 @@ impl Inner {
         for attempt in 0..tries {
             if attempt > 0 {
                 tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(attempt)).await;
+                lease.renew(LEASE).await?;
             }
             match self.datadog.validate(&site, &key.key).await {
                 Validation::Valid(organisation) => {

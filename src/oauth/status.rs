@@ -51,9 +51,8 @@ impl Trouble {
     pub(super) fn key_refused(words: &str) -> Self {
         Self::new(
             format!("Datadog did not create an API key: {words}"),
-            "The OAuth client needs the scope api_keys_write, which Datadog's partner team grants \
-             (marketplace@datadog.com), and the customer the permissions that Datadog's consent page names. Then connect \
-             again.",
+            "The OAuth client needs the scope api_keys_write (Datadog's Developer Platform, the listing's Configuration \
+             Method), and the customer the permissions that Datadog's consent page names. Then connect again.",
         )
     }
 

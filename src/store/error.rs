@@ -124,7 +124,7 @@ impl StoreError {
     /// Whether the same call may well succeed a little later without anybody doing anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Database { fault, .. } => matches!(fault, Fault::Unreachable(_) | Fault::Busy(_)),
+            Self::Database { fault, .. } => matches!(fault, Fault::Unreachable(_) | Fault::Busy(_) | Fault::Slow(_)),
             Self::Uncertain { .. } => true,
             _ => false,
         }
@@ -136,8 +136,10 @@ impl StoreError {
 pub enum Fault {
     /// No connection, or a broken one.
     Unreachable(String),
-    /// It did not answer in time, or others hold its locks.
+    /// Others hold its locks.
     Busy(String),
+    /// It did not answer in time.
+    Slow(String),
     /// It does not let us in.
     Refused(String),
     /// It takes no writes.
@@ -159,6 +161,7 @@ impl fmt::Display for Fault {
             Self::Busy(why) => {
                 write!(f, "is busy ({why}): another process holds it; find out which if this goes on")
             }
+            Self::Slow(why) => write!(f, "is too slow ({why}): check its disk, its load and the network between"),
             Self::Refused(why) => {
                 write!(f, "refuses us ({why}): check user, password, database and rights of store.url")
             }

@@ -28,21 +28,14 @@ impl Store {
         purpose: &'static str,
         ttl: Duration,
     ) -> Result<Option<Lease>, StoreError> {
-        const TAKE: &str = "INSERT INTO dogsled_leases (tenant, purpose, fencing, owner, expires) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, purpose) DO UPDATE SET fencing = excluded.fencing, \
-             owner = excluded.owner, expires = excluded.expires WHERE dogsled_leases.expires <= $6 RETURNING fencing";
+        const TAKE: &str = "INSERT INTO dogsled_leases (tenant, purpose, fencing, expires) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT (tenant, purpose) DO UPDATE SET fencing = excluded.fencing, \
+             expires = excluded.expires WHERE dogsled_leases.expires <= $5 RETURNING fencing";
         let mut step = self.step().await?;
         let now = step.tx.now().await?.0;
         // Of the counter of changes: larger than any before, even of a tenant that was removed and added again.
         let fencing = step.revision;
-        let parameters = vec![
-            tenant.as_str().into(),
-            purpose.into(),
-            fencing.0.into(),
-            self.inner.owner.as_str().into(),
-            until(now, ttl),
-            now.into(),
-        ];
+        let parameters = vec![tenant.as_str().into(), purpose.into(), fencing.0.into(), until(now, ttl), now.into()];
         if step.tx.query_one(TAKE, parameters).await?.is_none() {
             return Ok(None);
         }

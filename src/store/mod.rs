@@ -48,8 +48,6 @@ struct Inner {
     backend: Backend,
     source: Source,
     keys: RwLock<Arc<Keyring>>,
-    /// Whom leases are taken by: this process.
-    owner: String,
     changed: Notify,
 }
 
@@ -71,11 +69,8 @@ impl Store {
         let keys = source.load().map_err(StoreError::KeySource)?;
         let backend = Backend::open(url, state_dir).await?;
         schema::migrate(&backend).await?;
-        let mut random = [0; 8];
-        rand::Rng::fill_bytes(&mut rand::rng(), &mut random);
-        let owner = format!("{}-{:016x}", std::process::id(), u64::from_le_bytes(random));
         let keys = RwLock::new(Arc::new(keys));
-        let store = Self { inner: Arc::new(Inner { backend, source, keys, owner, changed: Notify::new() }) };
+        let store = Self { inner: Arc::new(Inner { backend, source, keys, changed: Notify::new() }) };
         store.settle_key().await?;
         Ok(store)
     }
@@ -99,15 +94,27 @@ impl Store {
 
     /// Sees to it that the store has a master key, and this process the same.
     async fn settle_key(&self) -> Result<(), StoreError> {
+        let mut key = sealed_with(&mut self.read().await?).await?;
+        if key.is_none() {
+            key = self.name_key().await?;
+        }
+        let Some(key) = key else { return Ok(()) };
+        self.keys_with(key)?;
+        self.finish_rotation(key);
+        Ok(())
+    }
+
+    /// Names the master key of a new store, unless another process was quicker: then its key is given.
+    async fn name_key(&self) -> Result<Option<KeyId>, StoreError> {
+        // An update, so that another process that does the same waits here.
+        const LOCK: &str = "UPDATE dogsled_meta SET revision = revision + 1 RETURNING master_key";
         let mut tx = self.inner.backend.begin(Mode::Write).await?;
-        if let Some(key) = sealed_with(&mut tx).await? {
-            drop(tx);
-            self.keys_with(key)?;
-            self.finish_rotation(key);
-            return Ok(());
+        let named = tx.query_one(LOCK, vec![]).await?.map(|mut row| row.opt_text()).transpose()?.flatten();
+        if let Some(named) = named {
+            return key_id(&named).map(Some);
         }
         let source = &self.inner.source;
-        let key = match self.keys().first() {
+        let key = match self.reload_keys()?.first() {
             Some(key) => key,
             None => {
                 let key = source.create().map_err(StoreError::KeySource)?.id();
@@ -117,7 +124,8 @@ impl Store {
             }
         };
         tx.query("UPDATE dogsled_meta SET master_key = $1", vec![key.to_string().as_str().into()]).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(None)
     }
 
     /// Ends a change of keys that the store has made and the files have not.

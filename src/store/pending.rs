@@ -22,7 +22,7 @@ impl Store {
         let now = UnixMillis::now();
         let past = now.minus(PENDING_KEPT).0.into();
         step.tx.query("DELETE FROM dogsled_pending WHERE expires < $1", vec![past]).await?;
-        step.touch(&pending.tenant).await?;
+        step.tenant(&pending.tenant).await?;
         let verifier = step.seal(&pending.tenant, VERIFIER, &pending.verifier)?;
         let parameters = vec![
             digest(state).into(),

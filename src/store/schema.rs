@@ -1,6 +1,6 @@
 //! The tables, and how an older schema becomes the present one.
 
-use super::backend::{Backend, Mode};
+use super::backend::{Backend, Mode, Tx};
 use super::error::StoreError;
 
 /// The statements of each version, applied in order, each version in one transaction with the note that it is there.
@@ -26,33 +26,47 @@ const VERSIONS: [&[&str]; 1] = [&[
      expires BIGINT NOT NULL)",
     "CREATE TABLE dogsled_removed (tenant TEXT PRIMARY KEY, revision BIGINT NOT NULL)",
     "CREATE TABLE dogsled_leases (tenant TEXT NOT NULL, purpose TEXT NOT NULL, fencing BIGINT NOT NULL, \
-     owner TEXT NOT NULL, expires BIGINT NOT NULL, PRIMARY KEY (tenant, purpose))",
+     expires BIGINT NOT NULL, PRIMARY KEY (tenant, purpose))",
 ]];
+
+/// The newest version that this code knows.
+const KNOWN: i64 = VERSIONS.len() as i64;
 
 /// Brings the schema up to date, alone.
 pub(super) async fn migrate(backend: &Backend) -> Result<(), StoreError> {
+    // Nearly always it is, and then opening writes nothing.
+    if version(&mut backend.begin(Mode::Read).await?, backend).await? == Some(KNOWN) {
+        return Ok(());
+    }
     let mut tx = backend.begin(Mode::Write).await?;
     if let Some(lock) = backend.schema_lock() {
         tx.query(lock, vec![]).await?;
     }
-    let known = VERSIONS.len() as i64;
-    let mut found = 0;
-    let is_there = tx.query_one(backend.has_schema(), vec![]).await?.map(|mut row| row.int()).transpose()?;
-    if is_there == Some(0) {
-        tx.query(&backend.dialect("CREATE TABLE dogsled_schema (version BIGINT NOT NULL)"), vec![]).await?;
-        tx.query("INSERT INTO dogsled_schema (version) VALUES (0)", vec![]).await?;
-    } else if let Some(mut row) = tx.query_one("SELECT version FROM dogsled_schema", vec![]).await? {
-        found = row.int()?;
-    }
-    if found > known {
-        return Err(StoreError::NewerSchema { place: backend.place().to_owned(), found, known });
-    }
+    // Again, for another process may have done it meanwhile.
+    let found = match version(&mut tx, backend).await? {
+        Some(found) if found > KNOWN => {
+            return Err(StoreError::NewerSchema { place: backend.place().to_owned(), found, known: KNOWN });
+        }
+        Some(found) => found,
+        None => {
+            tx.query(&backend.dialect("CREATE TABLE dogsled_schema (version BIGINT NOT NULL)"), vec![]).await?;
+            tx.query("INSERT INTO dogsled_schema (version) VALUES (0)", vec![]).await?;
+            0
+        }
+    };
     let missing = VERSIONS.iter().skip(usize::try_from(found).unwrap_or_default());
     for statement in missing.flat_map(|statements| statements.iter()) {
         tx.query(&backend.dialect(statement), vec![]).await?;
     }
-    if found < known {
-        tx.query("UPDATE dogsled_schema SET version = $1", vec![known.into()]).await?;
-    }
+    tx.query("UPDATE dogsled_schema SET version = $1", vec![KNOWN.into()]).await?;
     tx.commit().await
+}
+
+/// The version of the schema that is there, if any.
+async fn version(tx: &mut Tx, backend: &Backend) -> Result<Option<i64>, StoreError> {
+    let is_there = tx.query_one(backend.has_schema(), vec![]).await?.map(|mut row| row.int()).transpose()?;
+    if is_there == Some(0) {
+        return Ok(None);
+    }
+    tx.query_one("SELECT version FROM dogsled_schema", vec![]).await?.map(|mut row| row.int()).transpose()
 }

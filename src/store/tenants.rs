@@ -110,7 +110,8 @@ impl Store {
 }
 
 impl Step {
-    async fn tenant(&mut self, id: &TenantId) -> Result<TenantRecord, StoreError> {
+    /// A tenant that must be there.
+    pub(super) async fn tenant(&mut self, id: &TenantId) -> Result<TenantRecord, StoreError> {
         find(&mut self.tx, id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))
     }
 

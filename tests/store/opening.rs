@@ -34,6 +34,23 @@ both! {
         }
     }
 
+    async fn of_two_hosts_with_keys_of_their_own_the_first_names_the_key(place: Place) {
+        drop(place.open().await);
+        place.sql("UPDATE dogsled_meta SET master_key = NULL").await;
+        let hosts = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let open = |host: &tempfile::TempDir| {
+            let (url, dir, source) = (place.url.clone(), place.dir.path().to_owned(), key_source(host.path()));
+            tokio::spawn(async move { Store::open(&url, &dir, source).await })
+        };
+        let (one, other) = (open(&hosts[0]), open(&hosts[1]));
+        let (one, other) = (one.await.unwrap(), other.await.unwrap());
+        assert_ne!(one.is_ok(), other.is_ok());
+        let (store, error) = if one.is_ok() { (one, other) } else { (other, one) };
+        add(&store.unwrap(), "acme").await;
+        let error = error.unwrap_err();
+        assert!(matches!(error, StoreError::MasterKey { .. }), "{error}");
+    }
+
     async fn another_master_key_is_refused_by_name_and_nothing_is_overwritten(place: Place) {
         let store = place.open().await;
         let acme = add(&store, "acme").await;

@@ -274,7 +274,7 @@ async fn patiently<T>(
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
-        let fault = Fault::Busy(format!("{what} took more than {} s", PATIENCE.as_secs()));
+        let fault = Fault::Slow(format!("{what} took more than {} s", PATIENCE.as_secs()));
         Err(StoreError::Database { place: place.to_owned(), fault })
     })
 }

@@ -75,10 +75,14 @@ impl Postgres {
         let permit = patiently(&self.place, "waiting for other work on it", permit).await?;
         let begin = if mode == Mode::Write { BEGIN } else { BEGIN_READ };
         // One that waited may have broken meanwhile, which shows only when it is used.
-        while let Some(client) = self.take() {
+        if let Some(client) = self.take() {
             match patiently(&self.place, "its answer", self.batch(&client, begin)).await {
                 Ok(()) => return Ok(Tx { pool: Arc::clone(self), client: Some(client), _permit: permit }),
-                Err(error) => debug!("a connection is given up: {error}"),
+                Err(error) => {
+                    debug!("connections of the store are made anew: {error}");
+                    // What broke one has broken the others, and each would be waited for.
+                    self.idle().clear();
+                }
             }
         }
         let client = patiently(&self.place, "connecting", async {
@@ -150,7 +154,9 @@ impl Postgres {
     }
 
     fn take(&self) -> Option<Client> {
-        self.idle().pop()
+        let mut idle = self.idle();
+        idle.retain(|client| !client.is_closed());
+        idle.pop()
     }
 
     fn keep(&self, client: Client) {
@@ -189,7 +195,7 @@ impl Tx {
         let Ok(answer) = answer else {
             // What the connection is in the middle of is unknown.
             self.client = None;
-            return Err(self.pool.failed(Fault::Busy(format!("no answer for {} s", PATIENCE.as_secs()))));
+            return Err(self.pool.failed(Fault::Slow(format!("no answer for {} s", PATIENCE.as_secs()))));
         };
         answer?.iter().map(|row| self.row(row)).collect()
     }

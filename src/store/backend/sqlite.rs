@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 use tracing::warn;
 
@@ -98,16 +98,26 @@ impl Tx {
     pub async fn query(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let failed = |fault| StoreError::Database { place: self.place.to_string(), fault };
-        let ended = |()| failed(Fault::Other("its thread ended: restart dogsled".into()));
+        let ended = || failed(Fault::Other("its thread ended: restart dogsled".into()));
         let order = Order::Run { statement: statement.to_owned(), parameters, reply };
-        self.orders.send(order).map_err(|_| ended(()))?;
-        answer.await.map_err(|_| ended(()))?.map_err(|error| failed(fault(&error)))
+        self.orders.send(order).map_err(|_| ended())?;
+        let answer = async { answer.await.map_err(|_| ended())?.map_err(|error| failed(fault(&error))) };
+        // SQLite's own patience is shorter; this is for disks that hang.
+        patiently(&self.place, "its answer", answer).await
     }
 
     pub async fn commit(mut self) -> Result<(), StoreError> {
-        self.query("COMMIT", vec![]).await?;
-        self.done = true;
-        Ok(())
+        match self.query("COMMIT", vec![]).await {
+            Ok(_) => {
+                self.done = true;
+                Ok(())
+            }
+            // The disk failed, or did not answer, while it was being written.
+            Err(StoreError::Database { place, fault: Fault::Unreachable(reason) | Fault::Slow(reason) }) => {
+                Err(StoreError::Uncertain { place, reason })
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -162,7 +172,14 @@ fn tighten(path: &Path) {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
-    connection.execute_batch(PRAGMAS)?;
+    // SQLite does not wait for the switch to WAL when other processes begin or end at the same moment.
+    let deadline = Instant::now() + BUSY;
+    while let Err(error) = connection.execute_batch(PRAGMAS) {
+        if !matches!(fault(&error), Fault::Busy(_)) || Instant::now() > deadline {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

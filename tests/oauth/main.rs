@@ -1,0 +1,11 @@
+//! The OAuth flow against the stand-in, as customers, hosts that share a store, and attackers go through it.
+
+mod connecting;
+mod crashes;
+mod harness;
+mod hostile;
+mod keys;
+mod leaving;
+mod pages;
+mod refreshing;
+mod secrecy;
