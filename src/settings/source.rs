@@ -17,13 +17,12 @@ pub(super) type Tree = Map<String, Value>;
 
 /// The sections of this version.
 pub(super) const SECTIONS: [&str; 14] = [
-    "state", "ingest", "tenancy", "tenants", "oauth", "store", "batch", "delivery", "journal", "memory", "admin", "log",
-    "shutdown", "datadog",
+    "state", "ingest", "tenancy", "tenants", "oauth", "store", "batch", "delivery", "journal", "memory", "admin",
+    "log", "shutdown", "datadog",
 ];
 
 /// Sections that are documented for later versions, and what they are about.
-const LATER: [(&str, &str); 3] =
-    [("dogstatsd", "DogStatsD"), ("otlp", "OTLP"), ("limits", "limits per tenant")];
+const LATER: [(&str, &str); 3] = [("dogstatsd", "DogStatsD"), ("otlp", "OTLP"), ("limits", "limits per tenant")];
 
 /// What the environment variables start with.
 const PREFIX: &str = "DOGSLED_";
