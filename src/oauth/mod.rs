@@ -41,7 +41,7 @@ pub use status::{Status, Trouble, status};
 use crate::outbound::SetupError;
 use crate::settings::{self, Settings, Site, Sites};
 use crate::store::{Change, Connection, Guard, Lease, Store, StoreError, TenantRecord};
-use crate::tenancy::{Access, Registry, Tenant};
+use crate::tenancy::{Access, Hold, Registry, Tenant};
 use crate::types::{TenantId, UnixMillis};
 use datadog::Datadog;
 use std::collections::{BTreeSet, HashMap};
@@ -155,6 +155,11 @@ impl Oauth {
         self.0.partner_fault().clone()
     }
 
+    /// Lets this host's deliveries have a tenant as the store has it, at once instead of when the change is seen.
+    pub async fn publish(&self, record: &TenantRecord) {
+        self.0.publish(record).await;
+    }
+
     /// The operator's word that what is held for another organisation may go to the one that is connected now, or that it
     /// is gone. Until then [`TenantRecord::held_for`] is set, and nothing of it may be sent.
     ///
@@ -265,7 +270,9 @@ impl Inner {
             self.registry.insert(tenant.clone());
             tenant
         });
-        if tenant.set_access(access) {
+        // Whatever is older than the key was meant for the organisation before it.
+        let before = record.held_for.as_ref().and(record.key.as_ref()).map(|key| key.created);
+        if tenant.set_terms(access, Hold { paused: record.paused, before }) {
             let text = || status(record, self.now()).text;
             match &record.connection {
                 Connection::Unauthorized { reason, instructions } => warn!(tenant = %id, "{reason}. {instructions}"),
