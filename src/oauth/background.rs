@@ -6,7 +6,7 @@ use super::keys::NoKey;
 use super::refresh;
 use super::status::Trouble;
 use super::{Inner, LEASE, Oauth, PURPOSE, Pause, later};
-use crate::store::{Change, Connection, Origin, Revision, StoreError, TenantRecord};
+use crate::store::{Change, Connection, Lease, Origin, Revision, StoreError, TenantRecord};
 use crate::types::{TenantId, UnixMillis};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -207,7 +207,7 @@ impl Inner {
         Ok(record.and_then(|record| task(&record, now)).map(|(_, at)| at))
     }
 
-    async fn perform(&self, task: Task, lease: &crate::store::Lease, record: &TenantRecord) -> Result<(), String> {
+    async fn perform(&self, task: Task, lease: &Lease, record: &TenantRecord) -> Result<(), String> {
         match task {
             Task::Verify => match self.verify(lease, record.clone(), &Hint::default(), 1).await {
                 Ok(record) if record.connection == Connection::Connected => Ok(()),

@@ -125,6 +125,7 @@ impl Callback {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const STATE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
@@ -144,6 +145,16 @@ mod tests {
         let refused = parse("&error=access_denied&error_description=no%0d%0away&code=c").unwrap();
         assert_eq!(refused.answer, Answer::Error("access_denied".into(), "no way".into()));
         assert_eq!(refused.domain, None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_read_or_refused_without_a_panic(query in "\\PC{0,80}", rest in "(&?(code|error|site|domain|state)=[^&]{0,9}){0,5}") {
+            let _ = Callback::parse(&query, "us", &Sites::default());
+            if let Ok(callback) = parse(&format!("&{rest}")) {
+                prop_assert_eq!(callback.state.expose(), STATE);
+            }
+        }
     }
 
     #[test]

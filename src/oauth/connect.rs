@@ -6,7 +6,7 @@ use super::keys::{NoKey, Obtain};
 use super::status::Trouble;
 use super::{BeginError, FinishError, Inner, LEASE_PATIENCE, Oauth, later, pkce, site};
 use crate::settings::Site;
-use crate::store::{Change, NewTokens, Organisation, Pending, Replaces, StoreError, Taken};
+use crate::store::{Change, Connection, NewTokens, Organisation, Pending, Replaces, StoreError, Taken};
 use crate::types::{Secret, TenantId, UnixMillis};
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,7 +168,7 @@ impl Inner {
             Err(NoKey::Held(by, trouble)) => return Err(FinishError::OrganisationHeld { tenant, by, trouble }),
             Err(NoKey::Store(failed)) => return Err(failed.into()),
         };
-        let verified = record.connection == crate::store::Connection::Connected;
+        let verified = record.connection == Connection::Connected;
         Ok(Connected {
             tenant,
             site: site.name,

@@ -230,6 +230,7 @@ fn host_problem(sites: &Sites, host: &str) -> Option<Why> {
 mod tests {
     use super::*;
     use crate::settings::SiteHosts;
+    use proptest::prelude::*;
 
     fn sites() -> Sites {
         let mut sites = Sites::default();
@@ -260,6 +261,32 @@ mod tests {
         ] {
             let domain = check_domain(&sites, domain).unwrap();
             assert_eq!(check_site(&sites, &domain, text).unwrap(), base, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_browser_sends_only_hosts_of_the_list_come_out_of_it(
+            start in "(https?://|)?[a-z0-9.@:/\\\\%-]{0,12}",
+            middle in "(\\.?(us3\\.)?datadoghq\\.(com|eu)){0,2}",
+            end in "\\PC{0,6}",
+            any in any::<String>(),
+        ) {
+            let sites = Sites::default();
+            let domain = check_domain(&sites, "datadoghq.com").unwrap();
+            for text in [format!("{start}{middle}{end}"), format!("{start}{middle}"), any] {
+                if let Ok(site) = check_domain(&sites, &text) {
+                    prop_assert!(sites.names().any(|name| name == site.name && name == text));
+                }
+                if let Ok(base) = check_site(&sites, &domain, &text) {
+                    let url = url::Url::parse(&base).unwrap();
+                    let host = url.host_str().unwrap();
+                    let known = sites.names().any(|name| sites.get(name).unwrap().hosts.app == base);
+                    let below = host.strip_suffix(".datadoghq.com").is_some_and(|label| !label.contains('.'));
+                    prop_assert!(known || below, "{text:?} leads to {host}");
+                    prop_assert_eq!(&base, &format!("https://{}", host));
+                }
+            }
         }
     }
 
