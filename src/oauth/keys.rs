@@ -7,7 +7,7 @@ use super::refresh::Refreshed;
 use super::status::{Trouble, held_after};
 use super::{FinishError, Inner, LEASE, LEASE_PATIENCE, Oauth};
 use crate::settings::Site;
-use crate::store::{ApiKey, Change, Connection, Lease, NewKey, Organisation, Origin, StoreError, TenantRecord};
+use crate::store::{ApiKey, Change, Connection, Guard, Lease, NewKey, Organisation, Origin, StoreError, TenantRecord};
 use crate::types::{Secret, TenantId};
 use std::time::Duration;
 use tracing::{error, info, warn};
@@ -144,8 +144,10 @@ impl Inner {
         lease.renew(LEASE).await?;
         // Kept first, so that nobody who comes after a crash asks for a second one without knowing.
         self.keep(lease, tenant, &[Change::KeyCreation(true)]).await?;
+        // An answer that was lost before is not found by an attempt that made no key.
+        let lost_before = record.key_creation_begun.is_some();
         let not_now = async |words| {
-            self.keep(lease, tenant, &[Change::KeyCreation(false)]).await?;
+            self.keep(lease, tenant, &[Change::KeyCreation(lost_before)]).await?;
             Err(NoKey::Later(words))
         };
         let (unknown, trouble) = match self.datadog.create_key(site, access).await {
@@ -157,7 +159,10 @@ impl Inner {
                 if let Some(key) = &held {
                     match self.datadog.validate(site, &key.key).await {
                         Validation::Valid(organisation) => return self.keep_held(&obtain, organisation).await,
-                        Validation::Unknown(words) => return not_now(words).await,
+                        Validation::Unknown(words) => {
+                            self.keep(lease, tenant, &[Change::KeyCreation(false)]).await?;
+                            return Err(NoKey::Later(words));
+                        }
                         Validation::Invalid(_) | Validation::NoSuchEndpoint => {}
                     }
                 }
@@ -169,7 +174,7 @@ impl Inner {
                 (false, Trouble::key_exists(&words))
             }
             Creation::Lost(words) => (true, Trouble::key_lost(&words)),
-            Creation::Refused(words) | Creation::BadToken(words) => (false, Trouble::key_refused(&words)),
+            Creation::Refused(words) | Creation::BadToken(words) => (lost_before, Trouble::key_refused(&words)),
         };
         let mut changes = vec![Change::KeyCreation(unknown)];
         if obtain.refused || !self.still_works(record).await? {
@@ -221,7 +226,11 @@ impl Inner {
         changes.push(Change::KeyCreation(false));
         // With a key and pending: nothing is sent before it is known whose the key is.
         changes.push(Change::Connection(Connection::Pending));
-        let record = match self.keep(lease, tenant, &changes).await {
+        let kept = match self.keep(lease, tenant, &changes).await {
+            Err(StoreError::LeaseLost { .. }) => self.keep_without_lease(record, &changes).await,
+            kept => kept,
+        };
+        let record = match kept {
             Ok(record) => record,
             Err(failed) => {
                 error!(
@@ -234,6 +243,21 @@ impl Inner {
         };
         info!(%tenant, "an API key was created and is kept");
         self.verify(lease, record, hint, TRIES).await
+    }
+
+    /// Keeps a key although this host was frozen for so long that another took the lease: there is no other copy of it. Only
+    /// where the tenant has got another key meanwhile, that one is newer.
+    async fn keep_without_lease(&self, before: &TenantRecord, changes: &[Change]) -> Result<TenantRecord, StoreError> {
+        let tenant = &before.id;
+        let now = self.store.tenant(tenant).await?.ok_or_else(|| StoreError::UnknownTenant(tenant.clone()))?;
+        if now.key != before.key {
+            return Err(StoreError::Stale { tenant: tenant.clone(), what: "it has another key now" });
+        }
+        let guard = Guard { lease: None, revision: Some(now.revision) };
+        let record = self.store.apply(tenant, guard, changes).await?;
+        warn!(%tenant, "this host was stopped for a while; the key that it was creating is kept all the same");
+        self.publish(&record).await;
+        Ok(record)
     }
 
     /// Asks whose the key of a pending tenant is, and connects the tenant if that is nobody else's.

@@ -3,7 +3,7 @@
 use super::answers::NoGrant;
 use super::status::Trouble;
 use super::{Inner, LEASE, later};
-use crate::store::{Change, Lease, NewTokens, Replaces, StoreError, TenantRecord, TokensInfo};
+use crate::store::{Change, Guard, Lease, NewTokens, Replaces, StoreError, TenantRecord, TokensInfo};
 use crate::types::{Secret, TenantId, UnixMillis};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -61,7 +61,14 @@ impl Inner {
             replaces: Replaces::Generation(tokens.info.generation),
         };
         let refresh = new.refresh.clone();
-        match self.keep(lease, tenant, &[Change::Tokens(Some(new))]).await {
+        let changes = [Change::Tokens(Some(new))];
+        let kept = match self.keep(lease, tenant, &changes).await {
+            // This host was frozen for a while. There is no other copy of them, and the generation sees to it that they
+            // replace none that are newer.
+            Err(StoreError::LeaseLost { .. }) => self.store.apply(tenant, Guard::default(), &changes).await,
+            kept => kept,
+        };
+        match kept {
             Ok(_) => {}
             // An attempt whose outcome was not known has kept them after all.
             Err(StoreError::Stale { .. })

@@ -131,3 +131,42 @@ async fn hosts_learn_of_each_others_changes() {
     crate::harness::until("the tenant to go", || async { other.registry.get("acme").is_none().then_some(()) }).await;
     running.abort();
 }
+
+#[tokio::test]
+async fn a_host_that_was_frozen_while_it_created_a_key_keeps_it_all_the_same() {
+    let world = World::new();
+    let (host, other) = (world.host().await, world.host().await);
+    let acme = host.add("acme").await;
+    let query = world.approve(&host, &acme, "alpha").await;
+    let fault = world.intake.add_fault(rule(KEYS, 1, Effect::Hang { seconds: None }));
+    let oauth = host.oauth.clone();
+    let finishing = tokio::spawn(async move { oauth.finish(&query, None).await });
+    crate::harness::until("the creation", || async { host.record(&acme).await.key_creation_begun }).await;
+    // Its lease runs out, and another host takes over, which tells of a key that may be lost.
+    let database = rusqlite::Connection::open(world.dir.path().join("tenants.db")).unwrap();
+    database.execute_batch("UPDATE dogsled_leases SET expires = 0").unwrap();
+    other.oauth.run_once().await.unwrap();
+    assert!(matches!(other.record(&acme).await.connection, Connection::Unauthorized { .. }));
+    let taken = other.store.lock(&acme, "oauth", Duration::from_secs(60)).await.unwrap().unwrap();
+    world.intake.remove_fault(Some(fault));
+    finishing.await.unwrap().unwrap_err();
+    assert!(other.record(&acme).await.key.is_some(), "the only copy of it");
+    taken.release().await.unwrap();
+    other.oauth.run_once().await.unwrap();
+    assert_eq!(other.key(&acme), world.keys("alpha").pop());
+}
+
+#[tokio::test]
+async fn an_attempt_that_makes_no_key_does_not_find_one_that_was_lost_before() {
+    let world = World::new();
+    let host = world.host().await;
+    let acme = host.add("acme").await;
+    world.intake.add_fault(rule(KEYS, 1, Effect::AnswerLost {}));
+    world.connect(&host, &acme, "alpha").await.unwrap_err();
+    world.intake.add_fault(status(KEYS, 1, 403, r#"{"errors":["Forbidden"]}"#));
+    world.connect(&host, &acme, "alpha").await.unwrap_err();
+    let record = host.record(&acme).await;
+    assert!(record.key_creation_begun.is_some());
+    let told = oauth::status(&record, UnixMillis::now());
+    assert!(told.text.contains("403 Forbidden") && told.to_do.unwrap().contains("revokes the key"));
+}

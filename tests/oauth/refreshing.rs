@@ -155,3 +155,31 @@ async fn an_access_token_that_datadog_takes_for_expired_is_refreshed_before_it_i
     host.oauth.key_refused(&acme, &old).await.unwrap();
     assert_eq!(host.key(&acme), world.keys("alpha").pop());
 }
+
+#[tokio::test]
+async fn a_host_that_was_frozen_while_it_refreshed_keeps_the_rotated_token_all_the_same() {
+    let world = World::new();
+    let (host, other) = (world.host().await, world.host().await);
+    let acme = host.add("acme").await;
+    world.connect(&host, &acme, "alpha").await.unwrap();
+    let before = host.store.tokens(&acme).await.unwrap().unwrap();
+    let fault = world.intake.add_fault(rule(TOKEN, 1, Effect::Hang { seconds: None }));
+    world.pass(55 * MINUTE);
+    let oauth = host.oauth.clone();
+    let refreshing = tokio::spawn(async move { oauth.run_once().await });
+    crate::harness::until("the refresh", || async {
+        world.intake.faults().iter().find(|found| found.id == fault)?.hits.eq(&1).then_some(())
+    })
+    .await;
+    let database = rusqlite::Connection::open(world.dir.path().join("tenants.db")).unwrap();
+    database.execute_batch("UPDATE dogsled_leases SET expires = 0").unwrap();
+    let taken = other.store.lock(&acme, "oauth", Duration::from_secs(60)).await.unwrap().unwrap();
+    world.intake.remove_fault(Some(fault));
+    refreshing.await.unwrap().unwrap();
+    let after = host.store.tokens(&acme).await.unwrap().unwrap();
+    assert_ne!(after.refresh, before.refresh);
+    taken.release().await.unwrap();
+    world.pass(55 * MINUTE);
+    other.oauth.run_once().await.unwrap();
+    assert_eq!((world.intake.oauth_counts().refreshes, world.intake.oauth_counts().refused), (2, 0));
+}
