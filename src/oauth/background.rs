@@ -108,7 +108,9 @@ impl Oauth {
         loop {
             due.extend(changed.take().into_iter().map(|tenant| (tenant, UnixMillis(0))));
             let now = self.0.now();
-            let ready = due.iter().filter(|(_, at)| **at <= now).map(|(tenant, _)| tenant.clone()).collect();
+            let ready: Vec<_> = due.iter().filter(|(_, at)| **at <= now).map(|(tenant, _)| tenant.clone()).collect();
+            // For those that come back with nothing, because their task failed.
+            due.extend(ready.iter().map(|tenant| (tenant.clone(), later(now, LONGEST_PAUSE))));
             for (tenant, next) in self.attend(ready).await {
                 match next {
                     Some(at) => due.insert(tenant, at),
@@ -139,7 +141,9 @@ impl Oauth {
         let mut done = Vec::with_capacity(tenants.len());
         let finished = |ended: Result<_, tokio::task::JoinError>, done: &mut Vec<_>| match ended {
             Ok(next) => done.push(next),
-            Err(panic) => warn!(%panic, "attending to a tenant failed; it is looked at again when it changes"),
+            Err(panic) => {
+                warn!(%panic, "attending to a tenant failed; it is looked at again in ten minutes, or when it changes")
+            }
         };
         for tenant in tenants {
             if tasks.len() >= AT_ONCE
