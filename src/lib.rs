@@ -16,6 +16,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod control;
 pub mod daemon;
 pub mod deliver;
 pub mod ingest;

@@ -4,6 +4,5 @@ mod files;
 pub mod logging;
 mod run;
 pub mod systemd;
-mod tenants;
 
 pub use run::{Daemon, DaemonError};
