@@ -57,8 +57,8 @@ impl Sent {
             .map_err(|error| Problem::bad(format!("the body is not as asked for: {error}")))
     }
 
-    /// The body as JSON; none for an empty one.
+    /// The body as JSON, or what an empty one and `null` stand for.
     pub(super) fn json_if_any<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
-        if self.bytes.is_empty() { Ok(T::default()) } else { self.json() }
+        if self.bytes.is_empty() { Ok(T::default()) } else { Ok(self.json::<Option<T>>()?.unwrap_or_default()) }
     }
 }
