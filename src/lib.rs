@@ -13,7 +13,8 @@
 //! pages of `docs/decisions/`.
 //!
 //! Ground floor first, each importing only from those before it: [`types`], [`settings`], [`outbound`], [`wire`],
-//! [`ledger`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`], [`ingest`], [`control`], [`admin`], [`daemon`], [`intake`], [`cli`].
+//! [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`], [`ingest`],
+//! [`control`], [`admin`], [`daemon`], [`intake`], [`cli`].
 
 pub mod admin;
 pub mod cli;
