@@ -285,7 +285,7 @@ async fn end_or_abort(mut task: JoinHandle<()>, hurry: impl Future<Output = ()>)
 }
 
 /// What is to be done now and then.
-async fn keep_house(queues: &Queues, delivery: &Delivery) {
+pub(crate) async fn keep_house(queues: &Queues, delivery: &Delivery) {
     let mut fine = true;
     let mut look = tokio::time::interval(Duration::from_secs(1));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -18,6 +18,7 @@ use super::judge::{self, Answer, Verdict};
 use super::permits::Turn;
 use super::put_away::put_away;
 use super::work::{self, KeyRefused, Landed, Tools, Work};
+use crate::host::chance;
 use crate::journal::Journal;
 use crate::ledger::{DropReason, Ledger};
 use crate::payload::{Built, Payload};
@@ -131,7 +132,7 @@ impl Sender {
         rules: Rules,
     ) -> Self {
         let state = State {
-            auth: Auth::new(Instant::now(), rand::random()),
+            auth: Auth::new(Instant::now(), chance()),
             endpoints: Default::default(),
             backlog: Backlog::default(),
             last: 0,
@@ -165,6 +166,7 @@ impl Sender {
                 return;
             }
             tokio::select! {
+                biased;
                 Some(joined) = tasks.join_next_with_id() => match joined {
                     Ok((task, (id, landed))) => {
                         ids.remove(&task);
@@ -230,8 +232,9 @@ impl Sender {
             while let Some(Next { held, probe, turn }) = self.next(&mut state, kind, hold, flushing, now, &mut timer) {
                 let Held { work, place, refused_once, .. } = held;
                 let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, refused_once });
-                let (tools, to) = (self.tools.clone(), to.clone());
-                spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn).await) }));
+                let (tools, to, this) = (self.tools.clone(), to.clone(), self.clone());
+                let still = move || this.may_still_send(kind, probe);
+                spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn, still).await) }));
             }
         }
         timer.0
@@ -281,7 +284,8 @@ impl Sender {
             }
             Start::AfterAnswer => return None,
         };
-        if self.queue.wants(kind) && state.backlog.flying(|work| work.loads(kind)) == 0 {
+        // One that failed rests in the backlog and is tried again from there.
+        if self.queue.wants(kind) && !state.backlog.all().any(|work| work.loads(kind)) {
             let work = Work::Load(self.queue.clone(), kind);
             let held = Held { work, place: Place::default(), not_before: None, refused_once: false };
             return Some(Next { held, probe: false, turn: None });
@@ -326,6 +330,13 @@ impl Sender {
             }
             Take::Empty => None,
         }
+    }
+
+    /// Whether a payload that had to wait for its turn may be sent all the same: meanwhile an answer to another may have
+    /// told to wait, or that the key is refused.
+    fn may_still_send(&self, kind: Kind, probe: bool) -> bool {
+        let state = self.lock();
+        state.auth.may_send() && state.endpoints[kind.endpoint() as usize].is_let_through(probe, Instant::now())
     }
 
     /// A task panicked: what it had is tried again.
@@ -428,7 +439,7 @@ impl Sender {
                     let wait = answer.wait.map(|wait| wait.as_secs_f64());
                     info!(tenant = %self.queue.id, endpoint = endpoint.path(), wait, "rate limited; waiting");
                 }
-                known.throttled(flight.probe, now, answer.wait, &self.rules.backoff, rand::random());
+                known.throttled(flight.probe, now, answer.wait, &self.rules.backoff, chance());
                 state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
             }
             Verdict::TooLarge => {
@@ -441,7 +452,7 @@ impl Sender {
             }
             Verdict::Malformed if !payload.suspect && !flight.refused_once => {
                 // A 400 may be the intake's own trouble (a slow upload was answered so): once more.
-                let later = now + self.rules.backoff.wait(1, rand::random());
+                let later = now + self.rules.backoff.wait(1, chance());
                 state.hold(Work::Send(payload), flight.place, Some(later), true);
             }
             Verdict::Malformed if payload.items > 1 => {
@@ -511,12 +522,12 @@ impl Sender {
         if known.is_open() {
             warn!(tenant = %self.queue.id, endpoint = endpoint.path(), "submission failed; trying again: {words}");
         }
-        known.failed(flight.probe, now, &self.rules.backoff, rand::random());
+        known.failed(flight.probe, now, &self.rules.backoff, chance());
     }
 
     fn validated(&self, state: &mut State, now: Instant, key: Secret, validity: &Validity) {
         let interval = self.rules.validate_interval;
-        let change = state.auth.checked(validity, now, interval, &self.rules.backoff, rand::random());
+        let change = state.auth.checked(validity, now, interval, &self.rules.backoff, chance());
         if change == Change::None {
             return;
         }
@@ -530,7 +541,7 @@ impl Sender {
                         "refused although the API key is good; trying again: {words}"
                     );
                 }
-                known.failed(probe, now, &self.rules.backoff, rand::random());
+                known.failed(probe, now, &self.rules.backoff, chance());
             } else {
                 known.unanswered(probe, now);
             }

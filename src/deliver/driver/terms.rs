@@ -5,6 +5,7 @@ use super::{Auth, Fate, Sender, State};
 use crate::deliver::client::{ClientError, Destination};
 use crate::deliver::endpoint::EndpointState;
 use crate::deliver::work::Work;
+use crate::host::chance;
 use crate::ledger::DropReason;
 use crate::tenancy::{Hold, Tenant, TenantState};
 use crate::types::{Kind, Secret, UnixMillis};
@@ -134,7 +135,7 @@ impl State {
         }
         // Whatever was found out about the key before says nothing about this one.
         self.bound = None;
-        self.auth = Auth::new(now, rand::random());
+        self.auth = Auth::new(now, chance());
         self.backlog.forgive();
         for doubt in std::mem::take(&mut self.doubts) {
             self.endpoints[doubt.endpoint as usize].unanswered(doubt.probe, now);
