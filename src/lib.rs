@@ -4,16 +4,21 @@
 //! the boundaries of its items, [`queue`] holds them per tenant and kind until a batch is due, [`payload`] joins and
 //! compresses the batch, [`deliver`] sends it and judges the answer. [`ledger`] counts every step.
 //!
+//! [`store`] keeps tenants and their secrets, sealed by [`vault`]; [`oauth`] is how a tenant comes by its key; [`control`]
+//! is what the operator can do with tenants, and [`admin`] how they ask for it.
+//!
 //! To read the code, follow that way, beginning with the nouns of [`types`]: what a [`types::Kind`] is decides nearly
 //! everything else. Then [`daemon`], which puts the parts together, and [`cli`]; [`settings`] and [`admin`] stand aside,
 //! and [`intake`] is Datadog's side, for tests and the demonstration. Decisions that the code cannot explain by itself are
 //! pages of `docs/decisions/`.
 //!
-//! Ground floor first, each importing only from those before it: [`host`], [`types`], [`settings`], [`wire`], [`ledger`],
-//! [`journal`], [`tenancy`], [`queue`], [`payload`], [`deliver`], [`ingest`], [`admin`], [`daemon`], [`intake`], [`cli`].
+//! Ground floor first, each importing only from those before it: [`host`], [`types`], [`settings`], [`outbound`], [`wire`],
+//! [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`], [`ingest`],
+//! [`control`], [`admin`], [`daemon`], [`intake`], [`cli`].
 
 pub mod admin;
 pub mod cli;
+pub mod control;
 pub mod daemon;
 pub mod deliver;
 pub mod host;
@@ -21,11 +26,15 @@ pub mod ingest;
 pub mod intake;
 pub mod journal;
 pub mod ledger;
+pub mod oauth;
+pub mod outbound;
 pub mod payload;
 pub mod queue;
 pub mod settings;
 #[cfg(test)]
 mod simulation;
+pub mod store;
 pub mod tenancy;
 pub mod types;
+pub mod vault;
 pub mod wire;

@@ -1,6 +1,8 @@
 //! The listener of the operator's port.
 
-use super::Exposition;
+use super::api::{self, Answer};
+use super::{Exposition, Token};
+use crate::control::Control;
 use crate::types::UnixMillis;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -29,6 +31,10 @@ pub struct Admin {
     pub exposition: Exposition,
     /// Whether the daemon takes telemetry.
     pub ready: AtomicBool,
+    /// What the operator can do.
+    pub control: Arc<Control>,
+    /// Who the operator is.
+    pub token: Token,
 }
 
 /// Serves the operator's port until it is dropped.
@@ -46,7 +52,10 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
         };
         let admin = admin.clone();
         tokio::spawn(async move {
-            let answer = service_fn(|request| std::future::ready(Ok::<_, Infallible>(admin.answer(&request))));
+            let answer = service_fn(|request| {
+                let admin = admin.clone();
+                async move { Ok::<_, Infallible>(admin.respond(request).await) }
+            });
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
             // What ends a connection is the client's affair.
@@ -57,15 +66,23 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 }
 
 impl Admin {
+    async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        if request.uri().path().starts_with(api::PREFIX) {
+            api::answer(self, request).await
+        } else {
+            self.answer(&request)
+        }
+    }
+
     /// Why telemetry is not taken at present.
-    fn unready(&self) -> Option<&'static str> {
+    pub(super) fn unready(&self) -> Option<&'static str> {
         if !self.ready.load(Ordering::Relaxed) {
             return Some("the daemon is shutting down");
         }
         self.exposition.journal_fails().then_some("the journal cannot be written; the daemon's log says why")
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Incoming>) -> Answer {
         let reading = [Method::GET, Method::HEAD].contains(request.method());
         let (status, content_type, body) = match request.uri().path() {
             "/metrics" | "/healthz" | "/readyz" if !reading => {
@@ -78,7 +95,8 @@ impl Admin {
                 Some(why) => (StatusCode::SERVICE_UNAVAILABLE, JSON, format!(r#"{{"errors":["{why}"]}}"#)),
             },
             _ => {
-                let body = r#"{"errors":["nothing is served here; there are /metrics, /healthz and /readyz"]}"#;
+                let body =
+                    r#"{"errors":["nothing is served here; there are /metrics, /healthz, /readyz and /admin/v1/"]}"#;
                 (StatusCode::NOT_FOUND, JSON, body.to_owned())
             }
         };

@@ -8,6 +8,7 @@ mod journal;
 mod local;
 mod run;
 mod send;
+mod store;
 
 use clap::{Parser, Subcommand};
 use std::fmt::Display;
@@ -39,6 +40,7 @@ enum Command {
     Send(send::Args),
     Journal(journal::Args),
     DeadLetter(dead_letter::Args),
+    Store(store::Args),
 }
 
 /// Parses the command line and does what it says. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
@@ -51,5 +53,6 @@ pub fn main() -> ExitCode {
         Command::Send(args) => send::main(&args),
         Command::Journal(args) => journal::main(&args),
         Command::DeadLetter(args) => dead_letter::main(&args),
+        Command::Store(args) => store::main(&args),
     }
 }

@@ -1,11 +1,13 @@
 //! From the configuration to a running daemon, and to its end.
 
 use super::files;
-use crate::admin::{self, Admin, Exposition};
+use crate::admin::{self, Admin, Exposition, Token, TokenError};
+use crate::control::{Control, Opener};
 use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
 use crate::journal::{Fsync, Health, Journal, OpenError, Options, Recovery};
 use crate::ledger::{Balance, Ledger};
+use crate::oauth::{Connect, ConnectError};
 use crate::queue::Queues;
 use crate::settings::{self, Settings};
 use crate::tenancy::{Registry, Tenant, TenantState};
@@ -23,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// With `journal.fsync = "interval"`, so often.
 const FSYNC_INTERVAL: Duration = Duration::from_millis(200);
@@ -52,6 +54,12 @@ pub enum DaemonError {
     /// The HTTP client.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The admin API's token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The connect listener.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The local port.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -79,6 +87,7 @@ pub struct Daemon {
     registry: Arc<Registry>,
     queues: Arc<Queues>,
     delivery: Arc<Delivery>,
+    tenants: Opener,
     ingest: (Vec<Listener>, Arc<Shared>),
     admin: Arc<Admin>,
     admin_listener: Option<TcpListener>,
@@ -97,18 +106,10 @@ impl Daemon {
         let (journal, recovery) = open_journal(settings).await?;
         let queues = Arc::new(Queues::new(settings, ledger.clone(), Arc::new(journal)));
         queues.recover(&recovery.lost);
-        for queue in queues.all() {
-            if registry.get(queue.id.as_str()).is_none() {
-                let items: u64 = queue.figures().iter().map(|lane| lane.items).sum();
-                error!(
-                    tenant = %queue.id, items,
-                    "the journal holds items of a tenant that is not configured: they are kept until it is"
-                );
-            }
-        }
         let client = Client::new(&settings.delivery, settings.datadog.ca_file.as_deref())?;
         let delivery = Delivery::new(settings, Box::new(client), queues.clone(), registry.clone(), ledger.clone());
         let delivery = Arc::new(delivery);
+        let token = Token::open(&settings.state.dir)?;
         let exposition = Exposition::new(
             recorder,
             ledger.clone(),
@@ -138,6 +139,17 @@ impl Daemon {
         for listener in &listeners {
             info!(listener = "ingest", address = listener.name(), "listening");
         }
+        let connect = match settings.oauth.listen.as_str() {
+            "" => None,
+            address => {
+                let connect = Connect::bind(address).await?;
+                info!(listener = "connect", address = %connect.address(), "listening");
+                Some(connect)
+            }
+        };
+        let control = Arc::new(Control::new(settings, registry.clone(), queues.clone(), delivery.clone()));
+        let tenants = Opener::begin(control.clone(), settings, connect).await;
+        tell_of_strangers(&queues, &registry);
         let shared = Shared::new(settings, registry.clone(), queues.clone())?;
         let daemon = Self {
             grace: settings.shutdown.grace,
@@ -145,8 +157,9 @@ impl Daemon {
             registry,
             queues,
             delivery,
+            tenants,
             ingest: (listeners, Arc::new(shared)),
-            admin: Arc::new(Admin { exposition, ready: AtomicBool::new(true) }),
+            admin: Arc::new(Admin { exposition, ready: AtomicBool::new(true), control, token }),
             admin_listener,
         };
         if let Some(address) = daemon.admin_address() {
@@ -178,7 +191,8 @@ impl Daemon {
     /// Works until `shutdown` comes; then takes nothing more, and delivers until nothing is queued, the configured
     /// grace has passed or `at_once` comes.
     pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
-        let Self { grace, ledger, registry, queues, delivery, ingest, admin, admin_listener, .. } = self;
+        let Self { grace, ledger, registry, queues, delivery, tenants, ingest, admin, admin_listener, .. } = self;
+        let connecting = tokio::spawn(tenants.run());
         let sending = tokio::spawn({
             let delivery = delivery.clone();
             async move { delivery.run().await }
@@ -232,6 +246,7 @@ impl Daemon {
         };
         end_or_abort(sending, hurry).await;
         keeping.abort();
+        connecting.abort();
         delivery.put_away().await;
         let journal = queues.journal().clone();
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
@@ -288,6 +303,18 @@ pub(crate) async fn keep_house(queues: &Queues, delivery: &Delivery) {
         if second % EXPIRY_PACE == 0 {
             queues.expire(UnixMillis::now()).await;
         }
+    }
+}
+
+/// Says whose telemetry is in the journal without them being known.
+fn tell_of_strangers(queues: &Queues, registry: &Registry) {
+    let strangers = queues.all().into_iter().filter(|queue| registry.get(queue.id.as_str()).is_none());
+    for queue in strangers {
+        let items: u64 = queue.figures().iter().map(|lane| lane.items).sum();
+        warn!(
+            tenant = %queue.id, items,
+            "the journal holds items of a tenant that is not known: they are kept until it is, or until they are too old"
+        );
     }
 }
 

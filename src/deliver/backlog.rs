@@ -1,7 +1,7 @@
 //! What a tenant's sender holds and has under way, in order of acceptance. Pure logic.
 
 use super::work::Work;
-use crate::types::Kind;
+use crate::types::{Kind, UnixMillis};
 use std::collections::{BTreeMap, VecDeque};
 use tokio::time::Instant;
 
@@ -111,6 +111,15 @@ impl Backlog {
         self.held.iter_mut().for_each(|held| held.refused_once = false);
     }
 
+    /// Takes everything held of which some was accepted before a time.
+    pub(super) fn take_older(&mut self, before: UnixMillis) -> Vec<Work> {
+        let older = |work: &Work| work.figures().oldest.is_some_and(|oldest| oldest < before);
+        let (taken, kept) = std::mem::take(&mut self.held).into_iter().partition(|held| older(&held.work));
+        self.held = kept;
+        let taken: VecDeque<Held> = taken;
+        taken.into_iter().map(|held| held.work).collect()
+    }
+
     /// Takes the first work of a kind that sends nothing and does not rest; tells `timer` of what rests. Dead letters
     /// are written one at a time: they go to one file, and wait for the disk.
     pub(super) fn pop_chore(&mut self, kind: Kind, now: Instant, timer: impl FnMut(Instant)) -> Option<Held> {
@@ -159,7 +168,7 @@ mod tests {
     use crate::journal::Seq;
     use crate::payload::Payload;
     use crate::queue::{Acknowledge, Batch, Budget, Cover};
-    use crate::types::{Encoding, TenantId, UnixMillis};
+    use crate::types::{Encoding, TenantId};
     use std::sync::Arc;
     use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! The HTTP client toward Datadog: submissions and the validation of keys.
 
 use super::judge::{self, Answer};
+use crate::outbound::{self, SetupError, words};
 use crate::payload::Payload;
 use crate::settings::{Delivery, Site};
 use crate::types::{Endpoint, HostRole, Secret};
@@ -41,17 +42,9 @@ pub struct Destination {
 /// Why a client or a destination could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The certificate file.
-    #[error("datadog.ca_file {path}: {reason}")]
-    Certificates {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// TLS or the resolver could not be set up.
-    #[error("the HTTP client could not be set up: {0}")]
-    Setup(#[source] reqwest::Error),
+    /// Certificates or TLS.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// An address of the site.
     #[error("the address {url} of a Datadog site is not valid: {reason}")]
     Url {
@@ -89,27 +82,14 @@ impl Client {
     /// # Errors
     /// When the certificates cannot be read or TLS cannot be set up.
     pub fn new(delivery: &Delivery, ca_file: Option<&Path>) -> Result<Self, ClientError> {
-        // Another part of the process may have installed the same provider already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("dogsled/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .http1_only()
+        let http = outbound::builder(ca_file)?
             .timeout(delivery.timeout)
-            .connect_timeout(delivery.timeout.min(Duration::from_secs(10)))
+            .connect_timeout(outbound::connect_timeout(delivery.timeout))
             .pool_max_idle_per_host(delivery.concurrency)
             // Below the idle time-out of common load balancers, so that they do not close first.
-            .pool_idle_timeout(Duration::from_secs(50));
-        if let Some(path) = ca_file {
-            let certificates = |reason: String| ClientError::Certificates { path: path.display().to_string(), reason };
-            let pem = std::fs::read(path).map_err(|error| certificates(error.to_string()))?;
-            let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| certificates(error.to_string()))?;
-            if found.is_empty() {
-                return Err(certificates("it holds no PEM certificate".into()));
-            }
-            builder = builder.tls_certs_merge(found);
-        }
-        Ok(Self { http: builder.build().map_err(ClientError::Setup)? })
+            .pool_idle_timeout(Duration::from_secs(50))
+            .build();
+        Ok(Self { http: http.map_err(SetupError::Setup)? })
     }
 
     async fn post(&self, to: &Destination, payload: &Payload) -> Result<Answer, String> {
@@ -188,31 +168,8 @@ impl Destination {
 async fn read(mut response: reqwest::Response) -> Result<Answer, String> {
     let status = response.status().as_u16();
     let limits = judge::read_limits(SystemTime::now(), |name| response.headers().get(name)?.to_str().ok());
-    let mut body = Vec::new();
     // A whole small answer is read even on success, so that the connection can be used again.
-    while body.len() < WORDS {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(WORDS - body.len())]),
-            Ok(None) => break,
-            // The status has arrived, and it is what counts.
-            Err(_) => break,
-        }
-    }
+    let body = outbound::body(&mut response, WORDS).await;
     let words = if (200..300).contains(&status) { String::new() } else { String::from_utf8_lossy(&body).trim().into() };
     Ok(Answer { status, words, ..limits })
-}
-
-/// An error with its causes, and without the address, whose query could hold secrets.
-fn words(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

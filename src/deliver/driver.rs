@@ -3,28 +3,33 @@
 //! What it holds lives in [`Sender`], not on the task's stack: should the task panic, its successor finds everything
 //! that was held or under way.
 
+mod terms;
+
+pub use terms::LastError;
+
 use super::Phase;
 use super::auth::{Auth, Change};
 use super::backlog::{Backlog, Flight, Held, Place};
-use super::client::{ClientError, Destination, Validity};
+use super::client::Validity;
 use super::dead_letter::Reason;
 use super::endpoint::{EndpointState, Start};
 use super::gate::Backoff;
 use super::judge::{self, Answer, Verdict};
 use super::permits::Turn;
 use super::put_away::put_away;
-use super::work::{self, Landed, Tools, Work};
+use super::work::{self, KeyRefused, Landed, Tools, Work};
 use crate::host::chance;
 use crate::journal::Journal;
 use crate::ledger::{DropReason, Ledger};
 use crate::payload::{Built, Payload};
 use crate::queue::{LaneFigures, Take, TenantQueue};
 use crate::settings::Settings;
-use crate::tenancy::{Tenant, TenantState};
-use crate::types::{Endpoint, Kind, Secret};
+use crate::tenancy::{Hold, Registry};
+use crate::types::{Endpoint, Kind, Secret, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use terms::Bound;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -33,8 +38,8 @@ use tracing::{error, info, warn};
 /// Everything about sending one tenant's telemetry.
 #[derive(Debug)]
 pub(super) struct Sender {
-    pub(super) tenant: Arc<Tenant>,
     pub(super) queue: Arc<TenantQueue>,
+    registry: Arc<Registry>,
     ledger: Arc<Ledger>,
     tools: Arc<Tools>,
     rules: Rules,
@@ -59,8 +64,11 @@ struct State {
     last: usize,
     /// The endpoints that have refused the key since it was last found good.
     doubts: Vec<Doubt>,
-    /// The addresses, made for this key.
-    destination: Option<(Secret, Arc<Destination>)>,
+    /// Where to send, while the tenant has a key.
+    bound: Option<Bound>,
+    /// What was accepted before this time is to be dropped, also when it comes back from Datadog.
+    purge: Option<UnixMillis>,
+    last_error: Option<LastError>,
 }
 
 /// How items ended.
@@ -69,8 +77,8 @@ enum Fate {
     Delivered { late: u32 },
     /// All on disk, with Datadog's reason.
     DeadLetters,
-    /// So many of them were too old.
-    Expired(u32),
+    /// So many of them were given up.
+    Dropped(u32, DropReason),
 }
 
 /// A refusal of the key by an endpoint. Until validation has told whose fault it is, a probe has no answer.
@@ -98,6 +106,9 @@ const STUCK: Duration = Duration::from_secs(5);
 /// A tenant that got no permit looks again after this time, if no answer to its own requests has it look before.
 const NO_PERMIT: Duration = Duration::from_millis(100);
 
+/// What a validation is noted as.
+const VALIDATE: &str = "/api/v1/validate";
+
 /// A tenant whose key or addresses cannot be used is looked at again after this time.
 const UNUSABLE: Duration = Duration::from_secs(60);
 
@@ -114,8 +125,8 @@ impl Rules {
 
 impl Sender {
     pub(super) fn new(
-        tenant: Arc<Tenant>,
         queue: Arc<TenantQueue>,
+        registry: Arc<Registry>,
         ledger: Arc<Ledger>,
         tools: Arc<Tools>,
         rules: Rules,
@@ -126,18 +137,22 @@ impl Sender {
             backlog: Backlog::default(),
             last: 0,
             doubts: Vec::new(),
-            destination: None,
+            bound: None,
+            purge: None,
+            last_error: None,
         };
-        Self { tenant, queue, ledger, tools, rules, state: Mutex::new(state) }
+        Self { queue, registry, ledger, tools, rules, state: Mutex::new(state) }
     }
 
     /// Sends until there is nothing left, or until the end.
     pub(super) async fn drive(self: Arc<Self>, phase: watch::Receiver<Phase>) {
         self.recover();
+        let mut terms = self.registry.subscribe();
         let mut tasks: JoinSet<Arrival> = JoinSet::new();
         let mut ids: BTreeMap<tokio::task::Id, u64> = BTreeMap::new();
         loop {
             let now = *phase.borrow();
+            terms.borrow_and_update();
             // A validation of the key need not be waited for.
             if now == Phase::Ending && self.lock().backlog.flying(|_| true) == 0 {
                 return;
@@ -164,6 +179,7 @@ impl Sender {
                     }
                 },
                 () = self.queue.changed() => {}
+                Ok(()) = terms.changed() => {}
                 () = sleep_until(timer) => {}
             }
         }
@@ -187,10 +203,12 @@ impl Sender {
         let now = Instant::now();
         let mut timer = Earliest::default();
         let mut state = self.lock();
-        let to = match state.destination(&self.tenant) {
-            Ok(to) => to?,
+        self.purge_held(&mut state);
+        let tenant = self.tenant();
+        let (to, key, hold) = match state.bind(tenant, now) {
+            Ok(bound) => bound?,
             Err(error) => {
-                error!(tenant = %self.tenant.id, "its telemetry is held: {error}");
+                error!(tenant = %self.queue.id, "its telemetry is held: {error}");
                 return Some(now + UNUSABLE);
             }
         };
@@ -203,13 +221,14 @@ impl Sender {
                 let check = Flight { work: None, place: Place::default(), probe: false, refused_once: false };
                 let id = state.backlog.begin(check);
                 let (tools, to) = (self.tools.clone(), to.clone());
-                spawn(id, Box::pin(async move { (id, Landed::Validated(tools.client.validate(&to).await)) }));
+                let validate = async move { (id, Landed::Validated(key, tools.client.validate(&to).await)) };
+                spawn(id, Box::pin(validate));
             } else {
                 timer.at(at);
             }
         }
         for kind in self.turns(&state) {
-            while let Some(Next { held, probe, turn }) = self.next(&mut state, kind, flushing, now, &mut timer) {
+            while let Some(Next { held, probe, turn }) = self.next(&mut state, kind, hold, flushing, now, &mut timer) {
                 let Held { work, place, refused_once, .. } = held;
                 let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, refused_once });
                 let (tools, to, this) = (self.tools.clone(), to.clone(), self.clone());
@@ -232,7 +251,15 @@ impl Sender {
     }
 
     /// The next work of a kind that may start now.
-    fn next(&self, state: &mut State, kind: Kind, flushing: bool, now: Instant, timer: &mut Earliest) -> Option<Next> {
+    fn next(
+        &self,
+        state: &mut State,
+        kind: Kind,
+        hold: Hold,
+        flushing: bool,
+        now: Instant,
+        timer: &mut Earliest,
+    ) -> Option<Next> {
         // Work that sends nothing waits for nobody but its own time, though not all of it is done at once: the cores
         // are everybody's.
         let chores = state.backlog.flying(|work| !work.sends());
@@ -244,7 +271,7 @@ impl Sender {
         let sending = state.backlog.flying(Work::sends);
         let building = state.backlog.flying(|work| matches!(work, Work::Build(..)));
         let busy = sending + building;
-        if !state.auth.may_send() || sending >= self.rules.concurrency {
+        if !state.auth.may_send() || sending >= self.rules.concurrency || self.holds(state, kind, hold) {
             return None;
         }
         let known = &mut state.endpoints[kind.endpoint() as usize];
@@ -313,7 +340,7 @@ impl Sender {
 
     /// A task panicked: what it had is tried again.
     fn lost(&self, id: u64, panic: &str) {
-        error!(tenant = %self.tenant.id, panic, "a submission task failed; its payload is kept and sent again");
+        error!(tenant = %self.queue.id, panic, "a submission task failed; its payload is kept and sent again");
         metrics::counter!("dogsled_panics_total", "part" => "delivery").increment(1);
         self.lock().give_back(id, Instant::now());
     }
@@ -337,7 +364,7 @@ impl Sender {
             Landed::Built { built, expired } => {
                 let Some(work) = &flight.work else { return };
                 if let Some(payload) = work.payload().filter(|_| expired > 0) {
-                    self.settle(payload, Fate::Expired(expired));
+                    self.settle(payload, Fate::Dropped(expired, DropReason::Expired));
                 }
                 let known = &mut state.endpoints[work.kind().endpoint() as usize];
                 known.unanswered(flight.probe, now);
@@ -349,13 +376,13 @@ impl Sender {
             Landed::Buried { payload, reason } => {
                 self.settle(&payload, Fate::DeadLetters);
                 warn!(
-                    tenant = %self.tenant.id, kind = %payload.kind, items = payload.items, status = reason.status,
-                    file = %self.tools.dead_letters.path(&self.tenant.id).display(),
+                    tenant = %self.queue.id, kind = %payload.kind, items = payload.items, status = reason.status,
+                    file = %self.tools.dead_letters.path(&self.queue.id).display(),
                     "items were refused and are kept as dead letters: {}", reason.words
                 );
             }
             Landed::Stuck { work, error } => {
-                error!(tenant = %self.tenant.id, kind = %work.kind(), "a payload is kept and tried again: {error}");
+                error!(tenant = %self.queue.id, kind = %work.kind(), "a payload is kept and tried again: {error}");
                 state.endpoints[work.kind().endpoint() as usize].unanswered(flight.probe, now);
                 state.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
             }
@@ -364,7 +391,11 @@ impl Sender {
                 state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
             }
             Landed::Loaded => {}
-            Landed::Validated(validity) => self.validated(&mut state, now, &validity),
+            // A key that has been exchanged meanwhile concerns nobody any more.
+            Landed::Validated(key, validity) if state.bound.as_ref().is_some_and(|bound| bound.key == key) => {
+                self.validated(&mut state, now, key, &validity);
+            }
+            Landed::Validated(..) => {}
         }
     }
 
@@ -388,6 +419,10 @@ impl Sender {
         if matches!(verdict, Verdict::TooLarge | Verdict::Malformed | Verdict::WrongEncoding | Verdict::Refused) {
             known.refused(flight.probe);
         }
+        if !matches!(verdict, Verdict::Delivered | Verdict::Retry) {
+            state.note(endpoint.path(), format!("{} {}", answer.status, answer.words).trim_end().to_owned());
+        }
+        let known = &mut state.endpoints[endpoint as usize];
         match verdict {
             Verdict::Delivered => {
                 known.delivered(flight.probe);
@@ -401,7 +436,7 @@ impl Sender {
             Verdict::Throttled => {
                 if known.is_open() {
                     let wait = answer.wait.map(|wait| wait.as_secs_f64());
-                    info!(tenant = %self.tenant.id, endpoint = endpoint.path(), wait, "rate limited; waiting");
+                    info!(tenant = %self.queue.id, endpoint = endpoint.path(), wait, "rate limited; waiting");
                 }
                 known.throttled(flight.probe, now, answer.wait, &self.rules.backoff, chance());
                 state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
@@ -432,7 +467,7 @@ impl Sender {
                     Some(next) => {
                         known.encodings_refused = known.encodings_refused.max(at.unwrap_or_default() + 1);
                         warn!(
-                            tenant = %self.tenant.id, kind = %payload.kind, refused = payload.encoding.name(),
+                            tenant = %self.queue.id, kind = %payload.kind, refused = payload.encoding.name(),
                             instead = next.name(), "the encoding is refused: {}", answer.words
                         );
                         state.hold(Work::Reencode(payload, *next), flight.place, None, false);
@@ -458,7 +493,7 @@ impl Sender {
 
     /// Items of a payload have come to their end: counted, told to who follows them, and no more in the journal.
     fn settle(&self, payload: &Payload, fate: Fate) {
-        let account = self.ledger.account(&self.tenant.id, payload.kind);
+        let account = self.ledger.account(&self.queue.id, payload.kind);
         let follow = payload.follow.as_ref();
         let items = match fate {
             Fate::Delivered { late } => {
@@ -471,8 +506,8 @@ impl Sender {
                 follow.inspect(|follow| follow.dead_lettered(payload.items));
                 payload.items
             }
-            Fate::Expired(items) => {
-                account.drop_items(u64::from(items), DropReason::Expired);
+            Fate::Dropped(items, reason) => {
+                account.drop_items(u64::from(items), reason);
                 follow.inspect(|follow| follow.dropped(items));
                 items
             }
@@ -481,14 +516,15 @@ impl Sender {
     }
 
     fn failed(&self, state: &mut State, now: Instant, endpoint: Endpoint, flight: &Flight, words: &str) {
+        state.note(endpoint.path(), words.to_owned());
         let known = &mut state.endpoints[endpoint as usize];
         if known.is_open() {
-            warn!(tenant = %self.tenant.id, endpoint = endpoint.path(), "submission failed; trying again: {words}");
+            warn!(tenant = %self.queue.id, endpoint = endpoint.path(), "submission failed; trying again: {words}");
         }
         known.failed(flight.probe, now, &self.rules.backoff, chance());
     }
 
-    fn validated(&self, state: &mut State, now: Instant, validity: &Validity) {
+    fn validated(&self, state: &mut State, now: Instant, key: Secret, validity: &Validity) {
         let interval = self.rules.validate_interval;
         let change = state.auth.checked(validity, now, interval, &self.rules.backoff, chance());
         if change == Change::None {
@@ -500,7 +536,7 @@ impl Sender {
                 if known.is_open() {
                     let endpoint = endpoint.path();
                     warn!(
-                        tenant = %self.tenant.id, endpoint,
+                        tenant = %self.queue.id, endpoint,
                         "refused although the API key is good; trying again: {words}"
                     );
                 }
@@ -513,12 +549,17 @@ impl Sender {
             Validity::Invalid(words) => {
                 // It was the key, not the payloads.
                 state.backlog.forgive();
+                state.note(VALIDATE, words.clone());
                 error!(
-                    tenant = %self.tenant.id, site = self.tenant.site.name,
+                    tenant = %self.queue.id, site = state.bound.as_ref().map(|bound| &*bound.tenant.site.name),
                     "Datadog refuses the API key; telemetry is held until the key works again: {words}"
                 );
+                if let Some(refusals) = self.tools.refusals.get() {
+                    // Nobody listens at the end.
+                    let _ = refusals.send(KeyRefused { tenant: self.queue.id.clone(), key });
+                }
             }
-            _ if change == Change::Restored => info!(tenant = %self.tenant.id, "the API key works again; delivering"),
+            _ if change == Change::Restored => info!(tenant = %self.queue.id, "the API key works again; delivering"),
             _ => {}
         }
     }
@@ -541,42 +582,12 @@ impl Sender {
         endpoints.filter_map(|(endpoint, known)| Some((endpoint, known.left(now)?))).collect()
     }
 
-    fn show_state(&self) {
-        let state = self.lock();
-        let shown = if self.tenant.key().is_none() {
-            TenantState::Pending
-        } else if state.auth.is_refused() {
-            TenantState::Unauthorized
-        } else if state.backlog.all().next().is_none() {
-            // With nothing to send, it waits for nothing.
-            TenantState::Active
-        } else if state.endpoints.iter().any(EndpointState::is_throttled) {
-            TenantState::Throttled
-        } else if state.endpoints.iter().any(|endpoint| !endpoint.is_open()) || !state.auth.may_send() {
-            TenantState::Retrying
-        } else {
-            TenantState::Active
-        };
-        self.tenant.set_state(shown);
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Where to send, if the tenant has a key.
-    fn destination(&mut self, tenant: &Tenant) -> Result<Option<Arc<Destination>>, ClientError> {
-        let Some(key) = tenant.key() else { return Ok(None) };
-        if let Some((_, to)) = self.destination.as_ref().filter(|(made_for, _)| *made_for == key) {
-            return Ok(Some(to.clone()));
-        }
-        let to = Arc::new(Destination::new(&tenant.site, &key)?);
-        self.destination = Some((key, to.clone()));
-        Ok(Some(to))
-    }
-
     fn hold(&mut self, work: Work, place: Place, not_before: Option<Instant>, refused_once: bool) {
         self.backlog.hold(Held { work, place, not_before, refused_once });
     }

@@ -18,23 +18,25 @@ mod work;
 
 pub use client::{Client, ClientError, Destination, Soon, Transport, Validity};
 pub use dead_letter::{Content, DeadLetters, Letter, Line, Lines, Overhaul, OverhaulError, Reason};
+pub use driver::LastError;
 #[cfg(test)]
 pub(crate) use judge::read_limits;
 pub use judge::{Answer, Quota};
+pub use work::KeyRefused;
 
 use crate::ledger::Ledger;
 use crate::payload::Builder;
 use crate::queue::{LaneFigures, Queues, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::{Registry, TenantState};
-use crate::types::{Endpoint, TenantId};
+use crate::types::{Endpoint, TenantId, UnixMillis};
 use driver::{Rules, Sender};
 use permits::Permits;
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tracing::error;
@@ -83,6 +85,7 @@ impl Delivery {
             cores: queues.cores(),
             dead_letters: DeadLetters::new(&settings.state.dir),
             drop_late: delivery.drop_late,
+            refusals: OnceLock::new(),
         };
         Self {
             queues,
@@ -134,7 +137,7 @@ impl Delivery {
         queue: Arc<TenantQueue>,
         after: Duration,
     ) {
-        let Some(sender) = self.sender(&queue) else { return };
+        let sender = self.sender(&queue);
         let phase = self.phase.subscribe();
         let driver = drivers.spawn(async move {
             tokio::time::sleep(after).await;
@@ -171,7 +174,7 @@ impl Delivery {
         }
         for sender in self.all() {
             // A rate limit is soon reset.
-            if !matches!(sender.tenant.state(), TenantState::Active | TenantState::Throttled) {
+            if !matches!(sender.shown(), Some(TenantState::Active | TenantState::Throttled)) {
                 sender.queue.unload();
             }
         }
@@ -188,7 +191,7 @@ impl Delivery {
     /// By name.
     fn all(&self) -> Vec<Arc<Sender>> {
         let mut all: Vec<_> = self.senders.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        all.sort_unstable_by(|a, b| a.tenant.id.cmp(&b.tenant.id));
+        all.sort_unstable_by(|a, b| a.queue.id.cmp(&b.queue.id));
         all
     }
 
@@ -203,6 +206,32 @@ impl Delivery {
         self.known(tenant).map(|sender| sender.rate_limits_left(Instant::now())).unwrap_or_default()
     }
 
+    /// What last went wrong for a tenant since the daemon was started.
+    pub fn last_error(&self, tenant: &TenantId) -> Option<LastError> {
+        self.known(tenant)?.last_error()
+    }
+
+    /// Has keys that Datadog refuses told to `to`, once each time. The first one to ask is told.
+    pub fn tell_refusals(&self, to: mpsc::UnboundedSender<KeyRefused>) {
+        // There is one who asks.
+        let _ = self.tools.refusals.set(to);
+    }
+
+    /// Drops what a tenant has waiting and was accepted before a time, as `purged`, and gives how many items. What is
+    /// under way is dropped when it comes back without having been delivered.
+    ///
+    /// # Errors
+    /// When the journal cannot be read; some may be dropped then and some not.
+    pub async fn purge(&self, tenant: &TenantId, before: UnixMillis) -> io::Result<u64> {
+        let held = self.known(tenant).map_or(0, |sender| sender.purge(before));
+        let queue = self.queues.all().into_iter().find(|queue| queue.id == *tenant);
+        let waiting = match queue {
+            Some(queue) => queue.purge(before).await?,
+            None => 0,
+        };
+        Ok(held + waiting)
+    }
+
     /// The tenants with dead letters, and the bytes of them.
     ///
     /// # Errors
@@ -215,15 +244,13 @@ impl Delivery {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
-    fn sender(&self, queue: &Arc<TenantQueue>) -> Option<Arc<Sender>> {
+    /// The sender of a queue, whether or not its tenant is known: it looks that up whenever tenants change.
+    fn sender(&self, queue: &Arc<TenantQueue>) -> Arc<Sender> {
+        let new = || {
+            let (registry, ledger, tools) = (self.registry.clone(), self.ledger.clone(), self.tools.clone());
+            Arc::new(Sender::new(queue.clone(), registry, ledger, tools, self.rules))
+        };
         let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = senders.get(&queue.id) {
-            return Some(sender.clone());
-        }
-        let tenant = self.registry.get(queue.id.as_str())?;
-        let sender = Sender::new(tenant, queue.clone(), self.ledger.clone(), self.tools.clone(), self.rules);
-        let sender = Arc::new(sender);
-        senders.insert(queue.id.clone(), sender.clone());
-        Some(sender)
+        senders.entry(queue.id.clone()).or_insert_with(new).clone()
     }
 }

@@ -7,10 +7,11 @@ use super::permits::{Permits, Turn};
 use crate::host;
 use crate::payload::{Builder, Built, Payload};
 use crate::queue::{Batch, Cores, LaneFigures, TenantQueue};
-use crate::types::{Encoding, Kind, UnixMillis};
+use crate::types::{Encoding, Kind, Secret, TenantId, UnixMillis};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// One thing to do. Cheap to clone: what is under way is also kept by the tenant, so that a panic loses nothing.
 #[derive(Debug, Clone)]
@@ -50,8 +51,8 @@ pub(super) enum Landed {
     Buried { payload: Arc<Payload>, reason: Reason },
     /// Something of ours failed: memory, disk. To be tried again.
     Stuck { work: Work, error: String },
-    /// The key was validated.
-    Validated(Validity),
+    /// That key was validated.
+    Validated(Secret, Validity),
 }
 
 /// What all tenants' senders share.
@@ -64,6 +65,17 @@ pub(super) struct Tools {
     pub(super) cores: Arc<Cores>,
     pub(super) dead_letters: DeadLetters,
     pub(super) drop_late: bool,
+    /// Who is told of refused keys.
+    pub(super) refusals: OnceLock<mpsc::UnboundedSender<KeyRefused>>,
+}
+
+/// Datadog refuses a tenant's key, which validation has confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRefused {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which.
+    pub key: Secret,
 }
 
 impl Work {

@@ -18,6 +18,9 @@ const STOPPING_RETRY: Duration = Duration::from_secs(5);
 /// When to come again while too many bodies are being read.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
+/// When to come again while the store of tenants is out of reach.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+
 /// A whole answer.
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -55,6 +58,12 @@ impl Problem {
     pub(super) fn busy() -> Self {
         let message = "too many request bodies are being read at once: send this again, or send smaller requests";
         Self { retry_after: Some(BUSY_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    /// 503: the tenants of the store are not known yet.
+    pub(super) fn not_all_tenants() -> Self {
+        let message = "unknown tenant or token, but the store of tenants is out of reach at present: send this again";
+        Self { retry_after: Some(STORE_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
     /// 408: the body took too long.

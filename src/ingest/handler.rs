@@ -206,7 +206,8 @@ impl<Q: Submit> Shared<Q> {
             return Err(Problem::stopping());
         }
         let query = Query::parse(head.uri.query(), intake.takes_log_defaults());
-        let caller = self.resolver().caller(&self.claims(&head.headers, tenant, key, &query)?)?;
+        let caller = self.resolver().caller(&self.claims(&head.headers, tenant, key, &query)?);
+        let caller = caller.map_err(|denied| self.denied(denied))?;
         let encodings = head.headers.get_all(CONTENT_ENCODING).iter().map(|value| value.as_bytes());
         let encodings = Encodings::parse(encodings)?;
         let content_type = head.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
@@ -227,7 +228,7 @@ impl<Q: Submit> Shared<Q> {
             return Ok(answer::taken(intake));
         }
         let named = parts.iter().map(|part| (part.tenant.as_deref(), part.items));
-        let tenants = self.resolver().assign(&caller, named)?;
+        let tenants = self.resolver().assign(&caller, named).map_err(|denied| self.denied(denied))?;
         let followed = if head.headers.contains_key(FOLLOW) {
             self.tickets.issue(parts.iter().map(|part| u64::from(part.items)).sum(), &tenants)
         } else {
@@ -280,6 +281,12 @@ impl<Q: Submit> Shared<Q> {
             return Err(Problem::new(StatusCode::NOT_FOUND, message));
         };
         Ok(answer::json(StatusCode::OK, followed.report().await.to_string().into()))
+    }
+
+    /// Why a request is refused: for now, where not all tenants are known yet.
+    fn denied(&self, denied: Denied) -> Problem {
+        let stranger = matches!(denied, Denied::Unknown { .. } | Denied::TokenUnknown(_));
+        if stranger && self.registry.is_partial() { Problem::not_all_tenants() } else { denied.into() }
     }
 
     fn resolver(&self) -> Resolver<'_> {

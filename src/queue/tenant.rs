@@ -141,6 +141,11 @@ impl TenantQueue {
         self.lock().lanes.iter().filter(|lane| !lane.is_empty()).map(|lane| lane.kind).collect()
     }
 
+    /// When the oldest waiting item of a kind was accepted.
+    pub fn oldest(&self, kind: Kind) -> Option<UnixMillis> {
+        self.with(kind, |lane| lane.oldest()).flatten()
+    }
+
     /// Takes the next batch of a kind if one is due; see [`Take`].
     pub fn take(&self, kind: Kind, limits: Limits, max_age: Duration, now: Instant) -> Take {
         let mut inner = self.lock();
@@ -215,21 +220,38 @@ impl TenantQueue {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn expire(self: &Arc<Self>, now: UnixMillis) -> io::Result<()> {
-        let cutoff = now.minus(self.quota.max_age);
-        let expired = |lane: &Lane| lane.oldest().is_some_and(|oldest| oldest < cutoff);
+        self.drop_older(now.minus(self.quota.max_age), DropReason::Expired).await.map(drop)
+    }
+
+    /// Drops what was accepted before a time and waits; gives how many items.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn purge(self: &Arc<Self>, before: UnixMillis) -> io::Result<u64> {
+        let dropped = self.drop_older(before, DropReason::Purged).await;
+        self.nudge();
+        dropped
+    }
+
+    async fn drop_older(self: &Arc<Self>, cutoff: UnixMillis, reason: DropReason) -> io::Result<u64> {
+        let older = |lane: &Lane| lane.oldest().is_some_and(|oldest| oldest < cutoff);
+        let mut items = 0;
         for kind in self.kinds() {
-            let Some(seqs) = self.with(kind, |lane| lane.drop_front(DropReason::Expired, |c| c.accepted < cutoff))
-            else {
+            let account = self.ground.ledger.account(&self.id, kind);
+            let dropped = || account.read().dropped[reason as usize];
+            let before = dropped();
+            let Some(seqs) = self.with(kind, |lane| lane.drop_front(reason, |c| c.accepted < cutoff)) else {
                 continue;
             };
             self.ground.acks.acknowledge(&seqs);
-            while self.with(kind, |lane| expired(lane) && lane.wants().is_some()).unwrap_or(false) {
-                if !self.drop_piece(kind, DropReason::Expired, PIECE, |record| record.entry.accepted < cutoff).await? {
+            while self.with(kind, |lane| older(lane) && lane.wants().is_some()).unwrap_or(false) {
+                if !self.drop_piece(kind, reason, PIECE, |record| record.entry.accepted < cutoff).await? {
                     break;
                 }
             }
+            items += dropped() - before;
         }
-        Ok(())
+        Ok(items)
     }
 
     /// Drops the oldest until there is room for so many bytes, or nothing more to drop.

@@ -2,7 +2,7 @@
 
 use super::problems::{Problems, join, nearest};
 use super::units::{format_duration, format_size};
-use super::{Compression, Settings, journal};
+use super::{Compression, Settings, journal, oauth};
 use std::net::{IpAddr, SocketAddr};
 use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
@@ -15,6 +15,7 @@ const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 /// Checks a configuration that was read.
 pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     check_ports(settings, problems);
+    oauth::check(settings, problems);
     check_tenancy(settings, problems);
     check_delivery(settings, problems);
     journal::check(settings, problems);
@@ -67,7 +68,7 @@ fn check_ports(settings: &Settings, problems: &mut Problems) {
 }
 
 /// Reads an address to listen on; nothing for none or for a bad one, which is noted.
-fn listen_address(key: &str, text: &str, problems: &mut Problems) -> Option<SocketAddr> {
+pub(super) fn listen_address(key: &str, text: &str, problems: &mut Problems) -> Option<SocketAddr> {
     if text.is_empty() {
         return None;
     }
@@ -84,7 +85,7 @@ fn listen_address(key: &str, text: &str, problems: &mut Problems) -> Option<Sock
     address
 }
 
-fn is_loopback(ip: IpAddr) -> bool {
+pub(super) fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 
@@ -104,7 +105,10 @@ fn check_tenancy(settings: &Settings, problems: &mut Problems) {
     }
     if settings.tenants.is_empty() {
         if !problems.has_error("tenants") {
-            problems.warning("tenants", "there are none: nothing will be accepted before a [tenants.<id>] is added");
+            problems.warning(
+                "tenants",
+                "none here: nothing is accepted before one is added through the admin API, or as [tenants.<id>]",
+            );
         }
     } else if let Some(default) = tenancy.default.as_ref().filter(|id| !settings.tenants.contains_key(*id)) {
         let names = || settings.tenants.keys().map(|id| id.as_str());

@@ -4,7 +4,7 @@ use super::problems::{Place, Problems, SettingsError, join, without_keys};
 use super::reader::Section;
 use super::secrets;
 use super::source::{self, Tree};
-use super::{Compression, LogFormat, Settings, SiteHosts, StaticTenant, check};
+use super::{Compression, LogFormat, Settings, SiteHosts, StaticTenant, StoreUrl, check, oauth};
 use crate::types::{Secret, TenantId};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -83,6 +83,8 @@ impl Settings {
         let mut tree = source::merge(file, environment, problems);
         self.read_daemon(&mut tree, problems);
         self.read_ingest(&mut tree, problems);
+        self.oauth = oauth::read(&mut tree, problems);
+        self.read_store(&mut tree, problems);
         self.read_delivery(&mut tree, problems);
         self.read_datadog(&mut tree, problems);
         self.read_tenants(&mut tree, problems);
@@ -146,6 +148,32 @@ impl Settings {
             }
         }
         section.number("max_labels", &mut tenancy.max_labels, 0..=1_000_000);
+        section.finish();
+    }
+
+    fn read_store(&mut self, tree: &mut Tree, problems: &mut Problems) {
+        let mut section = Section::take(tree, "store", problems);
+        let inline = section.secret("url");
+        let from_file = secrets::from_file(&mut section, "url_file");
+        if inline.is_some() && from_file.is_some() {
+            section.error("url", "given here and as url_file too: keep one");
+        }
+        let key = if inline.is_some() { "url" } else { "url_file" };
+        match StoreUrl::parse(&inline.or(from_file).unwrap_or_default()) {
+            Ok(url) => self.store.url = url,
+            Err(why) => section.error(key, why),
+        }
+        let mut file = String::new();
+        section.text("master_key_file", &mut file);
+        if secrets::looks_like_master_key(&file) {
+            section.error("master_key_file", "looks like a key itself, but must be the path of a file that holds it");
+        } else if !file.is_empty() {
+            self.store.master_key_file = Some(file.into());
+        }
+        self.store.master_key = section.secret("master_key").map(Secret::new);
+        if self.store.master_key.is_some() && self.store.master_key_file.is_some() {
+            section.error("master_key", "given here and as master_key_file too: keep one");
+        }
         section.finish();
     }
 

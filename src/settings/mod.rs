@@ -4,12 +4,14 @@ mod check;
 mod journal;
 mod load;
 mod model;
+mod oauth;
 mod print;
 mod problems;
 mod reader;
 mod secrets;
 mod sites;
 mod source;
+mod store_url;
 mod units;
 
 #[cfg(test)]
@@ -19,9 +21,10 @@ pub use journal::{Fsync, Journal, Quota, WhenFull};
 pub use load::DEFAULT_PATH;
 use model::path_or_empty;
 pub use model::{
-    Admin, Batch, Compression, Datadog, Delivery, Ingest, Log, LogFormat, Memory, Settings, Shutdown, State,
-    StaticTenant, Tenancy,
+    Admin, Batch, Compression, Datadog, Delivery, Ingest, Log, LogFormat, Memory, Oauth, Settings, Shutdown, State,
+    StaticTenant, Store, Tenancy,
 };
 pub use problems::{Place, Problem, SettingsError};
 pub use sites::{Site, SiteHosts, Sites};
+pub use store_url::StoreUrl;
 pub use units::parse_duration;

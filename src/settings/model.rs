@@ -1,5 +1,6 @@
 //! The configuration as the daemon uses it: checked, typed, defaults filled in.
 
+use super::StoreUrl;
 use super::units::{as_duration, as_size};
 use super::{Journal, Quota};
 use crate::types::{Secret, TenantId};
@@ -20,6 +21,10 @@ pub struct Settings {
     /// `[tenants.<id>]`
     #[serde(serialize_with = "by_name", skip_serializing_if = "BTreeMap::is_empty")]
     pub tenants: BTreeMap<TenantId, StaticTenant>,
+    /// `[oauth]`
+    pub oauth: Oauth,
+    /// `[store]`
+    pub store: Store,
     /// `[batch]`
     pub batch: Batch,
     /// `[delivery]`
@@ -101,6 +106,42 @@ pub struct StaticTenant {
     /// What it may have waiting.
     #[serde(flatten)]
     pub quota: Quota,
+}
+
+/// The OAuth client with which customers connect their Datadog organisations.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Oauth {
+    /// The client's id, as of Datadog's Developer Platform; empty: nobody can connect.
+    pub client_id: String,
+    /// The client's secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Secret>,
+    /// Where Datadog sends the customer's browser back to; one of the client's redirect URIs, to the letter.
+    pub redirect_uri: String,
+    /// Address and port of the connect listener; empty for none.
+    pub listen: String,
+    /// Where the browser goes once a customer is connected; empty for a page of our own.
+    pub success_url: String,
+}
+
+impl Oauth {
+    /// Whether customers can connect.
+    pub fn is_configured(&self) -> bool {
+        !self.client_id.is_empty()
+    }
+}
+
+/// Where tenants and their secrets are kept.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Store {
+    /// The database.
+    pub url: StoreUrl,
+    /// The file of the master key; none: `master.key` in the state directory, or what systemd hands in.
+    #[serde(serialize_with = "path_or_empty")]
+    pub master_key_file: Option<PathBuf>,
+    /// The master key itself, instead of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master_key: Option<Secret>,
 }
 
 /// When a batch is due and how it is compressed.

@@ -95,7 +95,8 @@ impl Problems {
 
     /// The first key that holds a secret and was written in that file.
     pub fn first_inline_secret(&self, file: &str) -> Option<String> {
-        let is_secret = |key: &str| key.ends_with(".api_key") || key.ends_with(".ingest_tokens");
+        let is_secret =
+            |key: &str| key.ends_with(".api_key") || key.ends_with(".ingest_tokens") || key == "store.master_key";
         let is_in_file = |place: &Place| matches!(place, Place::Line(name, ..) if name == file);
         self.places.iter().find(|(key, place)| is_secret(key) && is_in_file(place)).map(|(key, _)| key.clone())
     }

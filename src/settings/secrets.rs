@@ -49,6 +49,13 @@ pub(super) fn is_hex_key(text: &str) -> bool {
     text.len() == HEX_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// Whether a text has the form of a master key, in hexadecimal or base64, rather than that of a path.
+pub(super) fn looks_like_master_key(text: &str) -> bool {
+    (43..=64).contains(&text.len())
+        && !text.starts_with(['/', '.'])
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=-_".contains(&b))
+}
+
 /// Whether a text can stand in an HTTP header as it is.
 pub(super) fn fits_header(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())

@@ -1,6 +1,6 @@
 //! Loading as a whole: what is taken, what is refused, and what is said about it.
 
-use super::{Settings, SettingsError};
+use super::{Settings, SettingsError, StoreUrl};
 use proptest::prelude::*;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
@@ -195,10 +195,39 @@ fn wrong_types_are_refused_by_value() {
 
 #[test]
 fn sections_and_keys_of_later_versions_are_refused_as_such() {
-    for section in ["dogstatsd", "otlp", "oauth", "store", "limits"] {
+    for section in ["dogstatsd", "otlp", "limits"] {
         assert_error(&format!("[{section}]"), &format!("dogsled.toml:1: {section}: this version does not have"));
     }
     assert_error("tenants.acme.items_per_second = 5", "this version does not have limits per tenant yet");
+}
+
+#[test]
+fn the_store_and_its_key_are_named_in_several_ways_and_shown_in_none() {
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=";
+    let url = "postgres://me:hunter2@db.example/dogsled";
+    let files = Files::new("");
+    let from_file = files.write("url", url, 0o600);
+    files.write("dogsled.toml", &format!("[store]\nurl_file = {from_file:?}\n"), 0o600);
+    let settings = files.load(&[("DOGSLED_STORE__MASTER_KEY", key)]).unwrap();
+    assert_eq!(settings.store.url, StoreUrl::parse(url).unwrap());
+    assert_eq!(settings.store.master_key.as_ref().unwrap().expose(), key);
+    for text in [settings.to_toml(), settings.to_json().to_string(), format!("{settings:?}")] {
+        assert!(!text.contains("hunter2") && !text.contains(key), "{text}");
+        assert!(text.contains("me:[redacted]@db.example"), "{text}");
+    }
+
+    files.write("dogsled.toml", &format!("[store]\nmaster_key = {key:?}\n"), 0o644);
+    let warnings = files.load(&[]).unwrap().warnings.join("\n");
+    assert!(warnings.contains("dogsled.toml holds a secret"), "{warnings}");
+    for (config, expected) in [
+        (format!("[store]\nurl = {url:?}\nurl_file = {from_file:?}\n"), "store.url: given here and as url_file too"),
+        ("store.url = \"mysql://h/d\"".into(), "store.url: mysql: is no database that is known"),
+        (format!("[store]\nmaster_key_file = {key:?}\n"), "looks like a key itself"),
+        (format!("[store]\nmaster_key = {key:?}\nmaster_key_file = \"/k\"\n"), "given here and as master_key_file too"),
+    ] {
+        assert_error(&config, expected);
+        assert!(!errors(&config).contains(key) && !errors(&config).contains("hunter2"));
+    }
 }
 
 #[test]
@@ -414,6 +443,40 @@ fn an_unknown_site_is_refused_with_the_known_ones_and_a_table_makes_it_known() {
     assert_error("datadog.default_site = \"US5\"", "did you mean \"us5.datadoghq.com\"?");
     let settings = Settings::from_toml("tenants.acme.site = \"zz.test\"\n[datadog.sites.\"zz.test\"]\n").unwrap();
     assert_eq!(settings.datadog.sites.get("zz.test").unwrap().hosts.logs, "https://http-intake.logs.zz.test");
+}
+
+#[test]
+fn an_oauth_client_is_taken_whole_or_not_at_all() {
+    let files = Files::new("");
+    let secret = files.write("client.secret", "s3cret\n", 0o600);
+    let whole = format!(
+        "[oauth]\nclient_id = \"c\"\nclient_secret_file = {secret:?}\nredirect_uri = \"https://x.example/oauth/callback\"\n\
+         listen = \"127.0.0.1:8284\"\nsuccess_url = \"http://127.0.0.1:3000/done?a=b\"\n"
+    );
+    files.write("dogsled.toml", &whole, 0o644);
+    let settings = files.load(&[]).unwrap();
+    assert!(settings.oauth.is_configured());
+    assert_eq!(settings.oauth.client_secret.as_ref().unwrap().expose(), "s3cret");
+    assert!(!settings.to_toml().contains("s3cret"));
+    for (change, expected) in [
+        ("client_id = \"c\"", "oauth.client_secret_file: is missing, but oauth.client_id is set"),
+        ("client_id = \"c\"", "oauth.redirect_uri: is missing"),
+        ("listen = \"127.0.0.1:8284\"", "oauth.client_id: is missing, but oauth.listen is set"),
+        ("listen = \"8284\"", "write 127.0.0.1:8284"),
+        ("listen = \"127.0.0.1:8283\"", "the address of admin.listen too"),
+        ("redirect_uri = \"x.example/callback\"", "oauth.redirect_uri: is no address"),
+        ("redirect_uri = \"http://x.example/callback\"", "oauth.redirect_uri: must begin with https://"),
+        ("redirect_uri = \"https://a:b@x.example/\"", "holds a user name or password"),
+        ("redirect_uri = \"https://x.example/#a\"", "has a fragment"),
+        ("success_url = \"javascript:alert(1)\"", "oauth.success_url: must begin with https://"),
+        ("client_secret = \"s3cret\"\nclient_secret_file = \"/nowhere\"", "\"/nowhere\" cannot be read"),
+    ] {
+        assert_error(&format!("[oauth]\n{change}\n"), expected);
+    }
+    let open = Settings::from_toml(
+        "[oauth]\nclient_id = \"c\"\nclient_secret = \"s\"\nredirect_uri = \"https://x.example/\"\nlisten = \"0.0.0.0:8284\"",
+    );
+    assert!(open.unwrap().warnings.iter().any(|warning| warning.contains("put a proxy with TLS")));
 }
 
 #[test]

@@ -7,9 +7,10 @@ pub use registry::Registry;
 pub use resolve::{Advice, Caller, Claims, Denied, Resolver};
 
 use crate::settings::Site;
-use crate::types::{Secret, TenantId};
+use crate::types::{Secret, TenantId, UnixMillis};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::sync::watch;
 
 /// Whether and how a tenant's telemetry flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,32 @@ impl TenantState {
     }
 }
 
+/// Whether a tenant may submit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Not yet: it is not connected.
+    None,
+    /// No more: its key is refused or its authorisation revoked.
+    Refused,
+    /// With this API key.
+    Key(Secret),
+}
+
+/// What is not sent although there is a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// Everything: the operator says so.
+    pub paused: bool,
+    /// What was accepted before this time: it was meant for another organisation than the one that the key is of.
+    pub before: Option<UnixMillis>,
+}
+
+#[derive(Debug)]
+struct Terms {
+    access: Access,
+    hold: Hold,
+}
+
 /// One tenant.
 #[derive(Debug)]
 pub struct Tenant {
@@ -54,20 +81,57 @@ pub struct Tenant {
     pub id: TenantId,
     /// Where its telemetry goes.
     pub site: Site,
-    key: Mutex<Option<Secret>>,
+    terms: Mutex<Terms>,
     state: AtomicU8,
+    /// Told of every change of the terms, once the tenant is in a registry.
+    changes: OnceLock<watch::Sender<()>>,
 }
 
 impl Tenant {
     /// A tenant that is active when it has a key and pending when it has none.
     pub fn new(id: TenantId, site: Site, key: Option<Secret>) -> Self {
         let state = if key.is_some() { TenantState::Active } else { TenantState::Pending };
-        Self { id, site, key: Mutex::new(key), state: AtomicU8::new(state as u8) }
+        let access = key.map_or(Access::None, Access::Key);
+        let terms = Mutex::new(Terms { access, hold: Hold::default() });
+        Self { id, site, terms, state: AtomicU8::new(state as u8), changes: OnceLock::new() }
     }
 
     /// Its API key.
     pub fn key(&self) -> Option<Secret> {
-        self.key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.terms().0
+    }
+
+    /// Its API key, and what is not to be sent with it, as they belong together.
+    pub fn terms(&self) -> (Option<Secret>, Hold) {
+        let terms = self.lock();
+        match &terms.access {
+            Access::Key(key) => (Some(key.clone()), terms.hold),
+            Access::None | Access::Refused => (None, terms.hold),
+        }
+    }
+
+    /// Gives it a key, or takes it away, and says what is held; says whether that changed anything.
+    pub fn set_terms(&self, access: Access, hold: Hold) -> bool {
+        let mut present = self.lock();
+        if present.access == access && present.hold == hold {
+            return false;
+        }
+        *present = Terms { access, hold };
+        self.set_state(present.state_at_rest());
+        drop(present);
+        if let Some(changes) = self.changes.get() {
+            changes.send_replace(());
+        }
+        true
+    }
+
+    /// The state of a tenant that has nothing to send or may not send it.
+    pub fn state_at_rest(&self) -> TenantState {
+        self.lock().state_at_rest()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Terms> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its state.
@@ -78,5 +142,16 @@ impl Tenant {
     /// Changes its state.
     pub fn set_state(&self, state: TenantState) {
         self.state.store(state as u8, Ordering::Relaxed);
+    }
+}
+
+impl Terms {
+    fn state_at_rest(&self) -> TenantState {
+        match self.access {
+            _ if self.hold.paused => TenantState::Paused,
+            Access::None => TenantState::Pending,
+            Access::Refused => TenantState::Unauthorized,
+            Access::Key(_) => TenantState::Active,
+        }
     }
 }

@@ -4,13 +4,17 @@ use super::Tenant;
 use crate::types::{Secret, TenantId};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::watch;
 
 /// The tenants that the daemon knows. Tokens are kept as SHA-256 digests only, so that looking one up compares nothing
 /// that an emitter could measure.
 #[derive(Debug, Default)]
 pub struct Registry {
     inner: RwLock<Inner>,
+    changes: watch::Sender<()>,
+    partial: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -22,12 +26,49 @@ struct Inner {
 impl Registry {
     /// Adds a tenant, or replaces the one of that name.
     pub fn insert(&self, tenant: Arc<Tenant>) {
+        // It can be in one registry only, and stays in it.
+        let _ = tenant.changes.set(self.changes.clone());
         self.write().tenants.insert(tenant.id.clone(), tenant);
+        self.changes.send_replace(());
+    }
+
+    /// Is told whenever a tenant comes or goes, or what it may send changes.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Says whether there are more tenants than are known so far, so that an unknown one may yet turn out to exist.
+    pub fn set_partial(&self, partial: bool) {
+        self.partial.store(partial, Ordering::Release);
+    }
+
+    /// Whether there may be more tenants than are known so far.
+    pub fn is_partial(&self) -> bool {
+        self.partial.load(Ordering::Acquire)
+    }
+
+    /// Forgets a tenant; its tokens stand for nobody then.
+    pub fn remove(&self, id: &TenantId) {
+        let mut inner = self.write();
+        inner.tenants.remove(id);
+        inner.tokens.retain(|_, tenant| tenant != id);
+        drop(inner);
+        self.changes.send_replace(());
     }
 
     /// Makes an ingest token stand for a tenant.
     pub fn add_token(&self, token: &Secret, tenant: &TenantId) {
         self.write().tokens.insert(digest(token.expose()), tenant.clone());
+    }
+
+    /// Makes the tokens with these SHA-256 digests (of the lower case) stand for a tenant, and no others. Those that stand
+    /// for somebody else already go on doing so.
+    pub fn set_tokens(&self, tenant: &TenantId, digests: impl IntoIterator<Item = [u8; 32]>) {
+        let mut inner = self.write();
+        inner.tokens.retain(|_, of| of != tenant);
+        for digest in digests {
+            inner.tokens.entry(digest).or_insert_with(|| tenant.clone());
+        }
     }
 
     /// The tenant of that name.

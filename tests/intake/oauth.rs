@@ -118,11 +118,11 @@ async fn a_customer_connects_and_the_key_submits_for_their_organisation() {
     assert!(page.text.contains(r#"name="state" value="st&amp;te""#), "{}", page.text);
 
     let back = sent_back(&intake.decide("approve", "1").await);
-    let code = back["code"].clone();
+    let (code, organisation) = (back["code"].clone(), back["dd_oid"].clone());
     let expected = [
         ("client_id", "partner"),
         ("code", &code),
-        ("dd_oid", "1"),
+        ("dd_oid", &organisation),
         ("dd_org_name", "One & Co"),
         ("domain", "datadoghq.eu"),
         ("site", "https://app.datadoghq.com"),
@@ -142,6 +142,7 @@ async fn a_customer_connects_and_the_key_submits_for_their_organisation() {
     assert_eq!((&created["data"]["type"], key.len()), (&json!("api_keys"), 32));
     assert!(key.ends_with(created["data"]["attributes"]["last4"].as_str().unwrap()));
     assert_eq!(intake.get(&format!("/api/v1/validate?api_key={key}")).await.json(), json!({ "valid": true }));
+    assert_eq!(intake.get(&format!("/api/v2/validate?api_key={key}")).await.json()["data"]["id"], organisation);
     let request = intake.request(Method::POST, "/api/v2/logs").header("DD-API-KEY", key);
     assert_eq!(intake.send(request.header("Content-Type", JSON).body(logs(3))).await.status, 202);
     assert_eq!(intake.counts(key, "logs").await["items"], 3);

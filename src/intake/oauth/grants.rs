@@ -43,7 +43,7 @@ pub struct Client {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Org {
-    /// Its id, given back as `dd_oid`.
+    /// Its id. As `dd_oid`, and where a key is validated, it is the UUID that goes with it.
     pub id: String,
     /// Its name, given back as `dd_org_name`.
     #[serde(default = "default_name")]

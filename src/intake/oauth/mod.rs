@@ -145,7 +145,7 @@ fn authorize(shared: &Shared, request: &Parts, body: &[u8]) -> Answer {
         ("domain", &org.domain),
         ("site", &org.site),
         ("client_id", &client.client_id),
-        ("dd_oid", &org.id),
+        ("dd_oid", &uuid(&org.id)),
         ("dd_org_name", &org.name),
     ])
 }

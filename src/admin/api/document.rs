@@ -1,0 +1,71 @@
+//! The OpenAPI document, made of the handlers and of the types that they read and write.
+
+use super::answer::Problem;
+use super::handlers;
+use std::sync::OnceLock;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Dogsled admin API",
+        description = "Tenants of a running Dogsled: who they are, how they stand with Datadog, what waits. \
+            The token is in `admin.token` in the state directory. Every answer that is no success is `{\"errors\": [\"...\"]}` \
+            with a `code` for programs; a method that a path does not have is answered 405, with `Allow`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        handlers::openapi, handlers::status, handlers::list, handlers::create, handlers::show, handlers::update,
+        handlers::remove, handlers::connect, handlers::disconnect, handlers::callback, handlers::pause, handlers::resume,
+        handlers::decide_held, handlers::list_tokens, handlers::create_token, handlers::revoke_token
+    ),
+    components(schemas(Problem)),
+    security(("token" = [])),
+    modifiers(&Everywhere)
+)]
+struct Api;
+
+/// What every operation has.
+struct Everywhere;
+
+impl Modify for Everywhere {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        let problem = |description: &str| {
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+            RefOr::T(ResponseBuilder::new().description(description).content("application/json", content).build())
+        };
+        for item in document.paths.paths.values_mut() {
+            let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete]
+                .into_iter()
+                .filter_map(Option::as_mut);
+            for operation in operations {
+                let mut more = vec![
+                    ("401", "The token is missing or wrong"),
+                    ("408", "The body took too long"),
+                    ("413", "The body is too large"),
+                    (
+                        "503",
+                        "The store cannot be used, something else is under way for the tenant, or Datadog cannot be \
+                        reached: come again after `Retry-After`",
+                    ),
+                ];
+                if operation.request_body.is_some() {
+                    more.push(("415", "The body is no JSON"));
+                }
+                for (status, description) in more {
+                    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| problem(description));
+                }
+            }
+        }
+    }
+}
+
+/// The document.
+pub(super) fn document() -> &'static Document {
+    static DOCUMENT: OnceLock<Document> = OnceLock::new();
+    DOCUMENT.get_or_init(Api::openapi)
+}

@@ -1,0 +1,297 @@
+//! Changing tenants.
+
+use super::view::{
+    BegunView, ConnectedView, DisconnectedView, HeldView, NewTokenView, RemovedView, TenantView, TokenList, TokenView,
+};
+use super::{Control, ControlError, Open};
+use crate::settings::StoreUrl;
+use crate::store::{Change, Connection, Guard, NewKey, NewTenant, Origin, StoreError, TenantRecord};
+use crate::types::{Secret, TenantId, UnixMillis};
+use tracing::{info, warn};
+
+/// The longest display name and the longest label of a token, in characters.
+const LONGEST_NAME: usize = 200;
+
+/// A tenant to be added.
+#[derive(Debug, Clone)]
+pub struct NewTenantSpec {
+    /// Its id.
+    pub id: TenantId,
+    /// Its name for people.
+    pub display_name: Option<String>,
+    /// Its Datadog site; none: `datadog.default_site`.
+    pub site: Option<String>,
+    /// An API key of its organisation, instead of connecting it.
+    pub api_key: Option<Secret>,
+}
+
+/// What is to be changed of a tenant.
+#[derive(Debug, Clone, Default)]
+pub struct TenantChanges {
+    /// Its name for people.
+    pub display_name: Option<String>,
+    /// Its Datadog site.
+    pub site: Option<String>,
+    /// An API key of its organisation.
+    pub api_key: Option<Secret>,
+}
+
+/// What happens to telemetry that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays where it is, or goes on.
+    Keep,
+    /// It is dropped, and counted as `purged`.
+    Drop,
+}
+
+impl Control {
+    /// Adds a tenant: connected when it comes with a key, pending else.
+    ///
+    /// # Errors
+    /// When it exists, its site is not known, or the store fails.
+    pub async fn create(&self, new: NewTenantSpec) -> Result<TenantView, ControlError> {
+        if self.configured.contains(&new.id) {
+            return Err(ControlError::StaticExists(new.id));
+        }
+        let Open { store, oauth } = self.open()?;
+        let site = new.site.unwrap_or_else(|| self.default_site.clone());
+        self.check_site(&site)?;
+        let mut changes = vec![];
+        if let Some(name) = new.display_name {
+            check_text("display_name", &name)?;
+            changes.push(Change::DisplayName(name));
+        }
+        if let Some(key) = new.api_key {
+            changes.extend(static_key(key)?);
+        }
+        let record = store.add_tenant(&NewTenant { id: new.id, site }, &changes).await?;
+        oauth.publish(&record).await;
+        info!(tenant = %record.id, site = record.site, "added by the operator");
+        Ok(self.view(&record))
+    }
+
+    /// Changes a tenant.
+    ///
+    /// # Errors
+    /// When there is no such tenant, it is of the configuration file, its key or site is OAuth's, someone else changes it
+    /// at the same time, or the store fails.
+    pub async fn update(&self, id: &TenantId, wanted: TenantChanges) -> Result<TenantView, ControlError> {
+        let Open { store, .. } = self.open_for(id)?;
+        let record = store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
+        let by_oauth = record.tokens.is_some() || record.key.as_ref().is_some_and(|key| key.origin == Origin::OAuth);
+        let free = |what| if by_oauth { Err(ControlError::Connected { tenant: id.clone(), what }) } else { Ok(()) };
+        let mut changes = vec![];
+        if let Some(name) = wanted.display_name {
+            check_text("display_name", &name)?;
+            changes.push(Change::DisplayName(name));
+        }
+        if let Some(site) = wanted.site.filter(|site| *site != record.site) {
+            self.check_site(&site)?;
+            free("site")?;
+            changes.push(Change::Site(site));
+        }
+        if let Some(key) = wanted.api_key {
+            free("API key")?;
+            changes.extend(static_key(key)?);
+        }
+        if changes.is_empty() {
+            return Ok(self.view(&record));
+        }
+        self.apply(id, Guard { revision: Some(record.revision), lease: None }, &changes).await
+    }
+
+    /// Holds a tenant's telemetry, or lets it go on.
+    ///
+    /// # Errors
+    /// When there is no such tenant, it is of the configuration file, or the store fails.
+    pub async fn set_paused(&self, id: &TenantId, paused: bool) -> Result<TenantView, ControlError> {
+        let view = self.apply(id, Guard::default(), &[Change::Paused(paused)]).await?;
+        info!(tenant = %id, "{} by the operator", if paused { "paused" } else { "resumed" });
+        Ok(view)
+    }
+
+    /// Removes a tenant: its authorisation is revoked, and key, tokens and ingest tokens are forgotten. What waits of it
+    /// is dropped on this host, or kept until it is too old. Of one that is gone already, what waits can still be dropped.
+    ///
+    /// # Errors
+    /// When there is no such tenant and nothing of it waits, it is of the configuration file, something else is under way
+    /// for it, or the store fails.
+    pub async fn remove(&self, id: &TenantId, fate: Fate) -> Result<RemovedView, ControlError> {
+        let Open { store, oauth } = self.open_for(id)?;
+        let record = store.tenant(id).await?;
+        if record.is_none() && (fate == Fate::Keep || self.waiting_for(id).items == 0) {
+            return Err(StoreError::UnknownTenant(id.clone()).into());
+        }
+        let mut not_revoked = None;
+        if record.is_some_and(|record| record.tokens.is_some()) {
+            not_revoked = oauth.disconnect(id).await?.not_revoked;
+        }
+        let removed = store.remove_tenant(id).await?;
+        self.registry.remove(id);
+        let dropped_items = match fate {
+            Fate::Keep => 0,
+            Fate::Drop => self.delivery.purge(id, UnixMillis(UnixMillis::now().0 + 1)).await?,
+        };
+        let kept_items = self.waiting_for(id).items;
+        info!(tenant = %id, dropped_items, kept_items, "removed by the operator");
+        Ok(RemovedView { id: id.to_string(), removed, dropped_items, kept_items, not_revoked })
+    }
+
+    /// Begins an authorisation; see [`Oauth::begin`](crate::oauth::Oauth::begin).
+    ///
+    /// # Errors
+    /// When no OAuth client is configured, `domain` or `site` is not on the list, there is no such tenant, or the store
+    /// fails.
+    pub async fn connect(
+        &self,
+        id: &TenantId,
+        domain: Option<&str>,
+        site: Option<&str>,
+    ) -> Result<BegunView, ControlError> {
+        let Open { store, oauth } = self.open_for(id)?;
+        if !self.can_connect {
+            return Err(ControlError::NoClient);
+        }
+        store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
+        Ok(BegunView::new(&oauth.begin(id, domain, site).await?))
+    }
+
+    /// Takes Datadog's answer to an authorisation from the application that got it.
+    ///
+    /// # Errors
+    /// When the tenant is not connected.
+    pub async fn callback(&self, query: &str, tenant: Option<&TenantId>) -> Result<ConnectedView, ControlError> {
+        let Open { oauth, .. } = self.open()?;
+        if !self.can_connect {
+            return Err(ControlError::NoClient);
+        }
+        let connected = oauth.finish(query, tenant).await?;
+        Ok(ConnectedView::new(self.show(&connected.tenant).await?, &connected))
+    }
+
+    /// Revokes a tenant's authorisation and forgets its key; its telemetry is held from then on.
+    ///
+    /// # Errors
+    /// When there is no such tenant, it is of the configuration file, something else is under way for it, or the store
+    /// fails.
+    pub async fn disconnect(&self, id: &TenantId) -> Result<DisconnectedView, ControlError> {
+        let disconnected = self.open_for(id)?.oauth.disconnect(id).await?;
+        Ok(DisconnectedView::new(self.view(&disconnected.tenant), disconnected))
+    }
+
+    /// Decides about telemetry that was meant for another organisation than the present one: it goes there all the same, or
+    /// it is dropped. Of a store that several hosts share, the hosts drop it one by one, each when it is told to.
+    ///
+    /// # Errors
+    /// When nothing of that kind is held, there is no such tenant, it is of the configuration file, or the store fails.
+    pub async fn decide_held(&self, id: &TenantId, fate: Fate) -> Result<HeldView, ControlError> {
+        let Open { store, oauth } = self.open_for(id)?;
+        let record = store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
+        if record.held_for.is_none() {
+            return Err(ControlError::NothingHeld(id.clone()));
+        }
+        let mut dropped_items = 0;
+        if fate == Fate::Drop {
+            // What is older than the key is not for the key's organisation.
+            let before = record.key.as_ref().map_or_else(UnixMillis::now, |key| key.created);
+            dropped_items = self.delivery.purge(id, before).await?;
+            info!(tenant = %id, items = dropped_items, "what was held for another organisation is dropped by the operator");
+        }
+        let shared = matches!(self.place, StoreUrl::Postgres(_));
+        let record = if fate == Fate::Drop && shared { record } else { oauth.release_held(id).await? };
+        oauth.publish(&record).await;
+        Ok(HeldView { tenant: self.view(&record), dropped_items })
+    }
+
+    /// A tenant's ingest tokens.
+    ///
+    /// # Errors
+    /// When there is no such tenant, it is of the configuration file, or the store fails.
+    pub async fn tokens(&self, id: &TenantId) -> Result<TokenList, ControlError> {
+        let Open { store, .. } = self.open_for(id)?;
+        store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
+        let tokens = store.ingest_tokens(Some(id)).await?.into_iter().map(TokenView::new).collect();
+        Ok(TokenList { tokens })
+    }
+
+    /// Makes an ingest token; good at once on this host, and on others within seconds.
+    ///
+    /// # Errors
+    /// When there is no such tenant, it is of the configuration file, or the store fails.
+    pub async fn create_token(&self, id: &TenantId, label: &str) -> Result<NewTokenView, ControlError> {
+        check_text("label", label)?;
+        let Open { store, .. } = self.open_for(id)?;
+        let (token, info) = store.create_ingest_token(id, label).await?;
+        self.load_tokens(store, id).await;
+        info!(tenant = %id, token = info.id, "an ingest token was made by the operator");
+        Ok(NewTokenView { token: token.expose().to_owned(), info: TokenView::new(info) })
+    }
+
+    /// Revokes an ingest token.
+    ///
+    /// # Errors
+    /// When there is no such token, the tenant is of the configuration file, or the store fails.
+    pub async fn revoke_token(&self, id: &TenantId, token: &str) -> Result<(), ControlError> {
+        let Open { store, .. } = self.open_for(id)?;
+        store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
+        if !store.remove_ingest_token(id, token).await? {
+            let token = token.chars().take(40).collect();
+            return Err(ControlError::UnknownToken { tenant: id.clone(), token });
+        }
+        self.load_tokens(store, id).await;
+        info!(tenant = %id, token, "an ingest token was revoked by the operator");
+        Ok(())
+    }
+
+    async fn apply(&self, id: &TenantId, guard: Guard<'_>, changes: &[Change]) -> Result<TenantView, ControlError> {
+        let Open { store, oauth } = self.open_for(id)?;
+        let record: TenantRecord = store.apply(id, guard, changes).await?;
+        oauth.publish(&record).await;
+        Ok(self.view(&record))
+    }
+
+    fn check_site(&self, site: &str) -> Result<(), ControlError> {
+        if self.sites.get(site).is_some() {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.sites.names().collect();
+        let shown: String = site.chars().take(80).collect();
+        Err(ControlError::Invalid(format!("site {shown:?} is not known: it must be one of {}", known.join(", "))))
+    }
+
+    /// Shows a tenant's ingest tokens to this host's listeners.
+    pub(super) async fn load_tokens(&self, store: &crate::store::Store, id: &TenantId) {
+        match store.ingest_tokens(Some(id)).await {
+            Ok(tokens) => self.registry.set_tokens(id, tokens.into_iter().map(|token| token.digest)),
+            Err(error) => warn!(tenant = %id, "its ingest tokens are not known here before it changes again: {error}"),
+        }
+    }
+}
+
+/// What gives a tenant a key of the operator's.
+fn static_key(key: Secret) -> Result<[Change; 4], ControlError> {
+    let text = key.expose();
+    if text.is_empty() || text.len() > 256 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ControlError::Invalid(
+            "api_key is no API key: Datadog's are 32 hexadecimal digits (Organization Settings, API Keys)".into(),
+        ));
+    }
+    let key = NewKey { key, datadog_id: None, origin: Origin::Static };
+    Ok([
+        Change::Key(Some(key)),
+        Change::Organisation(None),
+        Change::KeyCreation(false),
+        Change::Connection(Connection::Connected),
+    ])
+}
+
+fn check_text(field: &str, text: &str) -> Result<(), ControlError> {
+    if text.chars().count() > LONGEST_NAME {
+        return Err(ControlError::Invalid(format!("{field} is longer than {LONGEST_NAME} characters")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(ControlError::Invalid(format!("{field} has control characters in it")));
+    }
+    Ok(())
+}

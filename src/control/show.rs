@@ -1,0 +1,198 @@
+//! Showing tenants.
+
+use super::view::{
+    ErrorView, KeyView, OauthView, OrganisationView, QueueView, RateLimitView, Source, State, StatusView, StoreView,
+    TenantList, TenantView, TokensView, time, words,
+};
+use super::{Control, ControlError};
+use crate::store::{StoreError, TenantRecord};
+use crate::tenancy::{Tenant, TenantState};
+use crate::types::{TenantId, UnixMillis};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+impl Control {
+    /// All tenants by their ids. When the store fails, those of the configuration file.
+    pub async fn list(&self) -> TenantList {
+        let now = UnixMillis::now();
+        let mut tenants: Vec<TenantView> = self
+            .configured
+            .iter()
+            .filter_map(|id| self.registry.get(id.as_str()))
+            .map(|t| self.of_file(&t, now))
+            .collect();
+        let records = match self.open() {
+            Ok(open) => open.store.tenants().await.map_err(ControlError::from),
+            Err(error) => Err(error),
+        };
+        let (records, incomplete) = match records {
+            Ok(records) => (records, None),
+            Err(error) => (vec![], Some(error.to_string())),
+        };
+        let theirs = records.iter().filter(|record| !self.configured.contains(&record.id));
+        let queues = self.waiting(now);
+        tenants.extend(theirs.map(|record| self.of_store(record, queues.get(&record.id).copied(), now)));
+        tenants.sort_by(|a, b| a.id.cmp(&b.id));
+        TenantList { tenants, incomplete }
+    }
+
+    /// One tenant.
+    ///
+    /// # Errors
+    /// When there is no such tenant, or the store fails.
+    pub async fn show(&self, id: &TenantId) -> Result<TenantView, ControlError> {
+        if self.configured.contains(id)
+            && let Some(tenant) = self.registry.get(id.as_str())
+        {
+            return Ok(self.of_file(&tenant, UnixMillis::now()));
+        }
+        let record = self.open()?.store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
+        Ok(self.view(&record))
+    }
+
+    /// Everything at a glance; `not_ready` says why telemetry is not taken.
+    pub async fn status(&self, not_ready: Option<&str>) -> StatusView {
+        let TenantList { tenants, incomplete } = self.list().await;
+        let mut queue = QueueView::default();
+        for waiting in self.waiting(UnixMillis::now()).into_values() {
+            queue.add(waiting);
+        }
+        let open = self.open.get();
+        let place = open.map_or_else(|| self.place.to_string(), |open| open.store.place().to_owned());
+        let refused = open.and_then(|open| open.oauth.partner_fault()).map(|fault| fault.words);
+        StatusView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            not_ready: not_ready.map(str::to_owned),
+            store: StoreView { place, open: open.is_some(), error: incomplete },
+            oauth: OauthView { configured: self.can_connect, refused },
+            queue,
+            tenants,
+        }
+    }
+
+    /// What waits of all tenants that ever had items.
+    fn waiting(&self, now: UnixMillis) -> HashMap<TenantId, QueueView> {
+        let queues = self.queues.all();
+        queues.into_iter().map(|queue| (queue.id.clone(), self.waiting_of(&queue.id, queue.figures(), now))).collect()
+    }
+
+    fn waiting_of(&self, id: &TenantId, lanes: Vec<crate::queue::LaneFigures>, now: UnixMillis) -> QueueView {
+        let mut view = QueueView::default();
+        for lane in lanes.into_iter().chain(self.delivery.figures(id)) {
+            let oldest_seconds = lane.oldest.filter(|_| lane.items > 0).map(|oldest| seconds(oldest, now));
+            view.add(QueueView { items: lane.items, bytes: lane.bytes as u64, oldest_seconds });
+        }
+        view
+    }
+
+    /// What a tenant has waiting.
+    pub(super) fn waiting_for(&self, id: &TenantId) -> QueueView {
+        let queue = self.queues.all().into_iter().find(|queue| queue.id == *id);
+        queue.map_or_else(QueueView::default, |queue| self.waiting_of(id, queue.figures(), UnixMillis::now()))
+    }
+
+    pub(super) fn view(&self, record: &TenantRecord) -> TenantView {
+        self.of_store(record, Some(self.waiting_for(&record.id)), UnixMillis::now())
+    }
+
+    fn of_store(&self, record: &TenantRecord, queue: Option<QueueView>, now: UnixMillis) -> TenantView {
+        let id = &record.id;
+        let live = self.registry.get(id.as_str());
+        let state = live.map_or(TenantState::Pending, |tenant| tenant.state());
+        let queue = queue.unwrap_or_default();
+        // What was meant for another organisation concerns the operator only while some of it waits, here.
+        let before = record.key.as_ref().map_or(now, |key| key.created);
+        let held =
+            record.held_for.as_ref().filter(|_| queue.oldest_seconds.is_some_and(|age| age > seconds(before, now)));
+        let shown = TenantRecord { held_for: held.cloned(), ..record.clone() };
+        let (status, to_do) = words(&shown, now);
+        TenantView {
+            id: id.to_string(),
+            display_name: record.display_name.clone(),
+            site: record.site.clone(),
+            source: Source::Store,
+            state: state.into(),
+            paused: record.paused,
+            status,
+            to_do,
+            organisation: record.organisation.as_ref().map(OrganisationView::new),
+            held_for: held.map(OrganisationView::new),
+            key: record.key.as_ref().map(|key| KeyView::new(key, now)),
+            tokens: record.tokens.as_ref().map(|tokens| TokensView::new(tokens, now)),
+            queue,
+            rate_limits: self.rate_limits(id),
+            last_error: self.delivery.last_error(id).map(ErrorView::new),
+            created_at: Some(time(record.created)),
+            updated_at: Some(time(record.updated)),
+        }
+    }
+
+    fn of_file(&self, tenant: &Arc<Tenant>, now: UnixMillis) -> TenantView {
+        let id = &tenant.id;
+        let (key, state) = (tenant.key(), tenant.state());
+        let (status, to_do) = match (&key, state) {
+            (None, _) => {
+                let to_do = format!("Set tenants.{id}.api_key_file and restart the daemon.");
+                ("without an API key; telemetry is held".to_owned(), Some(to_do))
+            }
+            (Some(_), TenantState::Unauthorized) => {
+                let to_do = format!("Put a good key into tenants.{id}.api_key_file and restart the daemon.");
+                ("Datadog refuses the API key of the configuration file; telemetry is held".to_owned(), Some(to_do))
+            }
+            _ => (format!("has the API key of the configuration file, on {}", tenant.site.name), None),
+        };
+        let queue = self.queues.all().into_iter().find(|queue| queue.id == *id);
+        TenantView {
+            id: id.to_string(),
+            display_name: String::new(),
+            site: tenant.site.name.clone(),
+            source: Source::Static,
+            state: state.into(),
+            paused: false,
+            status,
+            to_do,
+            organisation: None,
+            held_for: None,
+            key: key.map(|_| KeyView::of_file()),
+            tokens: None,
+            queue: queue.map_or_else(QueueView::default, |queue| self.waiting_of(id, queue.figures(), now)),
+            rate_limits: self.rate_limits(id),
+            last_error: self.delivery.last_error(id).map(ErrorView::new),
+            created_at: None,
+            updated_at: None,
+        }
+    }
+
+    fn rate_limits(&self, id: &TenantId) -> Vec<RateLimitView> {
+        self.delivery.rate_limits_left(id).into_iter().map(RateLimitView::new).collect()
+    }
+}
+
+impl QueueView {
+    fn add(&mut self, other: Self) {
+        self.items += other.items;
+        self.bytes += other.bytes;
+        self.oldest_seconds = match (self.oldest_seconds, other.oldest_seconds) {
+            (Some(mine), Some(theirs)) => Some(mine.max(theirs)),
+            (mine, theirs) => mine.or(theirs),
+        };
+    }
+}
+
+impl From<TenantState> for State {
+    fn from(state: TenantState) -> Self {
+        match state {
+            TenantState::Pending => Self::Pending,
+            TenantState::Active => Self::Active,
+            TenantState::Throttled => Self::Throttled,
+            TenantState::Retrying => Self::Retrying,
+            TenantState::Unauthorized => Self::Unauthorized,
+            TenantState::Paused => Self::Paused,
+        }
+    }
+}
+
+/// The age of something, in seconds.
+fn seconds(since: UnixMillis, now: UnixMillis) -> f64 {
+    (now.0 - since.0).max(0) as f64 / 1e3
+}

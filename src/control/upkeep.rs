@@ -1,0 +1,201 @@
+//! Opening the store, however long that takes, and what goes on from then: tokens that other hosts make or revoke, and
+//! keys that Datadog refuses.
+
+use super::{Control, Open};
+use crate::deliver::KeyRefused;
+use crate::oauth::{Clock, Connect, KeyTrouble, Oauth};
+use crate::settings::Settings;
+use crate::store::{Origin, Revision, Store, StoreError};
+use crate::types::TenantId;
+use crate::vault::Source;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+/// The first and the longest pause after the store could not be opened.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// So long the start of the daemon waits for the store.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The first and the longest pause after a refused key could not be replaced.
+const KEY_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_KEY_PAUSE: Duration = Duration::from_secs(300);
+
+/// Opens the store for a [`Control`], and keeps it going.
+#[derive(Debug)]
+pub struct Opener {
+    control: Arc<Control>,
+    settings: Settings,
+    connect: Option<Connect>,
+    refusals: mpsc::UnboundedReceiver<KeyRefused>,
+    loaded: Option<Revision>,
+}
+
+impl Opener {
+    /// Tries once to open the store and to load its tenants, before telemetry is taken. What fails is tried again by
+    /// [`run`](Self::run).
+    pub async fn begin(control: Arc<Control>, settings: &Settings, connect: Option<Connect>) -> Self {
+        let (tell, refusals) = mpsc::unbounded_channel();
+        control.delivery.tell_refusals(tell);
+        let mut this = Self { control, settings: settings.clone(), connect, refusals, loaded: None };
+        let slow = || "it did not answer in time".to_owned();
+        match tokio::time::timeout(PATIENCE, this.open()).await.unwrap_or_else(|_| Err(slow())) {
+            Ok(loaded) => this.loaded = Some(loaded),
+            Err(failure) => this.complain(failure),
+        }
+        this
+    }
+
+    /// Works until it is dropped.
+    pub async fn run(mut self) {
+        let mut pause = PAUSE;
+        let loaded = loop {
+            if let Some(loaded) = self.loaded {
+                break loaded;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            match self.open().await {
+                Ok(loaded) => self.loaded = Some(loaded),
+                Err(failure) => self.complain(failure),
+            }
+        };
+        let Some(open) = self.control.open.get().cloned() else { return };
+        let mut tasks = JoinSet::new();
+        if let Some(connect) = self.connect {
+            tasks.spawn(connect.serve(open.oauth.clone()));
+        }
+        let oauth = open.oauth.clone();
+        tasks.spawn(async move { oauth.run(loaded).await });
+        let (control, store) = (self.control.clone(), open.store.clone());
+        tasks.spawn(async move { control.follow_tokens(&store, loaded).await });
+        tasks.spawn(replace_keys(self.control, open, self.refusals));
+        // None of them ends.
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn open(&self) -> Result<Revision, String> {
+        let control = &self.control;
+        let open = match control.open.get() {
+            Some(open) => open.clone(),
+            None => {
+                let source = Source::configured(&self.settings, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref());
+                let words = |error: StoreError| error.to_string();
+                let store =
+                    Store::open(&self.settings.store.url, &self.settings.state.dir, source).await.map_err(words)?;
+                let oauth = Oauth::new(&self.settings, store.clone(), control.registry.clone(), Clock::default())
+                    .map_err(|error| error.to_string())?;
+                Open { store, oauth }
+            }
+        };
+        let loaded = control.load(&open).await.map_err(|error| error.to_string())?;
+        let place = open.store.place().to_owned();
+        // It is set once, here.
+        let _ = control.open.set(open);
+        control.set_failure(None);
+        control.registry.set_partial(false);
+        info!(place, "store of tenants opened");
+        Ok(loaded)
+    }
+
+    fn complain(&self, failure: String) {
+        // The same once is enough.
+        if self.control.failure().as_ref() != Some(&failure) {
+            error!(
+                "tenants of the store are not served yet, their telemetry is refused (503), and it is tried again; \
+                 tenants of the configuration file go on: {failure}"
+            );
+        }
+        self.control.set_failure(Some(failure));
+    }
+}
+
+impl Control {
+    /// Shows the tenants of the store to this host, tokens first: an unknown token must not be an unknown tenant's.
+    async fn load(&self, open: &Open) -> Result<Revision, StoreError> {
+        let mut tokens: std::collections::BTreeMap<TenantId, Vec<[u8; 32]>> = Default::default();
+        for token in open.store.ingest_tokens(None).await? {
+            tokens.entry(token.tenant).or_default().push(token.digest);
+        }
+        for (tenant, digests) in tokens {
+            if !self.configured.contains(&tenant) {
+                self.registry.set_tokens(&tenant, digests);
+            }
+        }
+        let loaded = open.oauth.load().await?;
+        for record in open.store.tenants().await? {
+            if self.configured.contains(&record.id) {
+                warn!(
+                    tenant = %record.id,
+                    "is both of the configuration file and of the store: the file counts; remove it from one of the two"
+                );
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Follows the ingest tokens that any host makes or revokes.
+    async fn follow_tokens(&self, store: &Store, loaded: Revision) {
+        let mut watch = store.watch(loaded);
+        loop {
+            for tenant in watch.next().await.tenants {
+                if !self.configured.contains(&tenant) {
+                    self.load_tokens(store, &tenant).await;
+                }
+            }
+        }
+    }
+}
+
+/// Has keys that Datadog refuses replaced, one attempt at a time for each tenant.
+async fn replace_keys(control: Arc<Control>, open: Open, mut refusals: mpsc::UnboundedReceiver<KeyRefused>) {
+    let mut attempts: JoinSet<TenantId> = JoinSet::new();
+    let mut busy = BTreeSet::new();
+    loop {
+        tokio::select! {
+            Some(ended) = attempts.join_next() => match ended {
+                Ok(tenant) => drop(busy.remove(&tenant)),
+                Err(panic) => error!(%panic, "replacing a key failed; it is tried again with the next refusal"),
+            },
+            refused = refusals.recv() => {
+                let Some(refused) = refused else { return };
+                if !control.configured.contains(&refused.tenant) && busy.insert(refused.tenant.clone()) {
+                    attempts.spawn(replace_key(control.clone(), open.clone(), refused));
+                }
+            }
+        }
+    }
+}
+
+/// Tries until the tenant has another key, or somebody must act.
+async fn replace_key(control: Arc<Control>, open: Open, refused: KeyRefused) -> TenantId {
+    let KeyRefused { tenant, key } = refused;
+    let mut pause = KEY_PAUSE;
+    let in_use = || control.registry.get(tenant.as_str()).and_then(|tenant| tenant.key()).is_some_and(|k| k == key);
+    while in_use() {
+        let words = match by_oauth(&open, &tenant).await {
+            // A key that the operator gave is validated again and again, and may become good.
+            Ok(false) => break,
+            Ok(true) => match open.oauth.key_refused(&tenant, &key).await {
+                Ok(KeyTrouble::Replaced | KeyTrouble::Verifying | KeyTrouble::Unauthorized(_)) => break,
+                Ok(KeyTrouble::Later(words)) => words,
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        warn!(%tenant, "its refused API key could not be replaced yet, and it is tried again: {words}");
+        tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * rand::random::<f64>())).await;
+        pause = (pause * 2).min(LONGEST_KEY_PAUSE);
+    }
+    tenant
+}
+
+async fn by_oauth(open: &Open, tenant: &TenantId) -> Result<bool, StoreError> {
+    let record = open.store.tenant(tenant).await?;
+    Ok(record.and_then(|record| record.key).is_some_and(|key| key.origin == Origin::OAuth))
+}

@@ -1,0 +1,259 @@
+//! What goes on without anybody clicking: refreshing, asking again whose a key is, telling of keys whose creation was cut
+//! off, and showing this host what others have changed.
+
+use super::callback::Hint;
+use super::keys::NoKey;
+use super::refresh;
+use super::status::Trouble;
+use super::{Inner, LEASE, Oauth, PURPOSE, Pause, later};
+use crate::store::{Change, Connection, Lease, Origin, Revision, StoreError, TenantRecord};
+use crate::types::{TenantId, UnixMillis};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+/// The first and the longest pause after a failure.
+const PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// How long to wait when another host is at it.
+const TAKEN: Duration = Duration::from_secs(5);
+
+/// Tenants attended to at once.
+const AT_ONCE: usize = 16;
+
+/// The longest that nobody looks: the wall clock may be set.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What a tenant needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// To be told whose its key is.
+    Verify,
+    /// To say that the creation of a key was cut off.
+    TellOfLostKey,
+    /// New tokens.
+    Refresh,
+}
+
+/// Tenants that have changed since they were last looked at.
+#[derive(Debug, Default)]
+struct Changed {
+    tenants: Mutex<BTreeSet<TenantId>>,
+    told: Notify,
+}
+
+impl Changed {
+    fn tell(&self, tenants: Vec<TenantId>) {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).extend(tenants);
+        self.told.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<TenantId> {
+        std::mem::take(&mut *self.tenants.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Oauth {
+    /// Shows the store's tenants to this host. To be awaited before telemetry is taken.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn load(&self) -> Result<Revision, StoreError> {
+        let revision = self.0.store.changes_since(Revision::default()).await?.revision;
+        for record in self.0.store.tenants().await? {
+            self.0.publish(&record).await;
+        }
+        Ok(revision)
+    }
+
+    /// Attends to all tenants until it is dropped: `loaded` is what [`load`](Self::load) gave.
+    pub async fn run(&self, loaded: Revision) {
+        let changed = Changed::default();
+        // Apart: what other hosts change is seen at once, however long Datadog takes to answer.
+        tokio::join!(self.follow(loaded, &changed), self.maintain(&changed));
+    }
+
+    /// Shows this host what changes.
+    async fn follow(&self, loaded: Revision, changed: &Changed) {
+        let mut watch = self.0.store.watch(loaded);
+        loop {
+            let changes = watch.next().await;
+            for tenant in &changes.tenants {
+                match self.0.store.tenant(tenant).await {
+                    Ok(Some(record)) => self.0.publish(&record).await,
+                    Ok(None) => self.0.forget(tenant),
+                    Err(error) => warn!(%tenant, "its change is not seen before it changes again: {error}"),
+                }
+            }
+            changed.tell(changes.tenants);
+        }
+    }
+
+    /// Does what is due for each tenant.
+    async fn maintain(&self, changed: &Changed) {
+        let mut due: BTreeMap<TenantId, UnixMillis> = BTreeMap::new();
+        let mut pause = Duration::from_secs(1);
+        loop {
+            match self.0.store.tenants().await {
+                Ok(tenants) => break due.extend(tenants.into_iter().map(|tenant| (tenant.id, UnixMillis(0)))),
+                Err(error) => warn!("the tenants are not attended to yet: {error}"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK);
+        }
+        loop {
+            due.extend(changed.take().into_iter().map(|tenant| (tenant, UnixMillis(0))));
+            let now = self.0.now();
+            let ready: Vec<_> = due.iter().filter(|(_, at)| **at <= now).map(|(tenant, _)| tenant.clone()).collect();
+            // For those that come back with nothing, because their task failed.
+            due.extend(ready.iter().map(|tenant| (tenant.clone(), later(now, LONGEST_PAUSE))));
+            for (tenant, next) in self.attend(ready).await {
+                match next {
+                    Some(at) => due.insert(tenant, at),
+                    None => due.remove(&tenant),
+                };
+            }
+            let next = due.values().min().map_or(LOOK, |at| {
+                Duration::from_millis(u64::try_from(at.0.saturating_sub(self.0.now().0)).unwrap_or_default())
+            });
+            // Running out of time is what is waited for.
+            let _ = tokio::time::timeout(next.min(LOOK), changed.told.notified()).await;
+        }
+    }
+
+    /// Does once what is due for all tenants. [`run`](Self::run) does it for ever.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn run_once(&self) -> Result<(), StoreError> {
+        let tenants = self.0.store.tenants().await?.into_iter().map(|tenant| tenant.id).collect();
+        self.attend(tenants).await;
+        Ok(())
+    }
+
+    /// Does what is due for these tenants, and says when to look at each again.
+    async fn attend(&self, tenants: Vec<TenantId>) -> Vec<(TenantId, Option<UnixMillis>)> {
+        let mut tasks = JoinSet::new();
+        let mut done = Vec::with_capacity(tenants.len());
+        let finished = |ended: Result<_, tokio::task::JoinError>, done: &mut Vec<_>| match ended {
+            Ok(next) => done.push(next),
+            Err(panic) => {
+                warn!(%panic, "attending to a tenant failed; it is looked at again in ten minutes, or when it changes")
+            }
+        };
+        for tenant in tenants {
+            if tasks.len() >= AT_ONCE
+                && let Some(ended) = tasks.join_next().await
+            {
+                finished(ended, &mut done);
+            }
+            let inner = self.0.clone();
+            tasks.spawn(async move {
+                let next = inner.attend(&tenant).await;
+                (tenant, next)
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            finished(ended, &mut done);
+        }
+        done
+    }
+}
+
+impl Inner {
+    /// Lets go of a tenant that was removed.
+    fn forget(&self, tenant: &TenantId) {
+        if !self.configured.contains(tenant) {
+            self.registry.remove(tenant);
+        }
+        self.pauses().remove(tenant);
+    }
+
+    /// Does what is due for a tenant, and says when to look again; never when only a change can make something due.
+    async fn attend(self: &Arc<Self>, tenant: &TenantId) -> Option<UnixMillis> {
+        match self.try_attend(tenant).await {
+            Ok(next) => next,
+            Err(error) => {
+                debug!(%tenant, "not attended to: {error}");
+                Some(self.pause(tenant))
+            }
+        }
+    }
+
+    async fn try_attend(self: &Arc<Self>, tenant: &TenantId) -> Result<Option<UnixMillis>, StoreError> {
+        let Some(record) = self.store.tenant(tenant).await? else {
+            self.forget(tenant);
+            return Ok(None);
+        };
+        let now = self.now();
+        let Some((_, at)) = task(&record, now) else { return Ok(None) };
+        let paused = self.pauses().get(tenant).map(|pause| pause.until).filter(|until| *until > now);
+        if let Some(later) = paused.or((at > now).then_some(at)) {
+            return Ok(Some(later));
+        }
+        let Some(lease) = self.store.lock(tenant, PURPOSE, LEASE).await? else { return Ok(Some(later(now, TAKEN))) };
+        // Under the lease: another host may have done it meanwhile.
+        let Some(record) = self.store.tenant(tenant).await? else { return Ok(None) };
+        let done = match task(&record, now) {
+            Some((task, at)) if at <= now => self.perform(task, &lease, &record).await,
+            _ => Ok(()),
+        };
+        lease.release().await?;
+        if done.is_err() {
+            return Ok(Some(self.pause(tenant)));
+        }
+        self.pauses().remove(tenant);
+        let record = self.store.tenant(tenant).await?;
+        Ok(record.and_then(|record| task(&record, now)).map(|(_, at)| at))
+    }
+
+    async fn perform(&self, task: Task, lease: &Lease, record: &TenantRecord) -> Result<(), String> {
+        match task {
+            Task::Verify => match self.verify(lease, record.clone(), &Hint::default(), 1).await {
+                Ok(record) if record.connection == Connection::Connected => Ok(()),
+                Ok(_) => Err("not yet".into()),
+                Err(NoKey::Trouble(_) | NoKey::Held(..)) => Ok(()),
+                Err(NoKey::Later(words)) => Err(words),
+                Err(NoKey::Store(error)) => Err(error.to_string()),
+            },
+            Task::TellOfLostKey => {
+                let trouble = Trouble::key_lost("this service was stopped meanwhile");
+                let told = self.keep(lease, &record.id, &[Change::Connection(trouble.connection())]).await;
+                told.map(drop).map_err(|error| error.to_string())
+            }
+            Task::Refresh if !self.settings.is_configured() => Err("no OAuth client is configured".into()),
+            Task::Refresh if self.partner_fault().as_ref().is_some_and(|fault| fault.next > self.now()) => {
+                Err("this service's client is refused".into())
+            }
+            Task::Refresh => self.refresh_due(lease, record).await,
+        }
+    }
+
+    /// Leaves a tenant alone for a while, longer each time.
+    fn pause(&self, tenant: &TenantId) -> UnixMillis {
+        let mut pauses = self.pauses();
+        let tries = pauses.get(tenant).map_or(0, |pause| pause.tries);
+        let wait = PAUSE.saturating_mul(2_u32.saturating_pow(tries)).min(LONGEST_PAUSE);
+        // From half of it on: a thousand tenants that failed together do not come back together.
+        let until = later(self.now(), wait.mul_f64(0.5 + 0.5 * rand::random::<f64>()));
+        pauses.insert(tenant.clone(), Pause { tries: tries.saturating_add(1), until });
+        until
+    }
+}
+
+/// What a tenant needs next, and when. Pure.
+fn task(record: &TenantRecord, now: UnixMillis) -> Option<(Task, UnixMillis)> {
+    let oauth_key = record.key.as_ref().is_some_and(|key| key.origin == Origin::OAuth);
+    if record.connection == Connection::Pending && oauth_key {
+        return Some((Task::Verify, now));
+    }
+    if record.connection == Connection::Pending && record.key_creation_begun.is_some() {
+        return Some((Task::TellOfLostKey, now));
+    }
+    let tokens = record.tokens.as_ref()?;
+    Some((Task::Refresh, refresh::due(&record.id, tokens, now)))
+}

@@ -1,0 +1,97 @@
+//! Disconnecting: the authorisation is revoked at Datadog, and key and tokens are forgotten here.
+
+use super::answers::NoGrant;
+use super::status::held_after;
+use super::{FinishError, Inner, LEASE_PATIENCE, Oauth};
+use crate::store::{Change, Connection, StoreError, TenantRecord};
+use crate::types::TenantId;
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// How often the revocation is tried.
+const TRIES: u32 = 3;
+
+/// A tenant that is disconnected.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disconnected {
+    /// What it is now.
+    pub tenant: TenantRecord,
+    /// Why the authorisation may still stand at Datadog, if the revocation did not work.
+    pub not_revoked: Option<String>,
+    /// What the customer may do to be rid of what is left at Datadog.
+    pub instructions: &'static str,
+}
+
+/// Datadog does not document that a revocation ends the key, nor lets a partner delete it
+/// (docs.datadoghq.com/extend/authorization/oauth2_endpoints, docs.datadoghq.com/api/latest/key-management).
+const REVOKED: &str = "Nothing more is sent. The API key stays at Datadog until the customer revokes it: Organization Settings, API \
+     Keys, the key with \"OAuth Client API Key\" in its name. It must be revoked before the organisation is connected again.";
+
+const NOT_REVOKED: &str = "Nothing more is sent, but Datadog could not be told to end the authorisation: the customer removes the \
+     integration's access in Datadog, and revokes the API key in Organization Settings, API Keys, the key with \"OAuth Client API \
+     Key\" in its name. It must be revoked before the organisation is connected again.";
+
+impl Oauth {
+    /// Revokes a tenant's authorisation and forgets its key and tokens; authorisations that a customer was sent off for are
+    /// void. Its telemetry is held from then on.
+    ///
+    /// # Errors
+    /// When there is no such tenant, something else is under way for it, or the store fails.
+    pub async fn disconnect(&self, tenant: &TenantId) -> Result<Disconnected, FinishError> {
+        let (task, id) = (self.0.clone(), tenant.clone());
+        tokio::spawn(async move { task.disconnect(&id).await }).await.unwrap_or(Err(FinishError::Internal))
+    }
+}
+
+impl Inner {
+    async fn disconnect(&self, tenant: &TenantId) -> Result<Disconnected, FinishError> {
+        self.store.cancel_pending(tenant).await?;
+        let Some(lease) = self.lease(tenant, LEASE_PATIENCE).await? else {
+            return Err(FinishError::Busy(tenant.clone()));
+        };
+        let record = self.store.tenant(tenant).await?.ok_or_else(|| StoreError::UnknownTenant(tenant.clone()))?;
+        // First: what comes after may take a while, and nothing more should be sent meanwhile.
+        let stopped = self.keep(&lease, tenant, &[Change::Connection(Connection::Pending), Change::Key(None)]).await?;
+        let not_revoked = self.revoke(&record).await?;
+        let changes = [
+            Change::Tokens(None),
+            Change::KeyCreation(false),
+            Change::HeldFor(held_after(&stopped, None)),
+            Change::Organisation(None),
+        ];
+        let tenant_now = self.keep(&lease, tenant, &changes).await?;
+        match &not_revoked {
+            None => info!(%tenant, "disconnected"),
+            Some(words) => warn!(%tenant, "disconnected, but Datadog did not revoke the authorisation: {words}"),
+        }
+        let instructions = if not_revoked.is_some() { NOT_REVOKED } else { REVOKED };
+        Ok(Disconnected { tenant: tenant_now, not_revoked, instructions })
+    }
+
+    /// Revokes what a tenant was granted; gives why not.
+    async fn revoke(&self, record: &TenantRecord) -> Result<Option<String>, StoreError> {
+        let Some(tokens) = self.store.tokens(&record.id).await? else { return Ok(None) };
+        if !self.settings.is_configured() {
+            return Ok(Some("no OAuth client is configured".into()));
+        }
+        let Some(site) = self.site_of(record) else {
+            return Ok(Some(format!("its site {} is not known any more", record.site)));
+        };
+        let mut failed = None;
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                tokio::time::sleep(Duration::from_millis(500) * attempt).await;
+            }
+            match self.datadog.revoke(&site, &tokens.refresh).await {
+                Ok(()) => return Ok(None),
+                Err(NoGrant::Later(words)) => failed = Some(words),
+                Err(NoGrant::Partner(words)) => {
+                    self.note_partner_fault(&words);
+                    return Ok(Some(words));
+                }
+                Err(NoGrant::Invalid(words) | NoGrant::Refused(words)) => return Ok(Some(words)),
+            }
+        }
+        Ok(failed)
+    }
+}

@@ -1,0 +1,197 @@
+//! Why a customer is not connected, each with a code for programs, an HTTP status, and words for people.
+
+use super::callback::CallbackError;
+use super::site::SiteError;
+use super::status::Trouble;
+use crate::store::StoreError;
+use crate::types::TenantId;
+
+/// Why an authorisation cannot begin. Nothing was asked of anybody.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BeginError {
+    /// There is no client.
+    #[error("no OAuth client is configured: set oauth.client_id, client_secret_file and redirect_uri")]
+    NotConfigured,
+    /// A tenant of the configuration file.
+    #[error(
+        "tenant {0} has its API key in the configuration file: remove [tenants.{0}] there and add it anew to let it connect"
+    )]
+    Configured(TenantId),
+    /// `domain` or `site`.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// No such tenant, or the store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a callback did not connect its tenant.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FinishError {
+    /// The callback by itself.
+    #[error(transparent)]
+    Callback(#[from] CallbackError),
+    /// A state that is not known.
+    #[error("this authorisation is not known here: it was not begun here, or long ago; begin again")]
+    UnknownState,
+    /// A state that came before.
+    #[error(
+        "this authorisation of tenant {0} was used before: each is good for one answer; begin again if it did not succeed"
+    )]
+    UsedState(TenantId),
+    /// A state that came too late.
+    #[error("this authorisation of tenant {0} took longer than ten minutes; begin again")]
+    ExpiredState(TenantId),
+    /// A state of another tenant than the one that the application says it is for.
+    #[error("this authorisation was begun for another tenant than {0}; begin again for this one")]
+    OtherTenant(TenantId),
+    /// Datadog sent an error instead of a code.
+    #[error("Datadog did not authorise tenant {tenant}: {error}{}{description}", if .description.is_empty() { "" } else { ": " })]
+    Denied {
+        /// The tenant.
+        tenant: TenantId,
+        /// The error of RFC 6749, 4.1.2.1.
+        error: String,
+        /// What Datadog adds.
+        description: String,
+    },
+    /// The site was known when it began and is not any more.
+    #[error("the site {site:?} of tenant {tenant}'s authorisation is not known any more; begin again")]
+    SiteGone {
+        /// The tenant.
+        tenant: TenantId,
+        /// The site.
+        site: String,
+    },
+    /// The code is no good.
+    #[error("Datadog did not take the authorisation code of tenant {tenant} ({words}); begin again")]
+    CodeRefused {
+        /// The tenant.
+        tenant: TenantId,
+        /// Datadog's words.
+        words: String,
+    },
+    /// The client is refused; no tenant is to blame, and none has changed.
+    #[error(
+        "Datadog refuses this service's own OAuth client ({words}): oauth.client_id and client_secret_file must be those of \
+         Datadog's Developer Platform, test or production alike; no tenant was changed"
+    )]
+    Partner {
+        /// Datadog's words.
+        words: String,
+    },
+    /// No answer, for now.
+    #[error(
+        "Datadog could not be asked about tenant {tenant} ({words}); nothing was changed; begin again a little later"
+    )]
+    Unreachable {
+        /// The tenant.
+        tenant: TenantId,
+        /// What happened.
+        words: String,
+    },
+    /// Something else is under way for the tenant.
+    #[error("something else is under way for tenant {0}, here or on another host; begin again a little later")]
+    Busy(TenantId),
+    /// Another tenant has the organisation.
+    #[error("tenant {tenant} is not connected: {}; {}", .trouble.reason, .trouble.instructions)]
+    OrganisationHeld {
+        /// The tenant.
+        tenant: TenantId,
+        /// The one that has it.
+        by: TenantId,
+        /// In words.
+        trouble: Trouble,
+    },
+    /// There is no key, or none that is known.
+    #[error("tenant {tenant} has no new API key: {}; {}", .trouble.reason, .trouble.instructions)]
+    NoKey {
+        /// The tenant.
+        tenant: TenantId,
+        /// Why, and what to do.
+        trouble: Trouble,
+    },
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A task of ours ended in the middle.
+    #[error("connecting failed within this service; its log says why; begin again")]
+    Internal,
+}
+
+impl BeginError {
+    /// A name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotConfigured => "not_configured",
+            Self::Configured(_) => "static_tenant",
+            Self::Site(_) => "bad_site",
+            Self::Store(error) => store_code(error),
+        }
+    }
+
+    /// The status of an HTTP answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NotConfigured | Self::Configured(_) => 409,
+            Self::Site(_) => 400,
+            Self::Store(error) => store_status(error),
+        }
+    }
+}
+
+impl FinishError {
+    /// A name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Callback(CallbackError::Site(_)) => "bad_site",
+            Self::Callback(CallbackError::OtherClient(_)) => "other_client",
+            Self::Callback(CallbackError::NoCode) => "missing_code",
+            Self::Callback(CallbackError::NoState) => "missing_state",
+            Self::Callback(_) => "bad_callback",
+            Self::UnknownState => "unknown_state",
+            Self::UsedState(_) => "used_state",
+            Self::ExpiredState(_) => "expired_state",
+            Self::OtherTenant(_) => "other_tenant",
+            Self::Denied { .. } => "denied",
+            Self::SiteGone { .. } => "bad_site",
+            Self::CodeRefused { .. } => "code_refused",
+            Self::Partner { .. } => "client_refused",
+            Self::Unreachable { .. } => "datadog_unreachable",
+            Self::Busy(_) => "busy",
+            Self::OrganisationHeld { .. } => "organisation_held",
+            Self::NoKey { .. } => "no_key",
+            Self::Store(error) => store_code(error),
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The status of an HTTP answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Callback(_) | Self::UnknownState | Self::SiteGone { .. } => 400,
+            Self::Denied { .. } | Self::OtherTenant(_) => 403,
+            Self::OrganisationHeld { .. } | Self::NoKey { .. } => 409,
+            Self::UsedState(_) | Self::ExpiredState(_) => 410,
+            Self::CodeRefused { .. } | Self::Partner { .. } => 502,
+            Self::Unreachable { .. } | Self::Busy(_) => 503,
+            Self::Store(error) => store_status(error),
+            Self::Internal => 500,
+        }
+    }
+}
+
+fn store_code(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::UnknownTenant(_) => "unknown_tenant",
+        _ => "store",
+    }
+}
+
+fn store_status(error: &StoreError) -> u16 {
+    match error {
+        StoreError::UnknownTenant(_) => 404,
+        StoreError::LeaseLost { .. } | StoreError::Stale { .. } => 409,
+        _ => 503,
+    }
+}

@@ -1,0 +1,145 @@
+//! The connect listener: where Datadog sends the customer's browser back to.
+
+use super::callback::LONGEST;
+use super::{Oauth, pages};
+use crate::types::TenantId;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+/// Connections at once. Customers who connect at this very moment are few.
+const CONNECTIONS: usize = 256;
+
+/// How long a request's header may take, and how long a connection may idle.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Bytes of a request's header: the longest query that is read, and what browsers add.
+const HEADER: usize = LONGEST + 24 * 1024;
+
+/// A connect listener that has its port.
+#[derive(Debug)]
+pub struct Connect {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Why the port cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("oauth.listen {address}: {source}; free the address or set another")]
+pub struct ConnectError {
+    address: String,
+    source: io::Error,
+}
+
+impl Connect {
+    /// Takes the port; 0 chooses a free one.
+    ///
+    /// # Errors
+    /// When the address is in use or not of this host.
+    pub async fn bind(address: &str) -> Result<Self, ConnectError> {
+        let failed = |source| ConnectError { address: address.to_owned(), source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until it is dropped. What customers have begun goes on.
+    pub async fn serve(self, oauth: Oauth) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!(%error, "cannot accept connections on the connect listener just now");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            let oauth = oauth.clone();
+            tokio::spawn(async move {
+                let answer = service_fn(move |request| {
+                    let oauth = oauth.clone();
+                    async move { Ok::<_, Infallible>(answer(&oauth, &request).await) }
+                });
+                let mut http = hyper::server::conn::http1::Builder::new();
+                http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(HEADER).half_close(true);
+                // What ends a connection is the browser's affair.
+                let _ = http.serve_connection(TokioIo::new(stream), answer).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+type Page = Response<Full<Bytes>>;
+
+async fn answer(oauth: &Oauth, request: &Request<Incoming>) -> Page {
+    if request.uri().path() != "/oauth/callback" {
+        return page(StatusCode::NOT_FOUND, pages::nothing_here());
+    }
+    if request.method() != Method::GET {
+        let mut page = page(StatusCode::METHOD_NOT_ALLOWED, pages::use_get());
+        page.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+        return page;
+    }
+    match oauth.finish(request.uri().query().unwrap_or_default(), None).await {
+        Ok(connected) => match oauth.success_location(&connected.tenant) {
+            Some(location) => {
+                let mut page = page(StatusCode::SEE_OTHER, pages::connected(&connected));
+                page.headers_mut().insert(header::LOCATION, location);
+                page
+            }
+            None => page(StatusCode::OK, pages::connected(&connected)),
+        },
+        Err(error) => {
+            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            page(status, pages::failed(&error))
+        }
+    }
+}
+
+/// The address of this page has a code and a state in it: nobody may keep it or be told of it.
+fn page(status: StatusCode, html: String) -> Page {
+    const POLICY: &str =
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    const HEADERS: [(HeaderName, &str); 5] = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+    ];
+    let mut page = Response::new(Full::new(Bytes::from(html)));
+    *page.status_mut() = status;
+    for (name, value) in HEADERS {
+        page.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    page
+}
+
+impl Oauth {
+    /// Where the browser of a customer who has connected is sent, if the operator wants it somewhere.
+    fn success_location(&self, tenant: &TenantId) -> Option<HeaderValue> {
+        let mut url = url::Url::parse(&self.0.settings.success_url).ok()?;
+        url.query_pairs_mut().append_pair("tenant", tenant.as_str());
+        HeaderValue::from_str(url.as_str()).ok()
+    }
+}

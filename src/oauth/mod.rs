@@ -1,0 +1,294 @@
+//! How a tenant comes by its API key, and keeps it: the customer authorises the partner's OAuth client in Datadog, and
+//! with that a key is created, of which there is one per organisation and which Datadog shows once.
+//!
+//! The rules that everything here follows:
+//!
+//! - Nothing is asked of a host that is not on the list of sites ([`site`](check_domain)), whatever a browser says.
+//! - A key is in the store before anything else is done with it, and is used only once it is known whose it is.
+//! - What must not happen twice (spending a refresh token, creating a key) happens under a lease of the store, which holds
+//!   for all hosts that share it, and is noted there before it is begun. What was cut off in the middle is told from that
+//!   note, and never repeated by itself.
+//! - Each step is a task of its own: a browser that goes away, or a caller that is dropped, cuts off nothing.
+//!
+//! `site`, `pkce`, `callback`, `answers` and `status` are pure; `datadog` asks; `connect`, `keys`, `refresh`, `disconnect`
+//! and `background` do. [`Connect`] is the listener that browsers are sent back to.
+
+mod answers;
+mod background;
+mod callback;
+mod connect;
+mod datadog;
+mod disconnect;
+mod error;
+mod keys;
+mod listener;
+mod pages;
+mod pkce;
+mod refresh;
+mod site;
+mod status;
+mod words;
+
+pub use callback::CallbackError;
+pub use connect::{Begun, Connected, KeyUse};
+pub use disconnect::Disconnected;
+pub use error::{BeginError, FinishError};
+pub use keys::KeyTrouble;
+pub use listener::{Connect, ConnectError};
+pub use site::{Field, SiteError, Why, check_domain, check_site};
+pub use status::{Status, Trouble, status};
+
+use crate::outbound::SetupError;
+use crate::settings::{self, Settings, Site, Sites};
+use crate::store::{Change, Connection, Guard, Lease, Store, StoreError, TenantRecord};
+use crate::tenancy::{Access, Hold, Registry, Tenant};
+use crate::types::{TenantId, UnixMillis};
+use datadog::Datadog;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+/// What the leases of a tenant are for: its tokens and its key.
+const PURPOSE: &str = "oauth";
+
+/// How long a lease is taken for; longer than any one step between two renewals.
+const LEASE: Duration = Duration::from_secs(90);
+
+/// How long a customer who has clicked waits for what else is under way for their tenant.
+const LEASE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long what must not be lost is tried to be kept, when the store fails.
+const KEEPING: Duration = Duration::from_secs(60);
+
+/// The wall clock. Tests have their own.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> UnixMillis + Send + Sync>);
+
+impl Clock {
+    /// A clock that shows what `now` says.
+    pub fn new(now: impl Fn() -> UnixMillis + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    fn now(&self) -> UnixMillis {
+        (self.0)()
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(UnixMillis::now)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// The partner's OAuth client and all that is done with it. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Oauth(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    registry: Arc<Registry>,
+    datadog: Datadog,
+    settings: settings::Oauth,
+    sites: Sites,
+    default_site: String,
+    /// Tenants of the configuration file, which the store does not govern.
+    configured: BTreeSet<TenantId>,
+    clock: Clock,
+    partner: Mutex<Option<PartnerFault>>,
+    pauses: Mutex<HashMap<TenantId, Pause>>,
+}
+
+/// Datadog refuses the partner's own client: no tenant can connect or refresh until that is put right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartnerFault {
+    /// Since when.
+    pub since: UnixMillis,
+    /// Datadog's words.
+    pub words: String,
+    /// When it is next tried by itself.
+    pub next: UnixMillis,
+}
+
+/// How long something that failed is left alone.
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    tries: u32,
+    until: UnixMillis,
+}
+
+/// How long a refused client is left alone; somebody must put it right.
+const PARTNER_PAUSE: Duration = Duration::from_secs(300);
+
+impl Oauth {
+    /// The client of the configuration.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn new(settings: &Settings, store: Store, registry: Arc<Registry>, clock: Clock) -> Result<Self, SetupError> {
+        Ok(Self(Arc::new(Inner {
+            store,
+            registry,
+            datadog: Datadog::new(settings)?,
+            settings: settings.oauth.clone(),
+            sites: settings.datadog.sites.clone(),
+            default_site: settings.datadog.default_site.clone(),
+            configured: settings.tenants.keys().cloned().collect(),
+            clock,
+            partner: Mutex::default(),
+            pauses: Mutex::default(),
+        })))
+    }
+
+    /// Whether Datadog refuses the partner's client, and since when.
+    pub fn partner_fault(&self) -> Option<PartnerFault> {
+        self.0.partner_fault().clone()
+    }
+
+    /// Lets this host's deliveries have a tenant as the store has it, at once instead of when the change is seen.
+    pub async fn publish(&self, record: &TenantRecord) {
+        self.0.publish(record).await;
+    }
+
+    /// The operator's word that what is held for another organisation may go to the one that is connected now, or that it
+    /// is gone. Until then [`TenantRecord::held_for`] is set, and nothing of it may be sent.
+    ///
+    /// # Errors
+    /// When there is no such tenant, or the store fails.
+    pub async fn release_held(&self, tenant: &TenantId) -> Result<TenantRecord, StoreError> {
+        let record = self.0.store.apply(tenant, Guard::default(), &[Change::HeldFor(None)]).await?;
+        info!(%tenant, "what was held for another organisation is released by the operator");
+        Ok(record)
+    }
+}
+
+impl Inner {
+    fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+
+    fn partner_fault(&self) -> MutexGuard<'_, Option<PartnerFault>> {
+        self.partner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the partner's client is refused; says so loudly the first time.
+    fn note_partner_fault(&self, words: &str) {
+        let now = self.now();
+        let mut fault = self.partner_fault();
+        let since = fault.as_ref().map_or(now, |fault| fault.since);
+        if fault.is_none() {
+            error!(
+                "Datadog refuses this service's own OAuth client ({words}): set oauth.client_id and client_secret_file to \
+                 those of Datadog's Developer Platform. Until then no tenant can connect and no token is refreshed; \
+                 telemetry goes on"
+            );
+        }
+        *fault = Some(PartnerFault { since, words: words.to_owned(), next: later(now, PARTNER_PAUSE) });
+    }
+
+    fn clear_partner_fault(&self) {
+        if self.partner_fault().take().is_some() {
+            info!("Datadog takes this service's OAuth client again");
+        }
+    }
+
+    fn pauses(&self) -> MutexGuard<'_, HashMap<TenantId, Pause>> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the lease for a tenant's tokens and key, waiting at most `patience` for whoever has it.
+    async fn lease(&self, tenant: &TenantId, patience: Duration) -> Result<Option<Lease>, StoreError> {
+        let end = Instant::now() + patience;
+        loop {
+            let lease = self.store.lock(tenant, PURPOSE, LEASE).await?;
+            if lease.is_some() || Instant::now() >= end {
+                return Ok(lease);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Makes changes under a lease and shows them to this host. What comes from Datadog exists nowhere else, so that a
+    /// store that fails for a moment is tried again.
+    async fn keep(&self, lease: &Lease, tenant: &TenantId, changes: &[Change]) -> Result<TenantRecord, StoreError> {
+        let end = Instant::now() + KEEPING;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let guard = Guard { lease: Some(lease), revision: None };
+            match self.store.apply(tenant, guard, changes).await {
+                Ok(record) => {
+                    self.publish(&record).await;
+                    return Ok(record);
+                }
+                Err(failed) if failed.is_transient() && Instant::now() < end => {
+                    warn!(%tenant, "not kept yet, trying again: {failed}");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                    // When it is lost, the change is refused, and that is told.
+                    let _ = lease.renew(LEASE).await;
+                }
+                Err(failed) => return Err(failed),
+            }
+        }
+    }
+
+    /// Lets this host's deliveries have a tenant as the store has it.
+    async fn publish(&self, record: &TenantRecord) {
+        let id = &record.id;
+        if self.configured.contains(id) {
+            return;
+        }
+        let Some(site) = self.sites.get(&record.site) else {
+            error!(tenant = %id, "its site {:?} is not known any more: add [datadog.sites.\"{}\"]", record.site, record.site);
+            return;
+        };
+        let access = match &record.connection {
+            Connection::Pending => Access::None,
+            Connection::Unauthorized { .. } => Access::Refused,
+            Connection::Connected => match self.store.api_key(id).await {
+                Ok(key) => key.map_or(Access::None, |key| Access::Key(key.key)),
+                Err(failed) => {
+                    error!(tenant = %id, "its API key cannot be read: {failed}");
+                    return;
+                }
+            },
+        };
+        let known = self.registry.get(id.as_str());
+        let is_new = known.is_none();
+        let tenant = known.filter(|tenant| tenant.site == site).unwrap_or_else(|| {
+            let tenant = Arc::new(Tenant::new(id.clone(), site, None));
+            self.registry.insert(tenant.clone());
+            tenant
+        });
+        // Whatever is older than the key was meant for the organisation before it.
+        let before = record.held_for.as_ref().and(record.key.as_ref()).map(|key| key.created);
+        if tenant.set_terms(access, Hold { paused: record.paused, before }) {
+            let text = || status(record, self.now()).text;
+            match &record.connection {
+                Connection::Unauthorized { reason, instructions } => warn!(tenant = %id, "{reason}. {instructions}"),
+                // At the start there may be thousands.
+                _ if is_new => debug!(tenant = %id, "{}", text()),
+                _ => info!(tenant = %id, "{}", text()),
+            }
+        }
+    }
+
+    fn site_of(&self, record: &TenantRecord) -> Option<Site> {
+        self.sites.get(&record.site)
+    }
+}
+
+/// A time and some time.
+fn later(time: UnixMillis, wait: Duration) -> UnixMillis {
+    UnixMillis(time.0.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
+}

@@ -1,0 +1,102 @@
+//! The pages that a customer sees at the end of the way. They say what the customer can do, and leave out what only the
+//! operator can.
+
+use super::connect::Connected;
+use super::{CallbackError, FinishError};
+use std::fmt::Write;
+
+const STYLE: &str = ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
+body{margin:0;min-height:100vh;display:grid;place-items:center;background:light-dark(#f4f4f6,#17171c)}\
+main{box-sizing:border-box;width:min(34rem,100vw - 2rem);padding:2rem;border-radius:.75rem;\
+background:light-dark(#fff,#23232b);box-shadow:0 1px 3px #0003}\
+h1{margin:0 0 .5rem;font-size:1.25rem;line-height:1.3}p{margin:.5rem 0;overflow-wrap:anywhere}\
+small{color:light-dark(#6a6a76,#a6a6b4)}";
+
+/// The page of a connected tenant.
+pub(super) fn connected(connected: &Connected) -> String {
+    let organisation = connected.organisation.as_ref().map(super::status::named);
+    let mut body = match (connected.verified, organisation) {
+        (true, Some(organisation)) => {
+            format!("<p>The Datadog organisation {} is connected.</p>", escape(&organisation))
+        }
+        (true, None) => "<p>Your Datadog organisation is connected.</p>".to_owned(),
+        (false, _) => {
+            "<p>Datadog has created the API key and is still making it known. Data is sent as soon as it has.</p>"
+                .to_owned()
+        }
+    };
+    if connected.held_for.is_some() {
+        body.push_str("<p>Data that was waiting for the organisation connected before is not sent to this one.</p>");
+    }
+    body.push_str("<p>You can close this page.</p>");
+    page("Connected", &body)
+}
+
+/// The page of a failure.
+pub(super) fn failed(error: &FinishError) -> String {
+    const AGAIN: &str = "Please go back to where you clicked Connect, and click it again.";
+    let (title, text, to_do) = match error {
+        FinishError::Callback(CallbackError::Site(site)) => ("This is not Datadog", site.to_string(), AGAIN),
+        FinishError::Callback(CallbackError::OtherClient(_)) | FinishError::Partner { .. } => (
+            "Not connected",
+            "Datadog does not accept this service at the moment. That is not your fault, and the service's log says why."
+                .to_owned(),
+            "Please try again later, or tell whoever runs this service.",
+        ),
+        FinishError::Denied { .. } => ("Not connected", error.to_string(), AGAIN),
+        FinishError::UsedState(_) => (
+            "Already used",
+            "This answer of Datadog was used before; reloading the page does nothing.".to_owned(),
+            "If you are not connected, please go back to where you clicked Connect, and click it again.",
+        ),
+        FinishError::OrganisationHeld { trouble, .. } | FinishError::NoKey { trouble, .. } => {
+            let body = format!("<p>{}</p><p><strong>{}</strong></p>", escape(&trouble.reason), escape(&trouble.instructions));
+            return page("Not connected", &body);
+        }
+        FinishError::Store(_) | FinishError::Internal => (
+            "Not connected",
+            "Something is wrong with this service; its log says what.".to_owned(),
+            "Please try again later, or tell whoever runs this service.",
+        ),
+        _ => ("Not connected", error.to_string(), AGAIN),
+    };
+    page(title, &format!("<p>{}</p><p><strong>{}</strong></p>", escape(&text), escape(to_do)))
+}
+
+/// The page of what is not served.
+pub(super) fn nothing_here() -> String {
+    page("Nothing here", "<p>Datadog sends browsers to /oauth/callback; there is nothing else here.</p>")
+}
+
+/// The page of a request that is not a browser's.
+pub(super) fn use_get() -> String {
+    page("Nothing here", "<p>This page is only for browsers that Datadog sends here: use GET.</p>")
+}
+
+fn page(title: &str, body: &str) -> String {
+    let mut page = String::with_capacity(1_500);
+    // Writing to a string does not fail.
+    let _ = write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}\n</main>\n</body>\n</html>\n"
+    );
+    page
+}
+
+/// Text as it may stand in HTML, attributes included.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,49 @@
+//! What others say, made fit to be shown: short, on one line, and without our secrets, which an error may well quote.
+
+use crate::types::Secret;
+
+/// Characters that are kept.
+const LONGEST: usize = 300;
+
+/// A text from outside on one line, cut to what a person reads.
+pub(super) fn clean(text: &str) -> String {
+    let mut cleaned = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        if !cleaned.is_empty() {
+            cleaned.push(' ');
+        }
+        cleaned.push_str(word);
+    }
+    match cleaned.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &cleaned[..end]),
+        None => cleaned,
+    }
+}
+
+/// Like [`clean`], with what was sent along taken out first, as it is and as it stood in a form.
+pub(super) fn without(text: &str, secrets: &[&Secret]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().map(|secret| secret.expose()).filter(|secret| !secret.is_empty()) {
+        let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        for form in [secret, &encoded] {
+            text = text.replace(form, "[redacted]");
+        }
+    }
+    clean(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_is_one_short_line_without_our_secrets() {
+        assert_eq!(clean(" a\r\n\tb\0c  "), "a b c");
+        assert_eq!(clean(&"é".repeat(400)).chars().count(), 301);
+        let secret = Secret::new("s3/cr&t");
+        assert_eq!(without("bad s3/cr&t or s3%2Fcr%26t", &[&secret]), "bad [redacted] or [redacted]");
+        let cut = Secret::new("x".repeat(20));
+        let text = format!("{}{}", "a".repeat(290), cut.expose());
+        assert!(!without(&text, &[&cut]).contains("xx"), "a secret is taken out before the text is cut");
+    }
+}

@@ -1,0 +1,119 @@
+//! Leases: who may do what must not be done twice at once, such as refreshing a tenant's tokens.
+
+use super::backend::{Tx, Value};
+use super::{Revision, Store, StoreError};
+use crate::types::TenantId;
+use std::time::Duration;
+use tracing::debug;
+
+/// The right to do one thing for one tenant, until it expires. Others may take it afterwards; what is stored with it as a
+/// [`Guard`](super::Guard) is refused then. Dropping it gives it back in the background.
+#[derive(Debug)]
+pub struct Lease {
+    store: Store,
+    tenant: TenantId,
+    purpose: &'static str,
+    fencing: Revision,
+    held: bool,
+}
+
+impl Store {
+    /// Takes the lease for `purpose` of a tenant for `ttl`, unless someone has it; none then. It needs no tenant to exist.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn lock(
+        &self,
+        tenant: &TenantId,
+        purpose: &'static str,
+        ttl: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        const TAKE: &str = "INSERT INTO dogsled_leases (tenant, purpose, fencing, expires) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT (tenant, purpose) DO UPDATE SET fencing = excluded.fencing, \
+             expires = excluded.expires WHERE dogsled_leases.expires <= $5 RETURNING fencing";
+        let mut step = self.step().await?;
+        let now = step.tx.now().await?.0;
+        // Of the counter of changes: larger than any before, even of a tenant that was removed and added again.
+        let fencing = step.revision;
+        let parameters = vec![tenant.as_str().into(), purpose.into(), fencing.0.into(), until(now, ttl), now.into()];
+        if step.tx.query_one(TAKE, parameters).await?.is_none() {
+            return Ok(None);
+        }
+        step.tx.commit().await?;
+        Ok(Some(Lease { store: self.clone(), tenant: tenant.clone(), purpose, fencing, held: true }))
+    }
+}
+
+impl Lease {
+    /// A number that is larger for every later holder.
+    pub fn fencing(&self) -> Revision {
+        self.fencing
+    }
+
+    /// Makes the lease last `ttl` from now.
+    ///
+    /// # Errors
+    /// When another has taken it, or the store fails.
+    pub async fn renew(&self, ttl: Duration) -> Result<(), StoreError> {
+        const RENEW: &str = "UPDATE dogsled_leases SET expires = $4 \
+             WHERE tenant = $1 AND purpose = $2 AND fencing = $3 RETURNING fencing";
+        let mut step = self.store.step().await?;
+        let now = step.tx.now().await?.0;
+        let mut parameters = self.key();
+        parameters.push(until(now, ttl));
+        if step.tx.query_one(RENEW, parameters).await?.is_none() {
+            return Err(self.lost());
+        }
+        step.tx.commit().await
+    }
+
+    /// Gives the lease back. One that was lost is left to its new holder.
+    ///
+    /// # Errors
+    /// When the store fails; the lease expires by itself then.
+    pub async fn release(mut self) -> Result<(), StoreError> {
+        self.held = false;
+        give_back(&self.store, self.key()).await
+    }
+
+    /// Whether nobody has taken it since, within a step: what the step writes is safe then, even if it has expired.
+    pub(super) async fn check(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        const HELD: &str = "SELECT fencing FROM dogsled_leases WHERE tenant = $1 AND purpose = $2 AND fencing = $3";
+        tx.query_one(HELD, self.key()).await?.map(drop).ok_or_else(|| self.lost())
+    }
+
+    fn lost(&self) -> StoreError {
+        StoreError::LeaseLost { tenant: self.tenant.clone(), purpose: self.purpose }
+    }
+
+    fn key(&self) -> Vec<Value> {
+        vec![self.tenant.as_str().into(), self.purpose.into(), self.fencing.0.into()]
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.held {
+            return;
+        }
+        // Without a runtime it expires by itself.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (store, key) = (self.store.clone(), self.key());
+        runtime.spawn(async move {
+            if let Err(error) = give_back(&store, key).await {
+                debug!("a lease was not given back and will expire: {error}");
+            }
+        });
+    }
+}
+
+async fn give_back(store: &Store, key: Vec<Value>) -> Result<(), StoreError> {
+    const RELEASE: &str = "DELETE FROM dogsled_leases WHERE tenant = $1 AND purpose = $2 AND fencing = $3";
+    let mut step = store.step().await?;
+    step.tx.query(RELEASE, key).await?;
+    step.tx.commit().await
+}
+
+fn until(now: i64, ttl: Duration) -> Value {
+    now.saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)).into()
+}
