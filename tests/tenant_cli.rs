@@ -78,7 +78,10 @@ async fn a_tenant_lives_from_its_addition_to_its_removal_by_commands_alone() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&["fixed"]).start().await;
     let added = run(&daemon, "tenant add acme --name Acme").await.fine();
-    assert!(added.starts_with("added tenant acme: pending") && added.contains("dogsled tenant connect acme"), "{added}");
+    assert!(
+        added.starts_with("added tenant acme: pending") && added.contains("dogsled tenant connect acme"),
+        "{added}"
+    );
     daemon.logs("acme", [1]).await;
 
     let begun = run(&daemon, "tenant connect acme --domain datadoghq.com").await;
@@ -89,7 +92,8 @@ async fn a_tenant_lives_from_its_addition_to_its_removal_by_commands_alone() {
     datadog.wait_logs("alpha", &[1]).await;
 
     let shown = run(&daemon, "tenant show acme").await.fine();
-    for line in ["tenant        acme", "name          Acme", "organisation  The alpha & Co (", "created through OAuth"] {
+    for line in ["tenant        acme", "name          Acme", "organisation  The alpha & Co (", "created through OAuth"]
+    {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     assert!(!shown.contains(&datadog.keys("alpha").await[0]), "{shown}");
@@ -177,7 +181,9 @@ async fn what_was_held_for_another_organisation_is_dropped_or_released_by_comman
         if held == "drop" {
             let unasked = run(&daemon, "tenant held drop acme").await.refused(2);
             assert!(unasked.contains("The alpha & Co") && unasked.contains("--yes"), "{unasked}");
-            assert!(run(&daemon, "tenant held drop acme --yes").await.fine().starts_with("dropped 2 items; tenant acme"));
+            assert!(
+                run(&daemon, "tenant held drop acme --yes").await.fine().starts_with("dropped 2 items; tenant acme")
+            );
         } else {
             assert!(run(&daemon, "tenant held release acme").await.fine().starts_with("released what was held"));
         }
@@ -283,10 +289,14 @@ async fn the_status_has_a_line_for_every_tenant_with_its_trouble() {
     daemon.logs("good", 0..10).await;
     daemon.wait_empty("good").await;
     let shown = run(&daemon, "status").await.fine();
-    assert!(shown.starts_with("dogsled ") && shown.contains("3 tenants, 3 items waiting"), "{shown}");
+    assert!(shown.starts_with("dogsled ") && shown.contains("3 tenants, 3 items wait"), "{shown}");
     assert!(!shown.contains('\u{1b}'), "no colours where there is no terminal: {shown}");
     let rows: Vec<Vec<_>> = shown.lines().skip(3).map(|line| line.split_whitespace().take(3).collect()).collect();
-    assert_eq!(rows[..3], [["bad", "unauthorized", "1"], ["waiting", "pending", "2"], ["good", "active", "0"]], "{shown}");
+    assert_eq!(
+        rows[..3],
+        [["bad", "unauthorized", "1"], ["waiting", "pending", "2"], ["good", "active", "0"]],
+        "{shown}"
+    );
     assert!(shown.contains("403"), "{shown}");
 
     let status = run_json(&daemon, "status").await;
@@ -309,7 +319,8 @@ async fn watching_tells_again_and_again_and_shows_what_changes() {
     };
     until("two looks", async || (lines.lock().unwrap().len() >= 2).then_some(())).await;
     daemon.logs("acme", 0..50).await;
-    until("a look with a rate", async || lines.lock().unwrap().iter().any(|line| rate_of(line) > 0.0).then_some(())).await;
+    until("a look with a rate", async || lines.lock().unwrap().iter().any(|line| rate_of(line) > 0.0).then_some(()))
+        .await;
     daemon.stop().await;
     let status = until("the watching to end with the daemon", async || child.try_wait().unwrap()).await;
     assert_eq!(status.code(), Some(1));

@@ -31,7 +31,8 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    let Some(kept) = width.checked_sub(1) else { return String::new() };
+    let kept: String = text.chars().take(kept).collect();
     format!("{kept}…")
 }
 
@@ -88,6 +89,7 @@ mod tests {
     fn a_text_that_is_cut_says_so_and_keeps_to_its_width() {
         assert_eq!(cut("äöü", 3), "äöü");
         assert_eq!(cut("äöüß", 3), "äö…");
+        assert_eq!(cut("ä", 0), "");
     }
 
     #[test]

@@ -93,9 +93,9 @@ impl Frame<'_> {
 
     fn head(&self, style: Style) -> Vec<String> {
         let Status { version, not_ready, store, oauth, queue, tenants } = self.status;
-        let oldest = queue.oldest_seconds.map(|age| format!(", the oldest {}", span(age as u64))).unwrap_or_default();
+        let oldest = queue.oldest_seconds.map(|age| format!(", oldest {}", span(age as u64))).unwrap_or_default();
         let tenants = counted(tenants.len() as u64, "tenant");
-        let waits = format!("{} waiting{oldest}", counted(queue.items, "item"));
+        let waits = format!("{} wait{oldest}", counted(queue.items, "item"));
         let mut lines = vec![style.cut(&format!("dogsled {version} at {}: {tenants}, {waits}", self.url))];
         let place = &store.place;
         let troubles = [
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn tenants_in_trouble_come_first_and_what_to_do_comes_last() {
         let lines = lines(&[tenant("acme", "active", json!({})), troubled()], PLAIN);
-        assert_eq!(lines[0], "dogsled 1.2.3 at http://127.0.0.1:8283: 2 tenants, 7 items waiting, the oldest 1m");
+        assert_eq!(lines[0], "dogsled 1.2.3 at http://127.0.0.1:8283: 2 tenants, 7 items wait, oldest 1m");
         let columns = |line: &str| line.split_whitespace().take(7).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(columns(&lines[3]), ["globex", "unauthorized", "123k", "2h", "-", "3d", "1m"]);
         assert_eq!(columns(&lines[4]), ["acme", "active", "0", "-", "-", "-", "-"]);
