@@ -118,7 +118,10 @@ async fn what_a_removed_tenant_had_waiting_is_dropped_or_kept_as_asked() {
     assert_eq!((removed.status, &removed.body["dropped_items"]), (200, &json!(3)), "{}", removed.body);
     assert_eq!(removed.body["not_revoked"], json!(null));
     daemon.wait_empty("acme").await;
-    assert_eq!(daemon.scrape().await.sum("items_dropped_total", &[("tenant", "acme"), ("reason", "purged")]), 3.0);
+    assert_eq!(
+        daemon.scrape().await.sum("dogsled_items_dropped_total", &[("tenant", "acme"), ("reason", "purged")]),
+        3.0
+    );
     assert_eq!(delete("tenants/acme?telemetry=purge").await.status, 404);
     assert_eq!(datadog.control(Method::GET, "oauth", json!(null)).await["revocations"], 1);
 }

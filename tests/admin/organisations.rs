@@ -16,7 +16,8 @@ async fn moved() -> (Datadog, Daemon, Operator) {
     operator.connect(&datadog, "acme", "beta").await;
     daemon.logs("acme", [3]).await;
     let shown = operator.wait_state("acme", "paused").await;
-    assert_eq!((&shown["held_for"]["id"], &shown["organisation"]["id"]), (&json!("alpha"), &json!("beta")), "{shown}");
+    let names = (&shown["held_for"]["name"], &shown["organisation"]["name"]);
+    assert_eq!(names, (&json!("The alpha & Co"), &json!("The beta & Co")), "{shown}");
     assert!(shown["to_do"].as_str().unwrap().contains("alpha"), "{shown}");
     assert!(
         datadog.logs(&datadog.keys("beta").await[0]).await.is_empty(),
@@ -41,7 +42,10 @@ async fn what_was_held_for_another_organisation_is_dropped_when_the_operator_say
     let dropped = operator.post("tenants/acme/held", json!({ "action": "drop" })).await;
     assert_eq!((dropped.status, &dropped.body["dropped_items"]), (200, &json!(2)), "{}", dropped.body);
     datadog.wait_logs("beta", &[3]).await;
-    assert_eq!(daemon.scrape().await.sum("items_dropped_total", &[("tenant", "acme"), ("reason", "purged")]), 2.0);
+    assert_eq!(
+        daemon.scrape().await.sum("dogsled_items_dropped_total", &[("tenant", "acme"), ("reason", "purged")]),
+        2.0
+    );
     operator.wait_state("acme", "active").await;
 }
 

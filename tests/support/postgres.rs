@@ -1,8 +1,5 @@
 //! A real PostgreSQL server for tests, in a directory of its own, that ends with the test process however that ends.
 
-// Every test program compiles this module for itself and uses a part of it.
-#![allow(dead_code)]
-
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;

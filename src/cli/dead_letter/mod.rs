@@ -205,14 +205,6 @@ fn time(millis: i64) -> String {
     jiff::Timestamp::from_second(millis.div_euclid(1000)).map_or_else(|_| millis.to_string(), |time| time.to_string())
 }
 
-/// What was refused with which status, in words.
-fn refusal(status: Option<u16>, reason: &str) -> String {
-    match status {
-        Some(status) => format!("HTTP {status}: {}", printable(reason)),
-        None => format!("not sent: {}", printable(reason)),
-    }
-}
-
 /// The keys that every report on a tenant begins with.
 fn head(place: &Place, tenant: &TenantId) -> Value {
     json!({ "tenant": tenant.as_str(), "file": place.letters.path(tenant) })
