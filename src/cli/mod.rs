@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod admin;
 mod check;
 mod dead_letter;
 mod demo;
@@ -8,7 +9,10 @@ mod journal;
 mod local;
 mod run;
 mod send;
+mod status;
 mod store;
+mod tenant;
+mod text;
 
 use clap::{Parser, Subcommand};
 use std::fmt::Display;
@@ -41,6 +45,8 @@ enum Command {
     Journal(journal::Args),
     DeadLetter(dead_letter::Args),
     Store(store::Args),
+    Tenant(tenant::Args),
+    Status(status::Args),
 }
 
 /// Parses the command line and does what it says. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
@@ -54,5 +60,7 @@ pub fn main() -> ExitCode {
         Command::Journal(args) => journal::main(&args),
         Command::DeadLetter(args) => dead_letter::main(&args),
         Command::Store(args) => store::main(&args),
+        Command::Tenant(args) => tenant::main(&args),
+        Command::Status(args) => status::main(&args),
     }
 }

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 const CLIENT_ID: &str = "partner-client";
-const CLIENT_SECRET: &str = "Sup3r/Secret+Of=The&Partner";
+pub const CLIENT_SECRET: &str = "Sup3r/Secret+Of=The&Partner";
 const REDIRECT: &str = "https://connect.example.com/oauth/callback";
 
 /// Datadog's stand-in, with one OAuth client.

@@ -1,6 +1,7 @@
 //! `dogsled dead-letter list`.
 
-use super::{Failure, Place, Unreadable, head, printable, say, time, warn_unreadable};
+use super::{Failure, Place, Unreadable, head, say, time, warn_unreadable};
+use crate::cli::text::{cut, one_line, table};
 use crate::deliver::{Content, Letter};
 use crate::types::{Kind, TenantId};
 use serde_json::{Value, json};
@@ -76,8 +77,8 @@ pub(super) fn run(place: &Place) -> Result<(), Failure> {
     if rows.is_empty() {
         return say(format_args!("no dead letters in {}", place.letters.dir().display()));
     }
-    let titles = ["tenant", "kind", "letters", "items", "oldest", "newest", "last reason"].map(str::to_owned);
-    table(&titles, &rows)
+    let titles = ["tenant", "kind", "letters", "items", "oldest", "newest", "last reason"];
+    say(table(&titles, &rows).join("\n"))
 }
 
 fn account(place: &Place, tenant: &TenantId) -> Result<Account, Failure> {
@@ -96,9 +97,7 @@ fn account(place: &Place, tenant: &TenantId) -> Result<Account, Failure> {
 
 fn row(tenant: &TenantId, kind: Kind, tally: &Tally) -> [String; 7] {
     let status = tally.status.map(|status| format!("{status} ")).unwrap_or_default();
-    let reason = tally.reason.replace('\n', " ");
-    let cut = if reason.chars().count() > REASON { "…" } else { "" };
-    let reason: String = reason.chars().take(REASON).collect();
+    let reason = one_line(&cut(&tally.reason, REASON));
     [
         tenant.to_string(),
         kind.name().to_owned(),
@@ -106,20 +105,6 @@ fn row(tenant: &TenantId, kind: Kind, tally: &Tally) -> [String; 7] {
         tally.items.to_string(),
         time(tally.oldest),
         time(tally.newest),
-        format!("{status}{}{cut}", printable(&reason)),
+        format!("{status}{reason}"),
     ]
-}
-
-/// Columns as wide as they must be; the last as it comes.
-fn table<const N: usize>(titles: &[String; N], rows: &[[String; N]]) -> Result<(), Failure> {
-    let width = |column: usize| {
-        let cells = std::iter::once(titles).chain(rows).map(|row| row[column].chars().count());
-        if column + 1 == N { 0 } else { cells.max().unwrap_or(0) }
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    for row in std::iter::once(titles).chain(rows) {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        say(cells.join("  "))?;
-    }
-    Ok(())
 }

@@ -5,6 +5,7 @@ mod purge;
 mod replay;
 mod show;
 
+use super::text::{counted, printable};
 use super::{BAD_CONFIGURATION, complain};
 use crate::deliver::{DeadLetters, OverhaulError};
 use crate::settings::{Settings, parse_duration};
@@ -199,28 +200,9 @@ struct Unreadable {
     why: String,
 }
 
-/// "no letters", "1 letter", "2 letters".
-fn counted(count: u64, what: &str) -> String {
-    match count {
-        0 => format!("no {what}s"),
-        1 => format!("1 {what}"),
-        more => format!("{more} {what}s"),
-    }
-}
-
 /// A time as people read it.
 fn time(millis: i64) -> String {
     jiff::Timestamp::from_second(millis.div_euclid(1000)).map_or_else(|_| millis.to_string(), |time| time.to_string())
-}
-
-/// A text of others in a form that does nothing to a terminal.
-fn printable(text: &str) -> String {
-    let escape = |c: char| c.is_control() && c != '\n';
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if escape(c) { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
 }
 
 /// The keys that every report on a tenant begins with.
@@ -231,11 +213,6 @@ fn head(place: &Place, tenant: &TenantId) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_terminal_would_obey_is_escaped() {
-        assert_eq!(printable("a\u{1b}[2J\tb\nc\u{9b}ä"), "a\\u{1b}[2J\\tb\nc\\u{9b}ä");
-    }
 
     #[test]
     fn times_before_the_epoch_and_beyond_the_calendar_are_shown() {

@@ -1,10 +1,10 @@
 //! `dogsled dead-letter purge`.
 
 use super::{Failure, Place, Unreadable, Which, counted, head, say, warn_unreadable};
+use crate::cli::text;
 use crate::deliver::{Content, Letter, Line, Overhaul};
 use crate::types::UnixMillis;
 use serde_json::json;
-use std::io::{IsTerminal, Write, stderr, stdin};
 
 /// Removes letters; whether it was done, and not called off.
 pub(super) fn run(place: &Place, which: &Which, cutoff: Option<UnixMillis>, yes: bool) -> Result<bool, Failure> {
@@ -53,13 +53,6 @@ pub(super) fn run(place: &Place, which: &Which, cutoff: Option<UnixMillis>, yes:
 
 /// Asks at the terminal.
 fn confirmed(what: &str, which: &Which, letters: u64) -> Result<bool, Failure> {
-    if !stdin().is_terminal() {
-        return Err(Failure::Unasked { letters, which: which.words() });
-    }
-    let mut out = stderr();
-    let asked = write!(out, "Remove {what} of {} for good? [y/N] ", which.words()).and_then(|()| out.flush());
-    asked.map_err(Failure::Output)?;
-    let mut answer = String::new();
-    stdin().read_line(&mut answer).map_err(Failure::Read)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    let answer = text::confirmed(&format!("Remove {what} of {} for good?", which.words())).map_err(Failure::Read)?;
+    answer.ok_or_else(|| Failure::Unasked { letters, which: which.words() })
 }

@@ -1,0 +1,286 @@
+//! The admin API of a running daemon, as its commands use it: where it is, who asks, and what to do when it refuses.
+
+mod answers;
+
+pub(super) use answers::{
+    Begun, Disconnected, Held, Organisation, Removed, Status, Tenant, TenantList, Token, TokenList,
+};
+
+use super::{BAD_CONFIGURATION, complain, local};
+use crate::settings::Settings;
+use crate::types::Secret;
+use reqwest::Method;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{self, Write, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the daemon may take for one answer: it may have to ask Datadog first.
+const ANSWER: Duration = Duration::from_secs(90);
+
+/// Which daemon is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// The daemon's configuration file [default: /etc/dogsled/dogsled.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The daemon's admin port, such as http://127.0.0.1:8283 [default: admin.listen of the configuration]
+    #[arg(long, global = true, value_name = "URL")]
+    admin: Option<String>,
+    /// The file with the token of the admin API [default: admin.token in state.dir of the configuration]
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// A daemon that can be asked.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: Secret,
+    token_path: PathBuf,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Configuration(String),
+    #[error("the token of the admin API cannot be read: {path}: {source}{hint}", path = .path.display(), hint = hint(source))]
+    Token { path: PathBuf, source: io::Error },
+    #[error("{path} holds no token of the admin API", path = .0.display())]
+    NoToken(PathBuf),
+    #[error("the HTTP client or the runtime could not be set up: {0}")]
+    Setup(String),
+    #[error(
+        "no answer from {url}: {reason}; is the daemon running there? See `systemctl status dogsled`, start it with \
+         `dogsled run`, or name the place with --config or --admin"
+    )]
+    Unreachable { url: String, reason: String },
+    #[error("{words}{hint}")]
+    Refused { status: u16, words: String, hint: String },
+    #[error("what {url} answers is not understood ({reason}): is it the admin port of a dogsled of this version?")]
+    Answer { url: String, reason: String },
+    #[error("tenants are missing here: {0}")]
+    Incomplete(String),
+    #[error("nothing was changed")]
+    Undone,
+    /// The output says what went wrong.
+    #[error("the answer is not whole")]
+    Told,
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run this as the user that runs the daemon, or as root",
+        io::ErrorKind::NotFound => {
+            "; the daemon makes it when it is first started: has it been, with this configuration? Name the right one \
+             with --config, or the file with --token-file"
+        }
+        _ => "",
+    }
+}
+
+impl Failure {
+    /// What was asked for cannot be done as it was asked.
+    pub(super) fn usage(words: impl Into<String>) -> Self {
+        Self::Usage(words.into())
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) | Self::Configuration(_) | Self::Refused { status: 400, .. } => BAD_CONFIGURATION.into(),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs a command of the admin API, and tells what becomes of it. Exit codes: 0 fine, 1 failed, 2 bad usage or
+/// configuration.
+pub(super) fn run(options: &Options, command: impl AsyncFnOnce(Client) -> Result<(), Failure>) -> ExitCode {
+    let failure = match connected(options).and_then(|(runtime, client)| runtime.block_on(command(client))) {
+        Ok(()) => return ExitCode::SUCCESS,
+        // Whoever read the output has seen enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(Failure::Told) => return ExitCode::FAILURE,
+        Err(failure) => failure,
+    };
+    if options.json {
+        let _ = say(json!({ "error": failure.to_string() }));
+    } else {
+        complain(&failure);
+    }
+    failure.exit_code()
+}
+
+fn connected(options: &Options) -> Result<(tokio::runtime::Runtime, Client), Failure> {
+    let client = Client::new(options)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok((runtime.map_err(|error| Failure::Setup(error.to_string()))?, client))
+}
+
+/// Writes a line to standard output.
+pub(super) fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
+    Ok(writeln!(stdout(), "{line}")?)
+}
+
+impl Client {
+    fn new(options: &Options) -> Result<Self, Failure> {
+        // Whoever names both needs no configuration, nor the right to read it.
+        let settings = match (&options.admin, &options.token_file) {
+            (Some(_), Some(_)) if options.config.is_none() => None,
+            _ => Some(load(options.config.as_deref())?),
+        };
+        let of_settings = |settings: &Settings| local::url_of(&settings.admin.listen);
+        let url = match &options.admin {
+            Some(url) => address(url)?,
+            None => settings.as_ref().and_then(of_settings).ok_or_else(|| {
+                let words = "the configuration sets no admin.listen: set it, restart the daemon, or give --admin";
+                Failure::Configuration(words.into())
+            })?,
+        };
+        let in_state = || settings.as_ref().map(|settings| settings.state.dir.join("admin.token"));
+        let token_path = options.token_file.clone().or_else(in_state).unwrap_or_default();
+        let text = fs::read_to_string(&token_path)
+            .map(Secret::new)
+            .map_err(|source| Failure::Token { path: token_path.clone(), source })?;
+        let token = text.expose().trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Failure::NoToken(token_path));
+        }
+        let http = local::client(ANSWER).map_err(|error| Failure::Setup(error.to_string()))?;
+        Ok(Self { http, url, token: Secret::new(token), token_path })
+    }
+
+    /// Where the daemon is.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Asks with GET.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// Asks with POST.
+    pub(super) async fn post(&self, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        self.ask(Method::POST, path, body).await
+    }
+
+    /// Asks for something below `/admin/v1/`; null for an answer without a body.
+    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let mut request = self
+            .http
+            .request(method, format!("{}/admin/v1/{path}", self.url))
+            .header("authorization", format!("Bearer {}", self.token.expose()));
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let (status, text) = self.answer(request).await?;
+        if !(200..300).contains(&status) {
+            return Err(self.refusal(status, &text));
+        }
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).map_err(|error| self.not_understood(&error))
+    }
+
+    /// The daemon's metrics, in Prometheus' form.
+    pub(super) async fn metrics(&self) -> Result<String, Failure> {
+        let (status, text) = self.answer(self.http.get(format!("{}/metrics", self.url))).await?;
+        if status == 200 { Ok(text) } else { Err(self.refusal(status, &text)) }
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<(u16, String), Failure> {
+        let unreachable = |error| Failure::Unreachable { url: self.url.clone(), reason: local::words(error) };
+        let answer = request.send().await.map_err(unreachable)?;
+        Ok((answer.status().as_u16(), answer.text().await.map_err(unreachable)?))
+    }
+
+    fn refusal(&self, status: u16, text: &str) -> Failure {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Problem {
+            code: String,
+        }
+        let Problem { code } = serde_json::from_str(text).unwrap_or_default();
+        let hint = match (status, code.as_str()) {
+            (401, "unauthorized") => {
+                let path = self.token_path.display();
+                let words = format!(
+                    "the daemon at {} refuses the token of {path}: name its own configuration with --config, or its \
+                     token's file with --token-file",
+                    self.url
+                );
+                return Failure::Refused { status, words, hint: String::new() };
+            }
+            (_, "") => {
+                let reason = format!("HTTP {status}");
+                return Failure::Answer { url: self.url.clone(), reason };
+            }
+            (_, "unknown_tenant") => "; `dogsled tenant list` shows those that there are",
+            (_, "tenant_exists") => "; change it with `dogsled tenant set`",
+            (_, "unknown_token") => "; `dogsled tenant token list` shows those that there are",
+            _ => "",
+        };
+        Failure::Refused { status, words: super::text::printable(&local::errors_of(text)), hint: hint.to_owned() }
+    }
+
+    /// Reads an answer.
+    pub(super) fn read<T: DeserializeOwned>(&self, answer: &Value) -> Result<T, Failure> {
+        T::deserialize(answer).map_err(|error| self.not_understood(&error))
+    }
+
+    fn not_understood(&self, error: &serde_json::Error) -> Failure {
+        Failure::Answer { url: self.url.clone(), reason: error.to_string() }
+    }
+}
+
+fn load(config: Option<&Path>) -> Result<Settings, Failure> {
+    Settings::load(config).map_err(|error| {
+        let problems: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
+        let words = problems.join("\nerror: ");
+        Failure::Configuration(format!(
+            "{words}\nerror: to ask a daemon without its configuration, give both --admin and --token-file"
+        ))
+    })
+}
+
+/// The address of an admin port as somebody wrote it.
+fn address(text: &str) -> Result<String, Failure> {
+    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    if bare.is_empty() || bare.contains("://") || bare.contains(['/', '?', '#', '@', ' ']) {
+        return Err(Failure::usage(format!(
+            "--admin {text:?} is no address of an admin port: write it as http://127.0.0.1:8283 (it speaks plain HTTP; \
+             reach one on another machine through a tunnel)"
+        )));
+    }
+    Ok(format!("http://{bare}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_with_and_without_their_scheme_and_nothing_else() {
+        for good in ["127.0.0.1:8283", "http://127.0.0.1:8283", "http://127.0.0.1:8283/"] {
+            assert_eq!(address(good).unwrap(), "http://127.0.0.1:8283");
+        }
+        for bad in ["", "https://localhost:1", "http://a/admin/v1", "unix:/x", "http://user@a"] {
+            assert!(matches!(address(bad), Err(Failure::Usage(_))), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Adding, changing, holding and removing tenants.
+
+use super::{Fields, Place, Sure, Which, show};
+use crate::cli::admin::{Failure, Removed, Tenant};
+use crate::cli::text::{counted, printable};
+use crate::types::Secret;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+pub(super) async fn add(place: &Place, which: &Which, fields: &Fields) -> Result<(), Failure> {
+    let mut body = fields.body()?;
+    body["id"] = which.tenant.as_str().into();
+    let answer = place.client.post("tenants", Some(&body)).await?;
+    place.tell(&answer, || {
+        let tenant: Tenant = place.client.read(&answer)?;
+        let next = match tenant.key {
+            Some(_) => String::new(),
+            None => format!("\nconnect it with: dogsled tenant connect {}", tenant.id),
+        };
+        Ok(format!("added {}{next}", show::in_short(&tenant)))
+    })
+}
+
+pub(super) async fn set(place: &Place, which: &Which, fields: &Fields) -> Result<(), Failure> {
+    let body = fields.body()?;
+    if body == json!({}) {
+        return Err(Failure::usage("nothing to change: give --name, --site or --api-key-file"));
+    }
+    let answer = place.client.ask(Method::PATCH, &which.path(""), Some(&body)).await?;
+    place.tell(&answer, || Ok(format!("changed {}", show::in_short(&place.client.read(&answer)?))))
+}
+
+pub(super) async fn pause(place: &Place, which: &Which, paused: bool) -> Result<(), Failure> {
+    let (path, done) = if paused { ("/pause", "paused") } else { ("/resume", "resumed") };
+    let answer = place.client.post(&which.path(path), None).await?;
+    place.tell(&answer, || Ok(format!("{done} {}", show::in_short(&place.client.read(&answer)?))))
+}
+
+pub(super) async fn remove(place: &Place, which: &Which, purge: bool, sure: &Sure) -> Result<(), Failure> {
+    let tenant = &which.tenant;
+    let telemetry = if purge { ", and what waits of it," } else { "" };
+    sure.ask(&format!("Remove tenant {tenant}{telemetry} for good?"))?;
+    let query = if purge { "?telemetry=purge" } else { "" };
+    let answer = place.client.ask(Method::DELETE, &which.path(query), None).await?;
+    place.tell(&answer, || {
+        let Removed { removed, dropped_items, kept_items, not_revoked } = place.client.read(&answer)?;
+        let mut told = match removed {
+            true => format!("removed tenant {tenant}"),
+            false => format!("tenant {tenant} was removed before"),
+        };
+        if dropped_items > 0 {
+            told += &format!("; {} of it dropped", counted(dropped_items, "item"));
+        }
+        if kept_items > 0 {
+            let items = counted(kept_items, "item");
+            told += &format!("; {items} of it kept until they are too old (journal.max_age) or it is added again");
+        }
+        if let Some(why) = not_revoked {
+            told += &format!("\nits authorisation may still stand at Datadog: {}", printable(&why));
+        }
+        Ok(told)
+    })
+}
+
+impl Fields {
+    /// The body of a request that says so.
+    fn body(&self) -> Result<Value, Failure> {
+        let mut body = json!({});
+        if let Some(name) = &self.name {
+            body["display_name"] = name.as_str().into();
+        }
+        if let Some(site) = &self.site {
+            body["site"] = site.as_str().into();
+        }
+        if let Some(path) = &self.api_key_file {
+            body["api_key"] = api_key(path)?.expose().into();
+        }
+        Ok(body)
+    }
+}
+
+/// The key that a file holds.
+fn api_key(path: &Path) -> Result<Secret, Failure> {
+    // Somebody may have given the key itself, which must not be shown.
+    let shown = path.to_string_lossy();
+    if shown.len() == 32 && shown.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let words = "--api-key-file looks like a key itself, but must be the path of a file that holds it; other users may \
+                     have seen the key in the list of processes: replace it";
+        return Err(Failure::usage(words));
+    }
+    let text = fs::read_to_string(path)
+        .map(Secret::new)
+        .map_err(|error| Failure::usage(format!("--api-key-file {shown:?} cannot be read: {error}")))?;
+    match text.expose().trim() {
+        "" => Err(Failure::usage(format!("--api-key-file {shown:?} is empty"))),
+        key => Ok(Secret::new(key)),
+    }
+}

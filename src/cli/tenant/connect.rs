@@ -1,0 +1,87 @@
+//! Connecting customers, the end of that, and telemetry that is left of the organisation before.
+
+use super::{Place, Sure, Which, show};
+use crate::cli::admin::{Begun, Disconnected, Failure, Held as Decided, Tenant, say};
+use crate::cli::text::{counted, printable};
+use clap::{Args as ClapArgs, Subcommand};
+use serde_json::json;
+use std::io::{Write, stderr};
+
+/// Where the customer comes from.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Begin {
+    #[command(flatten)]
+    which: Which,
+    /// The `domain` that Datadog sent to the application, such as datadoghq.eu [default: Datadog asks the customer]
+    #[arg(long)]
+    domain: Option<String>,
+    /// The `site` that Datadog sent with it: the web address of the customer's organisation
+    #[arg(long, value_name = "URL")]
+    site: Option<String>,
+}
+
+/// What becomes of telemetry that was meant for another organisation.
+#[derive(Debug, Subcommand)]
+pub(super) enum Held {
+    /// Deliver it to the organisation that the tenant is connected to now
+    Release(Which),
+    /// Drop it; it is counted as purged
+    Drop {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        sure: Sure,
+    },
+}
+
+pub(super) async fn begin(place: &Place, begin: &Begin) -> Result<(), Failure> {
+    let body = json!({ "domain": begin.domain, "site": begin.site });
+    let answer = place.client.post(&begin.which.path("/connect"), Some(&body)).await?;
+    if place.json {
+        return say(format_args!("{answer:#}"));
+    }
+    let Begun { authorize_url, expires_at } = place.client.read(&answer)?;
+    // Not among the output, which is the address alone, for a program that opens it.
+    let _ = writeln!(
+        stderr(),
+        "Open this in the customer's browser until {expires_at}. It is good once: show it to nobody else."
+    );
+    say(authorize_url)
+}
+
+pub(super) async fn disconnect(place: &Place, which: &Which, sure: &Sure) -> Result<(), Failure> {
+    let tenant = &which.tenant;
+    sure.ask(&format!("Disconnect tenant {tenant}, and forget its key?"))?;
+    let answer = place.client.post(&which.path("/disconnect"), None).await?;
+    place.tell(&answer, || {
+        let Disconnected { not_revoked, instructions } = place.client.read(&answer)?;
+        let mut told = format!("disconnected tenant {tenant}; its telemetry is held until it is connected again");
+        if let Some(why) = not_revoked {
+            told += &format!("\nits authorisation may still stand at Datadog: {}", printable(&why));
+        }
+        Ok(format!("{told}\n{}", printable(&instructions)))
+    })
+}
+
+pub(super) async fn decide(place: &Place, held: &Held) -> Result<(), Failure> {
+    let (which, action) = match held {
+        Held::Release(which) => (which, "release"),
+        Held::Drop { which, sure } => {
+            let tenant: Tenant = place.client.read(&place.client.get(&which.path("")).await?)?;
+            if let Some(organisation) = &tenant.held_for {
+                let organisation = show::organisation(organisation);
+                sure.ask(&format!("Drop what waits of tenant {} and was meant for {organisation}?", which.tenant))?;
+            }
+            (which, "drop")
+        }
+    };
+    let answer = place.client.post(&which.path("/held"), Some(&json!({ "action": action }))).await?;
+    place.tell(&answer, || {
+        let Decided { tenant, dropped_items } = place.client.read(&answer)?;
+        let done = match held {
+            Held::Release(_) => "released what was held".to_owned(),
+            Held::Drop { .. } => format!("dropped {}", counted(dropped_items, "item")),
+        };
+        Ok(format!("{done}; {}", show::in_short(&tenant)))
+    })
+}

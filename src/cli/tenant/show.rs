@@ -1,0 +1,102 @@
+//! Tenants as people read them.
+
+use super::{Place, Which};
+use crate::cli::admin::{Failure, Organisation, Tenant, TenantList, say};
+use crate::cli::text::{counted, one_line, printable, span, table};
+
+pub(super) async fn list(place: &Place) -> Result<(), Failure> {
+    let answer = place.client.get("tenants").await?;
+    let TenantList { tenants, incomplete } = place.client.read(&answer)?;
+    if place.json {
+        say(format_args!("{answer:#}"))?;
+    } else if tenants.is_empty() {
+        say("no tenants; add one with: dogsled tenant add")?;
+    } else {
+        let rows: Vec<_> = tenants.iter().map(row).collect();
+        say(table(&["tenant", "state", "site", "kept in", "organisation"], &rows).join("\n"))?;
+    }
+    match incomplete {
+        // The answer says so in itself.
+        Some(_) if place.json => Err(Failure::Told),
+        Some(why) => Err(Failure::Incomplete(printable(&why))),
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn one(place: &Place, which: &Which) -> Result<(), Failure> {
+    let answer = place.client.get(&which.path("")).await?;
+    place.tell(&answer, || Ok(in_full(&place.client.read(&answer)?)))
+}
+
+fn row(tenant: &Tenant) -> [String; 5] {
+    let kept = if tenant.source == "static" { "file" } else { "store" };
+    let organisation = tenant.organisation.as_ref().map(self::organisation).unwrap_or_default();
+    [tenant.id.clone(), tenant.state.clone(), tenant.site.clone(), kept.to_owned(), organisation]
+}
+
+/// Its name, else its id.
+pub(super) fn organisation(organisation: &Organisation) -> String {
+    one_line(organisation.name.as_ref().unwrap_or(&organisation.id))
+}
+
+/// A tenant in a line.
+pub(super) fn in_short(tenant: &Tenant) -> String {
+    format!("tenant {}: {}, {}", tenant.id, tenant.state, printable(&tenant.status))
+}
+
+/// A tenant in a line for each thing that is known of it.
+fn in_full(tenant: &Tenant) -> String {
+    let mut lines: Vec<(&str, String)> = vec![("tenant", tenant.id.clone())];
+    let mut add = |name, value: Option<String>| lines.extend(value.map(|value| (name, printable(&value))));
+    add("name", Some(tenant.display_name.clone()).filter(|name| !name.is_empty()));
+    add("state", Some(format!("{}: {}", tenant.state, tenant.status)));
+    add("to do", tenant.to_do.clone());
+    add("site", Some(tenant.site.clone()));
+    add("kept in", Some(if tenant.source == "static" { "the configuration file" } else { "the store" }.to_owned()));
+    let named = |organisation: &Organisation| match &organisation.name {
+        Some(name) => format!("{name} ({})", organisation.id),
+        None => organisation.id.clone(),
+    };
+    add("organisation", tenant.organisation.as_ref().map(named));
+    add(
+        "held for",
+        tenant.held_for.as_ref().map(|organisation| {
+            let decide = format!("`dogsled tenant held release {0}` or `dogsled tenant held drop {0}`", tenant.id);
+            format!("{}; decide with {decide}", named(organisation))
+        }),
+    );
+    add(
+        "key",
+        tenant.key.as_ref().map(|key| {
+            let origin = if key.origin == "oauth" { "created through OAuth" } else { "given by the operator" };
+            let age = key.age_seconds.map(|age| format!(" {} ago", span(age))).unwrap_or_default();
+            let id = key.datadog_id.as_ref().map(|id| format!(", {id} at Datadog")).unwrap_or_default();
+            format!("{origin}{age}{id}")
+        }),
+    );
+    add(
+        "tokens",
+        tenant.tokens.as_ref().map(|tokens| {
+            format!(
+                "granted {} ago, expire at {}, refreshed before; scopes: {}",
+                span(tokens.age_seconds),
+                tokens.expires_at,
+                tokens.scopes
+            )
+        }),
+    );
+    let oldest = tenant.queue.oldest_seconds.map(|age| format!(", the oldest {} old", span(age as u64)));
+    let queue = format!("{}, {}", counted(tenant.queue.items, "item"), counted(tenant.queue.bytes, "byte"));
+    add("queue", Some(format!("{queue}{}", oldest.unwrap_or_default())));
+    for limit in &tenant.rate_limits {
+        add("rate limit", Some(format!("{} requests left at {}", limit.remaining, limit.endpoint)));
+    }
+    add(
+        "last error",
+        tenant.last_error.as_ref().map(|error| format!("{} {}: {}", error.at, error.endpoint, error.message)),
+    );
+    add("added", tenant.created_at.clone());
+    add("changed", tenant.updated_at.clone());
+    let told: Vec<_> = lines.iter().map(|(name, value)| format!("{name:<13} {value}")).collect();
+    told.join("\n")
+}
