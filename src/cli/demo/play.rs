@@ -46,6 +46,8 @@ pub(super) struct Play<'a> {
     seen: Vec<Event>,
     /// Keys and tokens as each tenant got them by its first click.
     first: [Shown; TENANTS.len()],
+    /// The faults that limit a tenant now.
+    limits: Vec<u64>,
     /// Requests of the limited tenant that the storm refused.
     refused: u64,
     at_revocation: [Balance; TENANTS.len()],
@@ -66,6 +68,7 @@ impl<'a> Play<'a> {
             states: [TenantState::Active; TENANTS.len()],
             seen: Vec::new(),
             first: Default::default(),
+            limits: Vec::new(),
             refused: 0,
             at_revocation: Default::default(),
             at_click: None,
@@ -134,7 +137,7 @@ impl<'a> Play<'a> {
                 let location = application.approve(&url, name).await?;
                 self.say(name, "approves on Datadog's page, and is sent back with a code");
                 application.come_back(&location).await?;
-                self.say(name, "→ connected: code exchanged, API key created and kept, encrypted");
+                self.say(name, "→ connected: code exchanged, API key created and encrypted");
                 self.stage.set_token_life(None);
             } else {
                 self.connect(tenant).await?;
@@ -163,9 +166,8 @@ impl<'a> Play<'a> {
                 self.last[POISONED] = "poison log";
             }
             Step::Storm => {
-                for endpoint in STORM {
-                    self.fault(LIMITED, endpoint, Effect::Quota(self.quota(0)));
-                }
+                let storm = STORM.map(|endpoint| self.fault(LIMITED, endpoint, Effect::Quota(self.quota(0))));
+                self.limits.extend(storm);
                 self.say("acme", "429 for every request with logs or metrics");
                 self.last[LIMITED] = "429 storm";
             }
@@ -176,9 +178,8 @@ impl<'a> Play<'a> {
             }
             Step::Limit => {
                 self.refused = self.refusals();
-                self.stage.intake.remove_fault(None);
-                self.fault(POISONED, Endpoint::Logs, Effect::RejectItems { contains: POISON.into() });
-                self.fault(LIMITED, Endpoint::Logs, Effect::Quota(self.quota(LIMIT)));
+                self.lift_limits();
+                self.limits.push(self.fault(LIMITED, Endpoint::Logs, Effect::Quota(self.quota(LIMIT))));
                 let (refused, period) = (self.refused, self.period);
                 self.say("acme", &format!("storm over, {refused} × 429; now {LIMIT} log requests in {period} s"));
                 self.last[LIMITED] = "rate limit → paced";
@@ -202,7 +203,7 @@ impl<'a> Play<'a> {
             }
             Step::Unlimit => {
                 let more = self.refusals() - self.refused;
-                self.stage.intake.remove_fault(None);
+                self.lift_limits();
                 self.say("acme", &format!("limit lifted; {more} × 429 under it: dogsled paced itself"));
                 self.last[LIMITED] = "";
             }
@@ -224,10 +225,16 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Has the stand-in fail one endpoint of a tenant.
-    fn fault(&self, tenant: usize, endpoint: Endpoint, effect: Effect) {
+    /// Has the stand-in fail one endpoint of a tenant; gives the fault's id.
+    fn fault(&self, tenant: usize, endpoint: Endpoint, effect: Effect) -> u64 {
         let (key, path) = (self.stage.key(tenant), endpoint.path().to_owned());
-        self.stage.intake.add_fault(Rule { key: Some(key), path: Some(path), skip: 0, times: None, effect });
+        self.stage.intake.add_fault(Rule { key: Some(key), path: Some(path), skip: 0, times: None, effect })
+    }
+
+    fn lift_limits(&mut self) {
+        for id in self.limits.drain(..) {
+            self.stage.intake.remove_fault(Some(id));
+        }
     }
 
     /// Requests of the limited tenant that were answered 429.
@@ -250,10 +257,7 @@ impl<'a> Play<'a> {
             self.say("initech", "→ found by halving its batch, set aside; the rest arrived");
             self.last[POISONED] = "1 dead letter";
         }
-        if self.at_revocation[POISONED].accepted > 0
-            && self.states[POISONED] == TenantState::Unauthorized
-            && self.see(Event::Held)
-        {
+        if self.states[POISONED] == TenantState::Unauthorized && self.see(Event::Held) {
             self.say("initech", "→ unauthorized: telemetry is still taken, and held");
             self.last[POISONED] = "authorisation revoked → held";
         }
@@ -281,10 +285,7 @@ impl<'a> Play<'a> {
         if !self.seen.contains(&Event::Refreshed) {
             let shown = application.show(TENANTS[LIMITED]).await?;
             if shown.tokens != self.first[LIMITED].tokens && self.see(Event::Refreshed) {
-                self.say(
-                    "acme",
-                    &format!("→ new tokens before the first expire ({SHORT_LIFE} s); the old ones are void"),
-                );
+                self.say("acme", &format!("→ tokens rotated before they expire ({SHORT_LIFE} s)"));
             }
         }
         if !self.seen.contains(&Event::NewKey) {
@@ -293,7 +294,7 @@ impl<'a> Play<'a> {
                 && self.states[REVOKED] == TenantState::Active
                 && self.see(Event::NewKey)
             {
-                self.say("globex", "→ a new key, created with a refreshed token: nobody had to act");
+                self.say("globex", "→ new key, by a refreshed token: nobody had to act");
                 self.last[REVOKED] = "new key";
             }
         }
