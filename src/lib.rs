@@ -4,7 +4,8 @@
 //! the boundaries of its items, [`queue`] holds them per tenant and kind until a batch is due, [`payload`] joins and
 //! compresses the batch, [`deliver`] sends it and judges the answer. [`ledger`] counts every step.
 //!
-//! [`store`] keeps tenants and their secrets, sealed by [`vault`]; [`oauth`] is how a tenant comes by its key.
+//! [`store`] keeps tenants and their secrets, sealed by [`vault`]; [`oauth`] is how a tenant comes by its key; [`control`]
+//! is what the operator can do with tenants, and [`admin`] how they ask for it.
 //!
 //! To read the code, follow that way, beginning with the nouns of [`types`]: what a [`types::Kind`] is decides nearly
 //! everything else. Then [`daemon`], which puts the parts together, and [`cli`]; [`settings`] and [`admin`] stand aside,
@@ -12,7 +13,8 @@
 //! pages of `docs/decisions/`.
 //!
 //! Ground floor first, each importing only from those before it: [`types`], [`settings`], [`outbound`], [`wire`],
-//! [`ledger`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`], [`ingest`], [`admin`], [`daemon`], [`intake`], [`cli`].
+//! [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`], [`ingest`],
+//! [`control`], [`admin`], [`daemon`], [`intake`], [`cli`].
 
 pub mod admin;
 pub mod cli;

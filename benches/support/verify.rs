@@ -141,7 +141,7 @@ fn compare(corpus: &Corpus, plain: &[u8], items: u64) -> Result<(), String> {
             .entry((tenant, body))
             .or_insert_with(|| serde_json::from_slice(&corpus.bodies[tenant][body]).unwrap_or_default());
         let original = originals.get(index).ok_or("a log that was never sent arrived")?;
-        if original.get("timestamp").is_none() {
+        if original.get("timestamp").or(original.get("@timestamp")).is_none() {
             let given = log.as_object_mut().and_then(|log| log.remove("timestamp"));
             given.ok_or_else(|| format!("log {id} arrived without a time"))?;
         }

@@ -53,13 +53,13 @@ pub fn main(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(run(&settings, recorder));
+    let code = runtime.block_on(run(settings, recorder));
     // A disk that hangs must not keep the process.
     runtime.shutdown_timeout(PATIENCE);
     code
 }
 
-async fn run(settings: &Settings, recorder: PrometheusHandle) -> ExitCode {
+async fn run(settings: Settings, recorder: PrometheusHandle) -> ExitCode {
     info!(version = env!("CARGO_PKG_VERSION"), tenants = settings.tenants.len(), "starting");
     let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
@@ -68,13 +68,15 @@ async fn run(settings: &Settings, recorder: PrometheusHandle) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let daemon = match Daemon::start(settings, recorder).await {
+    let daemon = match Daemon::start(&settings, recorder).await {
         Ok(daemon) => daemon,
         Err(error) => {
             error!("{error}");
             return ExitCode::FAILURE;
         }
     };
+    // The registry has the tenants now: no second copy of their keys is kept.
+    drop(settings);
     systemd::ready();
     let (count, signals) = watch::channel(0);
     let counting = tokio::spawn(async move {

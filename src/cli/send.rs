@@ -367,7 +367,10 @@ impl fmt::Display for Report<'_> {
                 if !words.is_empty() {
                     write!(f, ": {words}")?;
                 }
-                write!(f, "\nit is kept in dead-letters/{tenant}.ndjson of the daemon's state directory")
+                write!(
+                    f,
+                    "\nit is kept in dead-letters/{tenant}.ndjson of the daemon's state directory: see `dogsled dead-letter`"
+                )
             }
             "dropped" => write!(f, "dropped after {took:.2} s: older than Datadog keeps (delivery.drop_late)"),
             _ => {

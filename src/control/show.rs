@@ -79,8 +79,7 @@ impl Control {
     fn waiting_of(&self, id: &TenantId, lanes: Vec<crate::queue::LaneFigures>, now: UnixMillis) -> QueueView {
         let mut view = QueueView::default();
         for lane in lanes.into_iter().chain(self.delivery.figures(id)) {
-            let oldest_seconds =
-                lane.oldest.filter(|_| lane.items > 0).map(|oldest| (now.0 - oldest.0).max(0) as f64 / 1e3);
+            let oldest_seconds = lane.oldest.filter(|_| lane.items > 0).map(|oldest| seconds(oldest, now));
             view.add(QueueView { items: lane.items, bytes: lane.bytes as u64, oldest_seconds });
         }
         view
@@ -100,7 +99,13 @@ impl Control {
         let id = &record.id;
         let live = self.registry.get(id.as_str());
         let state = live.map_or(TenantState::Pending, |tenant| tenant.state());
-        let (status, to_do) = words(record, now);
+        let queue = queue.unwrap_or_default();
+        // What was meant for another organisation concerns the operator only while some of it waits, here.
+        let before = record.key.as_ref().map_or(now, |key| key.created);
+        let held =
+            record.held_for.as_ref().filter(|_| queue.oldest_seconds.is_some_and(|age| age > seconds(before, now)));
+        let shown = TenantRecord { held_for: held.cloned(), ..record.clone() };
+        let (status, to_do) = words(&shown, now);
         TenantView {
             id: id.to_string(),
             display_name: record.display_name.clone(),
@@ -111,10 +116,10 @@ impl Control {
             status,
             to_do,
             organisation: record.organisation.as_ref().map(OrganisationView::new),
-            held_for: record.held_for.as_ref().map(OrganisationView::new),
+            held_for: held.map(OrganisationView::new),
             key: record.key.as_ref().map(|key| KeyView::new(key, now)),
             tokens: record.tokens.as_ref().map(|tokens| TokensView::new(tokens, now)),
-            queue: queue.unwrap_or_default(),
+            queue,
             rate_limits: self.rate_limits(id),
             last_error: self.delivery.last_error(id).map(ErrorView::new),
             created_at: Some(time(record.created)),
@@ -185,4 +190,9 @@ impl From<TenantState> for State {
             TenantState::Paused => Self::Paused,
         }
     }
+}
+
+/// The age of something, in seconds.
+fn seconds(since: UnixMillis, now: UnixMillis) -> f64 {
+    (now.0 - since.0).max(0) as f64 / 1e3
 }

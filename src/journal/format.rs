@@ -199,9 +199,8 @@ pub(super) fn encode_ack(salt: u64, first: u32, count: u32, out: &mut Vec<u8>) {
 /// The sound entries of an ack file. An unsound one is passed over: an ack that is lost makes a duplicate, no more.
 pub(super) fn decode_acks(salt: u64, bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
     let seed = crc32c(&salt.to_le_bytes());
-    bytes.chunks_exact(ACK_ENTRY).filter_map(move |entry| {
-        (u32_at(entry, 8) == crc32c_append(seed, &entry[..8])).then(|| (u32_at(entry, 0), u32_at(entry, 4)))
-    })
+    let sound = bytes.chunks_exact(ACK_ENTRY).filter(move |entry| u32_at(entry, 8) == crc32c_append(seed, &entry[..8]));
+    sound.map(|entry| (u32_at(entry, 0), u32_at(entry, 4)))
 }
 
 /// Ascending sequence numbers as differences.

@@ -111,9 +111,7 @@ impl Log {
             self.kill();
         }
         self.hold_active(2);
-        for place in places {
-            self.rounds.hold(&mut self.shared.view(), place.segment, 1);
-        }
+        self.hold_acks(places.to_vec());
         Ok(())
     }
 
@@ -174,7 +172,7 @@ impl Log {
         }
     }
 
-    /// Acks of records that others replaced must not be durable before those are.
+    /// Acks of records that others replaced, or that were copied, must not be durable before those others are.
     fn hold_acks(&mut self, places: Vec<Place>) {
         let mut view = self.shared.view();
         for place in &places {

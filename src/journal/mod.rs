@@ -18,9 +18,9 @@
 //! inspect(dir, verify) -> Inspection                       read-only, for the command line
 //! ```
 //!
-//! From the bottom up: [`format`](self) of bytes, `index`, `scan` and `segment` are pure; `disk` is the file system's
+//! From the bottom up: `format`, `index`, `scan` and `segment` are pure; `disk` is the file system's
 //! seam; `view` is what is live, shared by readers and the writer; `log` with `acks`, `sync` and `clean` is the only
-//! writer, a state machine without threads; `journal` puts it on a thread of its own.
+//! writer, a state machine without threads; `committer` puts it on a thread of its own, and `handle` is what callers hold.
 
 mod acks;
 mod clean;
@@ -29,9 +29,9 @@ mod disk;
 mod entry;
 mod fetch;
 mod format;
+mod handle;
 mod index;
 mod inspect;
-mod journal;
 mod log;
 mod open;
 mod options;
@@ -45,8 +45,8 @@ mod view;
 mod tests;
 
 pub use entry::{Backlog, Entry, Lost, Record, Seq, TooLarge};
+pub use handle::Journal;
 pub use inspect::{InspectedSegment, Inspection, inspect};
-pub use journal::Journal;
 pub use open::Recovery;
 pub use options::{AppendError, Figures, Fsync, Health, OpenError, Options};
 pub use read::{Batch, Reader};

@@ -105,7 +105,10 @@ fn check_tenancy(settings: &Settings, problems: &mut Problems) {
     }
     if settings.tenants.is_empty() {
         if !problems.has_error("tenants") {
-            problems.warning("tenants", "there are none: nothing will be accepted before a [tenants.<id>] is added");
+            problems.warning(
+                "tenants",
+                "none here: nothing is accepted before one is added through the admin API, or as [tenants.<id>]",
+            );
         }
     } else if let Some(default) = tenancy.default.as_ref().filter(|id| !settings.tenants.contains_key(*id)) {
         let names = || settings.tenants.keys().map(|id| id.as_str());

@@ -276,6 +276,11 @@ impl Daemon {
         .await;
     }
 
+    /// Where one of its listeners is, as `http://ADDRESS`.
+    pub fn url(&self, listener: &str) -> String {
+        self.listener(listener).unwrap_or_else(|| panic!("no listener {listener}:\n{}", self.log_text()))
+    }
+
     /// Where it takes telemetry.
     pub fn address(&self) -> SocketAddr {
         self.ingest.strip_prefix("http://").unwrap().parse().unwrap()

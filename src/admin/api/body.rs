@@ -52,13 +52,22 @@ impl Sent {
             let message = "the body must be JSON, not encoded: send Content-Type: application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", message));
         }
+        // Arrays would be taken for the fields in their order.
+        if !self.starts_with(b"{") {
+            return Err(Problem::bad("the body is not as asked for: it must be a JSON object"));
+        }
         // The error tells where, and quotes no value of the body but its type.
         serde_json::from_slice(&self.bytes)
             .map_err(|error| Problem::bad(format!("the body is not as asked for: {error}")))
     }
 
-    /// The body as JSON; none for an empty one.
+    /// The body as JSON, or what an empty one and `null` stand for.
     pub(super) fn json_if_any<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
-        if self.bytes.is_empty() { Ok(T::default()) } else { self.json() }
+        let none = self.bytes.is_empty() || self.is_json && self.bytes.trim_ascii() == b"null";
+        if none { Ok(T::default()) } else { self.json() }
+    }
+
+    fn starts_with(&self, prefix: &[u8]) -> bool {
+        self.bytes.trim_ascii_start().starts_with(prefix)
     }
 }

@@ -223,14 +223,6 @@ fn printable(text: &str) -> String {
     out
 }
 
-/// What was refused with which status, in words.
-fn refusal(status: Option<u16>, reason: &str) -> String {
-    match status {
-        Some(status) => format!("HTTP {status}: {}", printable(reason)),
-        None => format!("not sent: {}", printable(reason)),
-    }
-}
-
 /// The keys that every report on a tenant begins with.
 fn head(place: &Place, tenant: &TenantId) -> Value {
     json!({ "tenant": tenant.as_str(), "file": place.letters.path(tenant) })

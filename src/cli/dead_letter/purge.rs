@@ -31,11 +31,10 @@ pub(super) fn run(place: &Place, which: &Which, cutoff: Option<UnixMillis>, yes:
     if !place.json {
         warn_unreadable(place, &which.tenant, &unreadable);
     }
-    if letters > 0 && !yes && !confirmed(&what, which, letters)? {
-        say("nothing was removed")?;
-        return Ok(false);
-    }
-    if let Some(overhaul) = overhaul {
+    let called_off = letters > 0 && !yes && !confirmed(&what, which, letters)?;
+    if called_off {
+        (letters, items) = (0, 0);
+    } else if let Some(overhaul) = overhaul {
         overhaul.rewrite(|line: &Line<'_>| !matches!(&line.content, Content::Letter(letter) if goes(letter)))?;
     }
     if place.json {
@@ -44,10 +43,12 @@ pub(super) fn run(place: &Place, which: &Which, cutoff: Option<UnixMillis>, yes:
         report["purged_items"] = items.into();
         report["unreadable"] = json!(unreadable);
         say(report)?;
+    } else if called_off {
+        say("nothing was removed")?;
     } else {
         say(format_args!("removed {what} of {}", which.words()))?;
     }
-    Ok(true)
+    Ok(!called_off)
 }
 
 /// Asks at the terminal.

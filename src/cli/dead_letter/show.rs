@@ -1,6 +1,6 @@
 //! `dogsled dead-letter show`.
 
-use super::{Failure, Place, Unreadable, Which, counted, head, printable, refusal, say, time, warn_unreadable};
+use super::{Failure, Place, Unreadable, Which, counted, head, printable, say, time, warn_unreadable};
 use crate::deliver::{Content, Letter, Lines};
 use crate::wire;
 use serde_json::{Value, json};
@@ -111,6 +111,14 @@ fn show(place: &Place, which: &Which, lines: Lines<File>, found: &Found) -> Resu
         }
         say("")
     })
+}
+
+/// Why items were refused, in words.
+fn refusal(status: Option<u16>, reason: &str) -> String {
+    match status {
+        Some(status) => format!("HTTP {status}: {}", printable(reason)),
+        None => format!("not sent: {}", printable(reason)),
+    }
 }
 
 /// The items as they are shown.

@@ -67,7 +67,7 @@ impl DeadLetters {
         let line = letter::line(payload, plain, reason, now)?;
         let (before, after) = append(&self.dir, &path, &line)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-        if after >= LARGE && before.max(LARGE - 1).leading_zeros() != after.leading_zeros() {
+        if is_worth_a_warning(before, after) {
             warn!(
                 tenant = %payload.tenant, bytes = after, file = %path.display(),
                 "dead letters are never removed by themselves: look at them with `dogsled dead-letter show`, and take \
@@ -127,6 +127,10 @@ impl DeadLetters {
     }
 }
 
+fn is_worth_a_warning(before: u64, after: u64) -> bool {
+    after >= LARGE && before.max(1).ilog2() < after.ilog2()
+}
+
 /// Appends a line; the size of the file before and after.
 fn append(dir: &Path, path: &Path, line: &[u8]) -> io::Result<(u64, u64)> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -151,4 +155,18 @@ fn last_byte(file: &mut File) -> io::Result<u8> {
     file.seek(SeekFrom::End(-1))?;
     file.read_exact(&mut byte)?;
     Ok(byte[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_grows_is_warned_of_at_a_gibibyte_and_at_each_doubling() {
+        const GIB: u64 = 1 << 30;
+        let sizes = [0, 1, GIB - 1, GIB, GIB + 1, 2 * GIB - 1, 2 * GIB + 9, 3 * GIB, 4 * GIB];
+        let warned: Vec<u64> =
+            sizes.windows(2).filter(|pair| is_worth_a_warning(pair[0], pair[1])).map(|pair| pair[1]).collect();
+        assert_eq!(warned, [GIB, 2 * GIB + 9, 4 * GIB]);
+    }
 }

@@ -155,3 +155,95 @@ impl Overhaul {
         OverhaulError::Io { path: self.path.clone(), source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a test's file is made of.
+    #[derive(Debug, Clone)]
+    enum Piece {
+        Letter { id: u32, stays: bool, settled: bool },
+        Garbage(Vec<u8>),
+        Blank,
+    }
+
+    fn piece() -> impl Strategy<Value = Piece> {
+        let garbage = prop::collection::vec(any::<u8>(), 0..200).prop_map(|mut bytes| {
+            bytes.retain(|byte| *byte != b'\n');
+            bytes.insert(0, b'x');
+            Piece::Garbage(bytes)
+        });
+        let letter = (0..1000u32, any::<bool>(), prop::bool::weighted(0.3))
+            .prop_map(|(id, stays, settled)| Piece::Letter { id, stays, settled });
+        prop_oneof![4 => letter, 2 => garbage, 1 => Just(Piece::Blank)]
+    }
+
+    fn line(id: u32, stays: bool) -> Vec<u8> {
+        let line = serde_json::json!({
+            "refused_at": 1, "accepted_at": 1, "kind": "logs", "items": 1, "status": 400,
+            "reason": if stays { "stays" } else { "goes" }, "body": [{ "id": id }],
+        });
+        format!("{line}\n").into_bytes()
+    }
+
+    proptest! {
+        // Each waits for the disk several times.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_to_stay_stays_byte_for_byte_and_so_does_what_comes_meanwhile(
+            pieces in prop::collection::vec(piece(), 0..30), torn in any::<bool>(), added in 0..5u32
+        ) {
+            let home = tempfile::tempdir().unwrap();
+            let letters = DeadLetters::new(home.path());
+            let tenant = TenantId::new("a").unwrap();
+            let path = letters.path(&tenant);
+            fs::create_dir(letters.dir()).unwrap();
+            let (mut before, mut after) = (Vec::new(), Vec::new());
+            for piece in &pieces {
+                match piece {
+                    Piece::Letter { id, stays, .. } => before.extend(line(*id, *stays)),
+                    Piece::Garbage(bytes) => before.extend([bytes, &b"\n"[..]].concat()),
+                    Piece::Blank => before.push(b'\n'),
+                }
+                match piece {
+                    Piece::Letter { id, stays: true, settled: false } => after.extend(line(*id, true)),
+                    Piece::Garbage(bytes) => after.extend([bytes, &b"\n"[..]].concat()),
+                    Piece::Letter { .. } | Piece::Blank => {}
+                }
+            }
+            if torn {
+                before.extend(b"{\"refused_at\":");
+                after.extend(b"{\"refused_at\":");
+            }
+            fs::write(&path, &before).unwrap();
+
+            let overhaul = Overhaul::begin(&letters, &tenant).unwrap().unwrap();
+            prop_assert!(matches!(Overhaul::begin(&letters, &tenant), Err(OverhaulError::Busy(_))));
+            let mut settled = pieces.iter().filter_map(|piece| match piece {
+                Piece::Letter { settled, .. } => Some(*settled),
+                Piece::Garbage(_) | Piece::Blank => None,
+            });
+            let mut lines = overhaul.lines();
+            while let Some(line) = lines.read().unwrap() {
+                if matches!(line.content, Content::Letter(_)) && settled.next() == Some(true) {
+                    overhaul.settle(&line.range).unwrap();
+                }
+            }
+            for id in 0..added {
+                super::super::append(letters.dir(), &path, &line(id, false)).unwrap();
+                if torn && id == 0 {
+                    after.push(b'\n');
+                }
+                after.extend(line(id, false));
+            }
+            let stays = |line: &Line<'_>| matches!(&line.content, Content::Letter(letter) if letter.reason == "stays");
+            overhaul.rewrite(stays).unwrap();
+            prop_assert_eq!(fs::read(&path).unwrap_or_default(), after.clone());
+            prop_assert_eq!(path.exists(), !after.is_empty());
+            prop_assert_eq!(fs::read_dir(letters.dir()).unwrap().count(), usize::from(path.exists()));
+        }
+    }
+}

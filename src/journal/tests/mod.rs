@@ -1,5 +1,6 @@
 //! Tests of the journal.
 
+mod damage;
 mod model;
 mod shell;
 mod sim_disk;

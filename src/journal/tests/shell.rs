@@ -1,6 +1,7 @@
 //! The journal as its callers see it, on real files.
 
-use crate::journal::{AppendError, Entry, Fsync, Journal, OpenError, Options, Reader, Record, Seq};
+use super::sim_disk::{Faults, SimDisk};
+use crate::journal::{AppendError, Entry, Fsync, Health, Journal, OpenError, Options, Reader, Record, Seq};
 use crate::types::UnixMillis;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -132,4 +133,36 @@ async fn an_entry_beyond_the_format_is_refused() {
     assert!(matches!(refused, Err(AppendError::TooLarge(_))), "{refused:?}");
     journal.close();
     assert!(matches!(journal.append(vec![entry("a", "")], |_| ()).await, Err(AppendError::Closed)));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_comes_keeps_what_is_there_and_recovers_by_itself() {
+    let disk = SimDisk::new(7);
+    let options = Options { fsync: INTERVAL, segment_bytes: 20_000, ..Options::new("/sim") };
+    let (journal, _) = Journal::open_on(Arc::new(disk.clone()), &options).unwrap();
+    disk.set_faults(Faults { quota: Some(200_000), ..Faults::default() });
+    let mut seqs = Vec::new();
+    let refused = loop {
+        match journal.append(vec![entry("a", &"x".repeat(5000))], |_| ()).await {
+            Ok(range) => seqs.push(range.start),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, AppendError::Full(_)), "{refused}");
+    assert!(matches!(journal.health(), Health::Failing(AppendError::Full(_))));
+    let there: Vec<Seq> = read_all(&journal, "a").iter().map(|record| record.seq).collect();
+    assert_eq!(there, seqs);
+    let kept = seqs.split_off(seqs.len() - 3);
+    journal.ack(seqs);
+    let recovered = async {
+        while !matches!(journal.health(), Health::Fine) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), recovered).await.expect("segments were removed: there is space");
+    let range = journal.append(vec![entry("a", "y")], |_| ()).await.unwrap();
+    drop(journal);
+    let (journal, _) = Journal::open_on(Arc::new(disk), &options).unwrap();
+    let there: Vec<Seq> = read_all(&journal, "a").iter().map(|record| record.seq).collect();
+    assert_eq!(there, [kept, vec![range.start]].concat());
 }

@@ -53,7 +53,8 @@ pub(super) struct Faults {
     pub(super) quota: Option<usize>,
     /// Every write, creation and removal fails.
     pub(super) read_only: bool,
-    /// One of so many writes fails, after part of it was done.
+    /// One of so many writes fails, after part of it was done. Cutting the file back succeeds, or what failed might come
+    /// back: duplicates that the decision page tells of.
     pub(super) write_error_in: Option<u32>,
     /// One of so many syncs fails, and forgets what it should have written.
     pub(super) sync_error_in: Option<u32>,
@@ -131,10 +132,6 @@ impl SimDisk {
         let result = change(&mut state.files[file].now);
         state.files[file].durable = state.files[file].now.clone();
         result
-    }
-
-    pub(super) fn used(&self) -> usize {
-        self.state().used()
     }
 }
 
@@ -253,10 +250,6 @@ impl DiskFile for SimFile {
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         state.may_change()?;
-        let one_in = state.faults.write_error_in;
-        if state.fails(one_in) {
-            return Err(io::Error::from_raw_os_error(5));
-        }
         let file = &mut state.files[self.file];
         file.now.resize(len as usize, 0);
         // What is written there next is new.

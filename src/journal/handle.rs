@@ -41,7 +41,13 @@ impl Journal {
     pub fn open(options: Options) -> Result<(Self, Recovery), OpenError> {
         let failed = |source| OpenError::Io { path: options.dir.clone(), source };
         let disk = RealDisk::lock(&options.dir).map_err(failed)?;
-        let disk: Arc<dyn Disk> = Arc::new(disk.ok_or_else(|| OpenError::InUse(options.dir.clone()))?);
+        let disk = disk.ok_or_else(|| OpenError::InUse(options.dir.clone()))?;
+        Self::open_on(Arc::new(disk), &options)
+    }
+
+    /// The same, on a disk that is this process's own.
+    pub(super) fn open_on(disk: Arc<dyn Disk>, options: &Options) -> Result<(Self, Recovery), OpenError> {
+        let failed = |source| OpenError::Io { path: options.dir.clone(), source };
         let log_options = LogOptions {
             sync_each: options.fsync == Fsync::Always,
             never_sync: options.fsync == Fsync::Never,

@@ -1,0 +1,14 @@
+//! Tenants from the operator's side, on the real program and its stand-in for Datadog: added, connected, held, replaced,
+//! removed.
+
+mod errors;
+mod harness;
+mod keys;
+mod life;
+mod organisations;
+#[allow(dead_code)] // the tests of the store use more of it
+#[path = "../support/postgres.rs"]
+mod postgres;
+mod shared;
+#[path = "../support/mod.rs"]
+mod support;
