@@ -70,7 +70,8 @@ pub(super) fn failed(error: &FinishError) -> String {
         ),
         _ => ("Not connected", error.to_string(), AGAIN),
     };
-    page(title, TROUBLE, &format!("<p>{}</p><p><strong>{}</strong></p>", escape(&text), escape(to_do)))
+    let look = if matches!(error, FinishError::UsedState(_)) { PLAIN } else { TROUBLE };
+    page(title, look, &format!("<p>{}</p><p><strong>{}</strong></p>", escape(&text), escape(to_do)))
 }
 
 /// The page of what is not served.
