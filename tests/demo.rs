@@ -27,8 +27,22 @@ fn it_shows_every_trouble_and_ends_with_a_ledger_that_balances() {
     assert_eq!(complaints, "");
     assert!(!text.contains('\x1b'), "what is no terminal gets no escape codes: {text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-    for part in ["→ throttled", "× 429", "→ unauthorized", "→ active", "→ found by halving", "all       delivered: "]
-    {
+    for part in [
+        "clicks Connect, and is sent to Datadog",
+        "approves on Datadog's page",
+        "→ connected: code exchanged, API key created and encrypted",
+        "globex    → connected the same way",
+        "initech   → connected the same way",
+        "→ tokens rotated before they expire",
+        "→ throttled",
+        "× 429",
+        "→ found by halving",
+        "→ new key, by a refreshed token",
+        "→ unauthorized",
+        "→ connected again, with a new key",
+        "→ what was held is delivered",
+        "all       delivered: ",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     for tenant in TENANTS {
@@ -39,7 +53,7 @@ fn it_shows_every_trouble_and_ends_with_a_ledger_that_balances() {
         assert_eq!((delivered, queued, dropped), (arrived, 0, 0), "{text}");
         assert_eq!(dead_lettered, u64::from(tenant == "initech"), "{text}");
     }
-    assert_eq!(text.lines().filter(|line| line.starts_with("ok  ")).count(), 6, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("ok  ")).count(), 7, "{text}");
     assert!(!text.contains("FAIL"), "{text}");
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is left behind");
 }

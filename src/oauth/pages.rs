@@ -6,11 +6,21 @@ use super::{CallbackError, FinishError};
 use std::fmt::Write;
 
 const STYLE: &str = ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
-body{margin:0;min-height:100vh;display:grid;place-items:center;background:light-dark(#f4f4f6,#17171c)}\
-main{box-sizing:border-box;width:min(34rem,100vw - 2rem);padding:2rem;border-radius:.75rem;\
-background:light-dark(#fff,#23232b);box-shadow:0 1px 3px #0003}\
-h1{margin:0 0 .5rem;font-size:1.25rem;line-height:1.3}p{margin:.5rem 0;overflow-wrap:anywhere}\
-small{color:light-dark(#6a6a76,#a6a6b4)}";
+*{box-sizing:border-box}\
+body{margin:0;min-height:100vh;padding:1rem;display:grid;place-items:center;background:light-dark(#f4f4f6,#17171c);\
+color:light-dark(#1b1b22,#ededf2)}\
+main{width:min(34rem,100%);padding:clamp(1.25rem,6vw,2.25rem);border-radius:.75rem;border-top:.3rem solid var(--tone);\
+background:light-dark(#fff,#23232b);box-shadow:0 1px 3px #0003,0 8px 24px #0001;--tone:light-dark(#5b5b68,#a6a6b4)}\
+h1{margin:0 0 .75rem;font-size:1.375rem;line-height:1.3}p{margin:.5rem 0 0;overflow-wrap:anywhere}\
+h1::before{color:var(--tone);margin-right:.6rem}\
+.done{--tone:light-dark(#1a7f4b,#4cc38a)}.done h1::before{content:'\\2713' / ''}\
+.trouble{--tone:light-dark(#b3401f,#f08a65)}.trouble h1::before{content:'!' / ''}\
+small{color:light-dark(#5b5b68,#a6a6b4)}";
+
+/// Classes in the style.
+const DONE: &str = "done";
+const TROUBLE: &str = "trouble";
+const PLAIN: &str = "plain";
 
 /// The page of a connected tenant.
 pub(super) fn connected(connected: &Connected) -> String {
@@ -29,7 +39,7 @@ pub(super) fn connected(connected: &Connected) -> String {
         body.push_str("<p>Data that was waiting for the organisation connected before is not sent to this one.</p>");
     }
     body.push_str("<p>You can close this page.</p>");
-    page("Connected", &body)
+    page("Connected", DONE, &body)
 }
 
 /// The page of a failure.
@@ -51,7 +61,7 @@ pub(super) fn failed(error: &FinishError) -> String {
         ),
         FinishError::OrganisationHeld { trouble, .. } | FinishError::NoKey { trouble, .. } => {
             let body = format!("<p>{}</p><p><strong>{}</strong></p>", escape(&trouble.reason), escape(&trouble.instructions));
-            return page("Not connected", &body);
+            return page("Not connected", TROUBLE, &body);
         }
         FinishError::Store(_) | FinishError::Internal => (
             "Not connected",
@@ -60,27 +70,29 @@ pub(super) fn failed(error: &FinishError) -> String {
         ),
         _ => ("Not connected", error.to_string(), AGAIN),
     };
-    page(title, &format!("<p>{}</p><p><strong>{}</strong></p>", escape(&text), escape(to_do)))
+    let look = if matches!(error, FinishError::UsedState(_)) { PLAIN } else { TROUBLE };
+    page(title, look, &format!("<p>{}</p><p><strong>{}</strong></p>", escape(&text), escape(to_do)))
 }
 
 /// The page of what is not served.
 pub(super) fn nothing_here() -> String {
-    page("Nothing here", "<p>Datadog sends browsers to /oauth/callback; there is nothing else here.</p>")
+    page("Nothing here", PLAIN, "<p>Datadog sends browsers to /oauth/callback; there is nothing else here.</p>")
 }
 
 /// The page of a request that is not a browser's.
 pub(super) fn use_get() -> String {
-    page("Nothing here", "<p>This page is only for browsers that Datadog sends here: use GET.</p>")
+    page("Nothing here", PLAIN, "<p>This page is only for browsers that Datadog sends here: use GET.</p>")
 }
 
-fn page(title: &str, body: &str) -> String {
-    let mut page = String::with_capacity(1_500);
+/// A page; `look` is its class in the style.
+fn page(title: &str, look: &str, body: &str) -> String {
+    let mut page = String::with_capacity(2_500);
     // Writing to a string does not fail.
     let _ = write!(
         page,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}\n</main>\n</body>\n</html>\n"
+         <style>{STYLE}</style>\n</head>\n<body>\n<main class=\"{look}\">\n<h1>{title}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     );
     page
 }

@@ -3,6 +3,7 @@
 //! Judging is apart from gathering, and pure: a demonstration that could not fail would show nothing, so the tests judge
 //! made-up losses and crossings.
 
+use super::script::Event;
 use super::stage::{Stage, TENANTS};
 use super::traffic::Sent;
 use crate::ledger::Balance;
@@ -78,6 +79,13 @@ pub(super) fn judge(evidence: &[Evidence], too_early: u64) -> Vec<Check> {
             format!("requests that came sooner than a 429 had allowed: {too_early}"),
         ),
     ]
+}
+
+/// Judges whether the daemon was seen to do something about every trouble.
+pub(super) fn answered(seen: &[Event]) -> Check {
+    let missed: Vec<_> = Event::ALL.into_iter().filter(|event| !seen.contains(event)).map(Event::missed).collect();
+    let words = "every trouble was met: keys, tokens, limits, poison".to_owned();
+    Check { holds: missed.is_empty(), words: if missed.is_empty() { words } else { missed.join("; ") } }
 }
 
 #[derive(Debug, Default)]
@@ -207,6 +215,13 @@ mod tests {
         evidence[0].balance.accepted = 11;
         let words = broken(&evidence, 0);
         assert_eq!(words[0], "tenants whose ledger does not balance: 1");
+    }
+
+    #[test]
+    fn a_trouble_that_nobody_was_seen_to_answer_is_noticed() {
+        assert!(answered(&Event::ALL).holds);
+        let Check { holds, words } = answered(&Event::ALL[1..]);
+        assert_eq!((holds, words.as_str()), (false, "acme was never throttled"));
     }
 
     #[test]

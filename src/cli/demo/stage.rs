@@ -1,14 +1,16 @@
 //! What the demonstration runs on: a stand-in for Datadog and the daemon, both in this process and on loopback.
 
+use super::connect::{Application, ConnectError};
 use super::traffic::ids_of;
 use crate::admin;
 use crate::daemon::{Daemon, DaemonError};
-use crate::intake::{Filter, Handle, Intake, Key, Options};
+use crate::intake::{Client, Filter, Handle, Intake, Key, Options, Org, Rotation};
 use crate::ledger::{Balance, Ledger};
 use crate::settings::{Settings, SettingsError};
 use crate::tenancy::{Registry, TenantState};
 use std::fs;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,13 +20,22 @@ use tokio::task::JoinHandle;
 /// The tenants.
 pub(super) const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 
+/// The partner's OAuth client.
+const CLIENT: &str = "demo-partner";
+
+/// The life of access tokens, in seconds; Datadog says an hour.
+const TOKEN_LIFE: u64 = 3_600;
+
+/// How often a free port is tried: another program may be quicker.
+const PORTS: u32 = 5;
+
 /// Why there is no demonstration.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StageError {
     #[error("no temporary directory could be made at {}: {source}; set TMPDIR to one that is writable", .path.display())]
     Scratch { path: PathBuf, source: io::Error },
-    #[error("the stand-in for Datadog could not listen on loopback: {0}")]
-    Intake(io::Error),
+    #[error("nothing could listen on loopback: {0}")]
+    Loopback(io::Error),
     #[error("the demonstration's own configuration is refused: {0}")]
     Settings(#[from] SettingsError),
     #[error("the metrics could not be set up: {0}")]
@@ -33,6 +44,10 @@ pub(super) enum StageError {
     Daemon(#[from] DaemonError),
     #[error("the HTTP client could not be set up: {0}")]
     Client(#[from] reqwest::Error),
+    #[error("the token of the admin API could not be read: {0}")]
+    Token(io::Error),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
 }
 
 /// The daemon and the stand-in, at work.
@@ -43,31 +58,48 @@ pub(super) struct Stage {
     pub(super) intake_url: String,
     /// The daemon's local port.
     pub(super) url: String,
-    /// The daemon's metrics.
-    pub(super) metrics_url: String,
+    /// The daemon's admin port.
+    pub(super) admin_url: String,
+    /// Where the daemon takes customers that Datadog sends back.
+    pub(super) connect_url: String,
+    /// The partner's application.
+    pub(super) application: Application,
     ledger: Arc<Ledger>,
     registry: Arc<Registry>,
-    keys: [String; TENANTS.len()],
-    tokens: [String; TENANTS.len()],
+    client: Client,
     scratch: Scratch,
     stop: watch::Sender<bool>,
     running: [JoinHandle<()>; 2],
 }
 
 impl Stage {
-    /// Starts both on free ports, with a key and an ingest token for each tenant.
+    /// Starts both on free ports, and adds the tenants; none is connected yet.
     pub(super) async fn open() -> Result<Self, StageError> {
         let scratch = Scratch::new()?;
         let intake = Intake::bind("127.0.0.1:0", Options { any_key: false, ..Options::default() });
-        let intake = intake.map_err(StageError::Intake)?;
+        let intake = intake.map_err(StageError::Loopback)?;
         let (handle, intake_url) = (intake.handle(), format!("http://{}", intake.addr()));
-        let random = |_| format!("{:032x}", rand::random::<u128>());
-        let (keys, tokens) = (TENANTS.map(random), TENANTS.map(random));
-        let settings = Settings::from_toml(&configuration(&scratch.0, &intake_url, &keys, &tokens))?;
         let recorder = admin::install_recorder().map_err(|error| StageError::Metrics(error.to_string()))?;
-        let daemon = Daemon::start(&settings, recorder).await?;
+        let mut client = partner();
+        let mut tries = 1;
+        let (daemon, connect_url) = loop {
+            // Datadog wants to know beforehand where customers are sent back to, so the port cannot be left to chance.
+            let free = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
+            let connect = free.map_err(StageError::Loopback)?.to_string();
+            let connect_url = callback_url(&connect);
+            client.redirect_uris = vec![connect_url.clone()];
+            let settings = Settings::from_toml(&configuration(&scratch.0, &intake_url, &connect, &client))?;
+            match Daemon::start(&settings, recorder.clone()).await {
+                Ok(daemon) => break (daemon, connect_url),
+                Err(DaemonError::Connect(_)) if tries < PORTS => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        handle.set_client(client.clone());
         let url = daemon.ingest_addresses().first().map(|address| format!("http://{address}")).unwrap_or_default();
-        let metrics_url = daemon.admin_address().map(|address| format!("http://{address}/metrics")).unwrap_or_default();
+        let admin_url = daemon.admin_address().map(|address| format!("http://{address}")).unwrap_or_default();
+        let token = fs::read_to_string(scratch.0.join("state/admin.token")).map_err(StageError::Token)?;
+        let application = Application::new(format!("{admin_url}/admin/v1"), token.trim().to_owned())?;
         let (ledger, registry) = (daemon.ledger(), daemon.registry());
         let (stop, stopped) = watch::channel(false);
         let until = |mut stopped: watch::Receiver<bool>| async move {
@@ -85,16 +117,22 @@ impl Stage {
             intake: handle,
             intake_url,
             url,
-            metrics_url,
+            admin_url,
+            connect_url,
+            application,
             ledger,
             registry,
-            keys,
-            tokens,
+            client,
             scratch,
             stop,
             running,
         };
-        (0..TENANTS.len()).for_each(|tenant| stage.set_key(tenant, true));
+        for tenant in TENANTS {
+            if let Err(error) = stage.application.add(tenant).await {
+                stage.close().await;
+                return Err(error.into());
+            }
+        }
         Ok(stage)
     }
 
@@ -107,20 +145,33 @@ impl Stage {
         }
     }
 
-    /// Has Datadog take a tenant's key or refuse it.
-    pub(super) fn set_key(&self, tenant: usize, valid: bool) {
-        let (key, org) = (self.keys[tenant].clone(), TENANTS[tenant].to_owned());
-        self.intake.set_key(Key { key, org, valid, client_id: None });
+    /// Sets the life of the access tokens that Datadog grants from now on, in seconds; none is the usual one.
+    pub(super) fn set_token_life(&self, life: Option<u64>) {
+        self.intake.set_client(Client { expires_in: life.unwrap_or(TOKEN_LIFE), ..self.client.clone() });
     }
 
-    /// A tenant's API key.
-    pub(super) fn key(&self, tenant: usize) -> &str {
-        &self.keys[tenant]
+    /// The customer revokes the API key of their organisation.
+    pub(super) fn revoke_key(&self, tenant: usize) {
+        for key in self.keys(tenant) {
+            self.intake.set_key(Key { valid: false, ..key });
+        }
     }
 
-    /// A tenant's ingest token.
-    pub(super) fn token(&self, tenant: usize) -> &str {
-        &self.tokens[tenant]
+    /// The customer ends the authorisation, and revokes the API key with it.
+    pub(super) fn revoke_authorisation(&self, tenant: usize) {
+        self.intake.revoke_tokens(Some(CLIENT), Some(TENANTS[tenant]));
+        self.revoke_key(tenant);
+    }
+
+    /// The API keys that the partner's client was ever given for a tenant's organisation.
+    fn keys(&self, tenant: usize) -> Vec<Key> {
+        let keys = self.intake.keys().into_iter();
+        keys.filter(|key| key.org == TENANTS[tenant] && key.client_id.as_deref() == Some(CLIENT)).collect()
+    }
+
+    /// The API key of a tenant's organisation that is good; empty if there is none.
+    pub(super) fn key(&self, tenant: usize) -> String {
+        self.keys(tenant).into_iter().find(|key| key.valid).map(|key| key.key).unwrap_or_default()
     }
 
     /// A tenant's state.
@@ -139,10 +190,11 @@ impl Stage {
         balances
     }
 
-    /// The identifiers of the items that came with a tenant's key, in order of arrival; empty for one without.
+    /// The identifiers of the items that came with a tenant's keys, in order of arrival; empty for one without.
     pub(super) fn received(&self, tenant: usize) -> Vec<String> {
-        let filter = Filter { key: Some(self.key(tenant).to_owned()), kind: None };
-        let items = self.intake.items(&filter, 0, usize::MAX);
+        let of = |key: Key| self.intake.items(&Filter { key: Some(key.key), kind: None }, 0, usize::MAX);
+        let mut items: Vec<_> = self.keys(tenant).into_iter().flat_map(of).collect();
+        items.sort_by_key(|item| item.order);
         items.iter().map(|item| ids_of(&item.json).next().unwrap_or_default().to_owned()).collect()
     }
 
@@ -164,13 +216,32 @@ impl Stage {
     }
 }
 
+/// The partner's client, as Datadog knows it. Every tenant has an organisation of its own.
+fn partner() -> Client {
+    let org = |tenant: &str| Org {
+        id: tenant.to_owned(),
+        name: tenant.to_owned(),
+        domain: "datadoghq.com".into(),
+        site: "https://app.datadoghq.com".into(),
+    };
+    Client {
+        client_id: CLIENT.into(),
+        client_secret: Some(format!("{:032x}", rand::random::<u128>())),
+        name: "The demonstration".into(),
+        redirect_uris: Vec::new(),
+        orgs: TENANTS.map(org).into(),
+        may_create_keys: true,
+        expires_in: TOKEN_LIFE,
+        rotation: Rotation::Replaced,
+    }
+}
+
+fn callback_url(connect: &str) -> String {
+    format!("http://{connect}/oauth/callback")
+}
+
 /// The daemon's usual configuration, but quicker: a demonstration has seconds, not hours.
-fn configuration(dir: &Path, intake: &str, keys: &[String], tokens: &[String]) -> String {
-    let tenants =
-        TENANTS.iter().zip(keys).zip(tokens).map(|((tenant, key), token)| {
-            format!("[tenants.{tenant}]\napi_key = {key:?}\ningest_tokens = [{token:?}]\n")
-        });
-    let tenants: String = tenants.collect();
+fn configuration(dir: &Path, intake: &str, connect: &str, client: &Client) -> String {
     format!(
         "[state]\ndir = {dir:?}\n\
          [ingest]\nlisten = \"127.0.0.1:0\"\n\
@@ -178,9 +249,11 @@ fn configuration(dir: &Path, intake: &str, keys: &[String], tokens: &[String]) -
          [batch]\nmax_age = \"200ms\"\n\
          [delivery]\nretry_initial = \"200ms\"\nretry_max = \"1s\"\n\
          [shutdown]\ngrace = \"1s\"\n\
-         [datadog.sites.\"datadoghq.com\"]\napi = {intake:?}\nlogs = {intake:?}\nevents = {intake:?}\n\
-         {tenants}",
+         [oauth]\nclient_id = {CLIENT:?}\nclient_secret = {secret:?}\nlisten = {connect:?}\nredirect_uri = {back:?}\n\
+         [datadog.sites.\"datadoghq.com\"]\napi = {intake:?}\nlogs = {intake:?}\nevents = {intake:?}\napp = {intake:?}\n",
         dir = dir.join("state"),
+        secret = client.client_secret.as_deref().unwrap_or_default(),
+        back = callback_url(connect),
     )
 }
 

@@ -56,15 +56,15 @@ struct Application {
 }
 
 impl Traffic {
-    /// Has every tenant's application send. Each names its tenant in another way.
-    pub(super) fn start(stage: &Stage) -> Result<Self, reqwest::Error> {
+    /// Has every tenant's application send. Each names its tenant in another way, the second with its ingest token.
+    pub(super) fn start(stage: &Stage, token: String) -> Result<Self, reqwest::Error> {
         let shared = Arc::new(Shared::default());
         let http = local::client(Duration::from_secs(10))?;
         let mut applications = JoinSet::new();
         for (tenant, name) in TENANTS.into_iter().enumerate() {
             let (header, tag) = match tenant {
                 0 => (Some(("x-tenant", name.to_owned())), None),
-                1 => (Some(("dd-api-key", stage.token(tenant).to_owned())), None),
+                1 => (Some(("dd-api-key", token.clone())), None),
                 _ => (None, Some(format!("tenant:{name}"))),
             };
             let (url, http, shared) = (stage.url.clone(), http.clone(), shared.clone());

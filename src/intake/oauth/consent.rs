@@ -8,19 +8,30 @@ use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 use std::fmt::Write;
 
 const STYLE: &str = "
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f4f2f8, #17131f); }
-main { box-sizing: border-box; width: min(30rem, 100vw - 2rem); padding: 2rem; border-radius: .75rem;
-  background: light-dark(#fff, #241e30); box-shadow: 0 1px 3px #0003, 0 8px 24px #0001; }
-h1 { margin: 0 0 .5rem; font-size: 1.25rem; line-height: 1.3; }
-small { color: light-dark(#6b6478, #a79fb8); }
-fieldset { margin: 1.25rem 0; padding: .5rem 1rem; border: 1px solid light-dark(#d8d3e0, #453c56); border-radius: .5rem; }
-label { display: block; padding: .35rem 0; cursor: pointer; }
-.actions { display: flex; gap: .75rem; justify-content: flex-end; }
-button { font: inherit; padding: .5rem 1.25rem; border-radius: .5rem; cursor: pointer; border: 1px solid #632ca6; }
-.approve { background: #632ca6; color: #fff; }
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; --brand: light-dark(#632ca6, #b794f0); }
+* { box-sizing: border-box; }
+body { margin: 0; min-height: 100vh; padding: 1rem; display: grid; place-items: center;
+  background: light-dark(#f4f2f8, #17131f); color: light-dark(#1e1828, #f1edf7); }
+main { width: min(30rem, 100%); padding: clamp(1.25rem, 6vw, 2.25rem); border-radius: .75rem;
+  border-top: .3rem solid var(--brand); background: light-dark(#fff, #241e30);
+  box-shadow: 0 1px 3px #0003, 0 8px 24px #0001; }
+h1 { margin: 0 0 .75rem; font-size: 1.375rem; line-height: 1.3; text-wrap: balance; }
+p { margin: 0; }
+small { color: light-dark(#625b70, #b3abc4); }
+fieldset { margin: 1.5rem 0; padding: .25rem; border: 1px solid light-dark(#cfc8da, #4d4360); border-radius: .5rem; }
+legend { margin-left: .5rem; padding: 0 .4rem; font-weight: 600; font-size: .875rem; }
+label { display: flex; gap: .75rem; align-items: baseline; padding: .5rem .75rem; border-radius: .35rem; cursor: pointer; }
+label:hover, label:has(:checked) { background: light-dark(#f1ebfa, #322843); }
+label small { display: block; }
+input { accent-color: var(--brand); }
+.actions { display: flex; flex-wrap: wrap; gap: .75rem; justify-content: flex-end; margin-bottom: 1.5rem; }
+button { font: inherit; font-weight: 600; padding: .55rem 1.4rem; border-radius: .5rem; cursor: pointer;
+  border: 1px solid var(--brand); }
+.approve { background: var(--brand); color: light-dark(#fff, #1b1426); }
 .deny { background: none; color: inherit; }
-code { overflow-wrap: anywhere; }
+button:hover { filter: brightness(1.12); }
+:focus-visible { outline: .2rem solid var(--brand); outline-offset: .15rem; }
+code { overflow-wrap: anywhere; font-size: .9375em; }
 ";
 
 /// Asks the customer whether the client may have what it asks for.
@@ -38,7 +49,7 @@ pub(super) fn page(authorization: &Authorization<'_>) -> Answer {
         let checked = if index == 0 { " checked" } else { "" };
         let _ = writeln!(
             choices,
-            r#"<label><input type="radio" name="org" value="{}"{checked}> {} <small>{}</small></label>"#,
+            r#"<label><input type="radio" name="org" value="{}"{checked}> <span>{} <small>{}</small></span></label>"#,
             escape(&org.id),
             escape(&org.name),
             escape(&org.domain),
