@@ -313,7 +313,7 @@ fn tell_of_strangers(queues: &Queues, registry: &Registry) {
         let items: u64 = queue.figures().iter().map(|lane| lane.items).sum();
         warn!(
             tenant = %queue.id, items,
-            "the journal holds items of a tenant that is not known: they are kept until it is, or until they are too old"
+            "the journal holds items of a tenant that is neither configured nor in the store: kept until it is, or too old"
         );
     }
 }

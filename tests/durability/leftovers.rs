@@ -73,7 +73,7 @@ async fn items_of_a_tenant_that_is_gone_are_kept_until_it_is_there_again() {
     let attempts = intake.count("b", "total", "attempts").await;
     for _ in 0..2 {
         let daemon = Setup::new(&intake, &["a"]).start_in(&home).await;
-        let told = daemon.log("not configured");
+        let told = daemon.log("neither configured nor in the store");
         assert_eq!((told.len(), &told[0]["tenant"], &told[0]["items"]), (1, &json!("b"), &json!(15)));
         daemon.logs("a", [1]).await;
         daemon.wait_empty("a").await;
