@@ -196,7 +196,7 @@ impl Journal {
     }
 
     /// Waits until all appends that were answered and all acks given are written, and durable unless the mode is
-    /// [`Fsync::Never`].
+    /// [`Fsync::Never`](super::Fsync::Never).
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         {
