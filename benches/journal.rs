@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a request of 100 logs is.
@@ -145,6 +146,27 @@ async fn latency(dir: &Path, payload: &bytes::Bytes) {
     }
 }
 
+/// Has the kernel forget what it knows of the files' contents.
+fn forget(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let file = File::open(entry.path()).expect("it is ours");
+        file.sync_all().expect("the disk works");
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("Linux has it");
+    }
+}
+
+fn read_back(journal: &Journal, lane: &str) -> u64 {
+    let mut reader = Reader::new(lane.to_owned().into(), Seq(0)..Seq(u64::MAX));
+    let mut bytes = 0;
+    loop {
+        let batch = journal.read(&mut reader, 4 << 20).expect("files can be opened");
+        bytes += batch.records.iter().map(|record| record.entry.payload.len() as u64).sum::<u64>();
+        if batch.end {
+            return bytes;
+        }
+    }
+}
+
 async fn backlog(dir: &Path, total: u64, size: usize) {
     let payload = bytes::Bytes::from(vec![b'x'; size]);
     let options = || Options { fsync: Fsync::Never, ..Options::new(dir) };
@@ -169,17 +191,24 @@ async fn backlog(dir: &Path, total: u64, size: usize) {
         resident(),
         figures.memory as f64 / recovery.records as f64
     );
-    let (begun, before) = (Instant::now(), cpu());
-    let mut reader = Reader::new("tenant-7".into(), Seq(0)..Seq(u64::MAX));
-    let mut bytes = 0u64;
-    loop {
-        let batch = journal.read(&mut reader, 4 << 20).expect("files can be opened");
-        bytes += batch.records.iter().map(|record| record.entry.payload.len() as u64).sum::<u64>();
-        if batch.end {
-            break;
+    for cold in [false, true] {
+        let state = if cold { "nothing of it in the page cache" } else { "from the page cache" };
+        if cold {
+            forget(dir);
         }
+        let (begun, before) = (Instant::now(), cpu());
+        report(&format!("reading one lane of 50 back, {state}"), read_back(&journal, "tenant-7"), begun, before);
+        if cold {
+            forget(dir);
+        }
+        let (begun, before) = (Instant::now(), cpu());
+        let bytes = thread::scope(|scope| {
+            let lanes = (0..50).map(|n| format!("tenant-{n}"));
+            let threads: Vec<_> = lanes.map(|lane| scope.spawn(|| read_back(&journal, &{ lane }))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+        });
+        report(&format!("reading all 50 lanes at once, {state}"), bytes, begun, before);
     }
-    report("reading one lane of 50 back", bytes, begun, before);
     println!("RSS after reading: {:.0} MiB", resident());
     drop(journal);
     clear(dir);
@@ -203,6 +232,7 @@ fn main() {
                 appends(&dir, Fsync::Interval(Duration::from_millis(200)), &payload, total, acked).await;
             }
             appends(&dir, Fsync::Never, &payload, total, false).await;
+            appends(&dir, Fsync::Always, &payload, total / 4, false).await;
             plain_write(&dir, &payload, total);
             latency(&dir, &payload).await;
         }

@@ -12,7 +12,7 @@
 //! and [`intake`] is Datadog's side, for tests and the demonstration. Decisions that the code cannot explain by itself are
 //! pages of `docs/decisions/`.
 //!
-//! Ground floor first, each importing only from those before it: [`types`], [`settings`], [`outbound`], [`wire`],
+//! Ground floor first, each importing only from those before it: [`host`], [`types`], [`settings`], [`outbound`], [`wire`],
 //! [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`], [`ingest`],
 //! [`control`], [`admin`], [`daemon`], [`intake`], [`cli`].
 
@@ -21,6 +21,7 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod deliver;
+pub mod host;
 pub mod ingest;
 pub mod intake;
 pub mod journal;
@@ -30,6 +31,8 @@ pub mod outbound;
 pub mod payload;
 pub mod queue;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod tenancy;
 pub mod types;

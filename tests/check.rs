@@ -1,9 +1,14 @@
 //! `dogsled check`, run as a user runs it.
 
+use dogsled::journal::{Entry, Journal, Options};
+use dogsled::types::UnixMillis;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// Gives the tenant `acme` its key.
+const KEYED: (&str, &str) = ("DOGSLED_TENANTS__ACME__API_KEY", KEY);
 
 /// A configuration file in a directory of its own.
 struct Config(tempfile::TempDir);
@@ -112,4 +117,88 @@ fn what_is_probably_not_meant_is_warned_of_and_exits_with_0() {
     let warnings = text(&output.stderr);
     assert!(warnings.contains("warning: DOGSLED_LOG_LEVEL is ignored; did you mean DOGSLED_LOG__LEVEL"), "{warnings}");
     assert!(warnings.lines().all(|line| line.starts_with("warning: ")), "{warnings}");
+}
+
+/// A configuration with a journal of one record, which is open.
+async fn with_journal() -> (Config, PathBuf, Journal) {
+    let config = Config::new("");
+    let dir = config.0.path().join("queue");
+    std::fs::write(config.path(), format!("[tenants.acme]\n[journal]\ndir = {:?}\n", dir.display().to_string()))
+        .unwrap();
+    let (journal, _) = Journal::open(Options::new(&dir)).unwrap();
+    let entry = Entry {
+        lane: "acme/logs".into(),
+        items: 7,
+        accepted: UnixMillis(1),
+        oldest: UnixMillis(1),
+        head: "".into(),
+        payload: "a payload to be found in the file".into(),
+    };
+    journal.append(vec![entry], |_| ()).await.unwrap();
+    journal.flush().await;
+    (config, dir, journal)
+}
+
+/// Flips a bit of the payload.
+fn damage(dir: &Path) {
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let path = files.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "seg")).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(9).position(|window| window == b"a payload").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_sound_journal_is_told_of_and_exits_with_0() {
+    let (config, dir, journal) = with_journal().await;
+    drop(journal);
+    let output = check(&config.path(), &[], &[KEYED]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    let line = format!("# journal {}: 1 waiting records of 1 lanes, ", dir.display());
+    let printed = text(&output.stdout);
+    assert!(printed.lines().any(|found| found.starts_with(&line) && found.ends_with(", sound")), "{printed}");
+    let json: serde_json::Value = serde_json::from_slice(&check(&config.path(), &["--json"], &[KEYED]).stdout).unwrap();
+    let journal = &json["checked"]["journal"];
+    assert_eq!(journal["records"], 1);
+    assert_eq!(journal["damaged"].as_array().map(Vec::len), Some(0));
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_told_of_and_exits_with_1() {
+    let (config, dir, journal) = with_journal().await;
+    drop(journal);
+    damage(&dir);
+    let output = check(&config.path(), &[], &[KEYED]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).trim_end().ends_with(", damaged"), "{}", text(&output.stdout));
+    let told = text(&output.stderr);
+    assert!(told.contains(".seg") && told.contains("1 records, of acme/logs, 7 items"), "{told}");
+    let json = check(&config.path(), &["--json"], &[KEYED]);
+    assert_eq!(json.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["checked"]["journal"]["damaged"][0]["items"], 7);
+    assert!(!dir.join("quarantine").exists(), "it only reads");
+}
+
+#[tokio::test]
+async fn the_journal_of_a_running_daemon_is_checked_without_its_lock() {
+    let (config, _, _journal) = with_journal().await;
+    let output = check(&config.path(), &[], &[KEYED]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    assert!(text(&output.stdout).contains(", in use by a daemon, sound"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn where_no_journal_is_yet_none_is_made() {
+    let config = Config::new("");
+    let dir = config.0.path().join("queue");
+    std::fs::write(config.path(), format!("[tenants.acme]\n[journal]\ndir = {:?}\n", dir.display().to_string()))
+        .unwrap();
+    let output = check(&config.path(), &[], &[KEYED]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    assert!(text(&output.stdout).contains(": none yet"));
+    let json: serde_json::Value = serde_json::from_slice(&check(&config.path(), &["--json"], &[KEYED]).stdout).unwrap();
+    assert!(json["checked"]["journal"].is_null());
+    assert!(!dir.exists());
 }

@@ -1,7 +1,8 @@
 //! What all targets check: no input makes the parsers panic, and what they take is cut into parts that are themselves
-//! bodies of the same items. The yardstick for JSON is `serde_json`.
+//! bodies of the same items. The yardstick for JSON is `serde_json`. A segment of the journal may hold anything.
 
 use bytes::Bytes;
+use dogsled::journal::recover_bytes;
 use dogsled::types::{Kind, UnixMillis};
 use dogsled::wire::{self, Context, Form, LogDefaults, Part};
 use serde_json::value::RawValue;
@@ -54,6 +55,16 @@ pub fn date(text: &str) {
         let millis = timestamp.as_nanosecond().div_euclid(1_000_000);
         // Before 1970 the fraction of a millisecond may be cut off upwards.
         assert!(time.is_some_and(|time| (i128::from(time.0) - millis).abs() <= 1), "{time:?} is not {timestamp}");
+    }
+}
+
+/// Reads a segment of the journal as recovery does after a crash: whatever the bytes, it ends, and finds no more records
+/// than they have room for.
+pub fn recover(segment: &[u8]) {
+    // The index of a closed segment has six bytes a record at least, a record itself more.
+    assert!(recover_bytes(segment) * 6 <= segment.len());
+    for end in [segment.len() / 2, segment.len().saturating_sub(1)] {
+        assert!(recover_bytes(&segment[..end]) * 6 <= end);
     }
 }
 

@@ -44,7 +44,7 @@ pub fn main(args: &Args) -> ExitCode {
     let dir = match &place.path {
         Some(path) if path.is_dir() => path.clone(),
         config => match Settings::load(config.as_deref()) {
-            Ok(settings) => settings.state.dir.join("journal"),
+            Ok(settings) => settings.journal_dir(),
             Err(error) => {
                 error.problems().iter().for_each(complain);
                 return BAD_CONFIGURATION.into();
@@ -66,7 +66,8 @@ pub fn main(args: &Args) -> ExitCode {
     if written && (!verify || inspection.damaged.is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn to_json(inspection: &Inspection) -> Value {
+/// What was found, for programs.
+pub(super) fn to_json(inspection: &Inspection) -> Value {
     let segments = inspection.segments.iter().map(|segment| {
         json!({
             "file": segment.path, "first": segment.first, "records": segment.records, "live": segment.live,
@@ -137,7 +138,8 @@ fn describe(inspection: &Inspection, verified: bool, out: &mut String) -> std::f
     Ok(())
 }
 
-fn describe_lost(lost: &Lost) -> String {
+/// What is damaged, for people.
+pub(super) fn describe_lost(lost: &Lost) -> String {
     let mut text = format!("{}: {} bytes at {}", lost.file.display(), lost.bytes, lost.offset);
     if let Some(records) = lost.records {
         text += &format!(", {records} records");

@@ -5,4 +5,6 @@ pub mod logging;
 mod run;
 pub mod systemd;
 
+#[cfg(test)]
+pub(crate) use run::keep_house;
 pub use run::{Daemon, DaemonError};

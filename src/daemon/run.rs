@@ -285,7 +285,7 @@ async fn end_or_abort(mut task: JoinHandle<()>, hurry: impl Future<Output = ()>)
 }
 
 /// What is to be done now and then.
-async fn keep_house(queues: &Queues, delivery: &Delivery) {
+pub(crate) async fn keep_house(queues: &Queues, delivery: &Delivery) {
     let mut fine = true;
     let mut look = tokio::time::interval(Duration::from_secs(1));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -313,7 +313,7 @@ fn tell_of_strangers(queues: &Queues, registry: &Registry) {
         let items: u64 = queue.figures().iter().map(|lane| lane.items).sum();
         warn!(
             tenant = %queue.id, items,
-            "the journal holds items of a tenant that is not known: they are kept until it is, or until they are too old"
+            "the journal holds items of a tenant that is neither configured nor in the store: kept until it is, or too old"
         );
     }
 }

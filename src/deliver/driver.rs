@@ -3,10 +3,14 @@
 //! What it holds lives in [`Sender`], not on the task's stack: should the task panic, its successor finds everything
 //! that was held or under way.
 
+mod terms;
+
+pub use terms::LastError;
+
 use super::Phase;
 use super::auth::{Auth, Change};
 use super::backlog::{Backlog, Flight, Held, Place};
-use super::client::{ClientError, Destination, Validity};
+use super::client::Validity;
 use super::dead_letter::Reason;
 use super::endpoint::{EndpointState, Start};
 use super::gate::Backoff;
@@ -14,16 +18,18 @@ use super::judge::{self, Answer, Verdict};
 use super::permits::Turn;
 use super::put_away::put_away;
 use super::work::{self, KeyRefused, Landed, Tools, Work};
+use crate::host::chance;
 use crate::journal::Journal;
 use crate::ledger::{DropReason, Ledger};
 use crate::payload::{Built, Payload};
 use crate::queue::{LaneFigures, Take, TenantQueue};
 use crate::settings::Settings;
-use crate::tenancy::{Hold, Registry, Tenant, TenantState};
+use crate::tenancy::{Hold, Registry};
 use crate::types::{Endpoint, Kind, Secret, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use terms::Bound;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -63,25 +69,6 @@ struct State {
     /// What was accepted before this time is to be dropped, also when it comes back from Datadog.
     purge: Option<UnixMillis>,
     last_error: Option<LastError>,
-}
-
-/// A tenant's key and site, and the addresses made for them.
-#[derive(Debug)]
-struct Bound {
-    tenant: Arc<Tenant>,
-    key: Secret,
-    to: Arc<Destination>,
-}
-
-/// What last went wrong for a tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastError {
-    /// When.
-    pub at: UnixMillis,
-    /// The path of the endpoint.
-    pub endpoint: &'static str,
-    /// Datadog's words with the status, or those of the network.
-    pub words: String,
 }
 
 /// How items ended.
@@ -145,7 +132,7 @@ impl Sender {
         rules: Rules,
     ) -> Self {
         let state = State {
-            auth: Auth::new(Instant::now(), rand::random()),
+            auth: Auth::new(Instant::now(), chance()),
             endpoints: Default::default(),
             backlog: Backlog::default(),
             last: 0,
@@ -179,6 +166,7 @@ impl Sender {
                 return;
             }
             tokio::select! {
+                biased;
                 Some(joined) = tasks.join_next_with_id() => match joined {
                     Ok((task, (id, landed))) => {
                         ids.remove(&task);
@@ -244,8 +232,9 @@ impl Sender {
             while let Some(Next { held, probe, turn }) = self.next(&mut state, kind, hold, flushing, now, &mut timer) {
                 let Held { work, place, refused_once, .. } = held;
                 let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, refused_once });
-                let (tools, to) = (self.tools.clone(), to.clone());
-                spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn).await) }));
+                let (tools, to, this) = (self.tools.clone(), to.clone(), self.clone());
+                let still = move || this.may_still_send(kind, probe);
+                spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn, still).await) }));
             }
         }
         timer.0
@@ -295,7 +284,8 @@ impl Sender {
             }
             Start::AfterAnswer => return None,
         };
-        if self.queue.wants(kind) && state.backlog.flying(|work| work.loads(kind)) == 0 {
+        // One that failed rests in the backlog and is tried again from there.
+        if self.queue.wants(kind) && !state.backlog.all().any(|work| work.loads(kind)) {
             let work = Work::Load(self.queue.clone(), kind);
             let held = Held { work, place: Place::default(), not_before: None, refused_once: false };
             return Some(Next { held, probe: false, turn: None });
@@ -342,66 +332,11 @@ impl Sender {
         }
     }
 
-    /// Whether nothing of a kind may be sent, though there is a key. What was meant for another organisation keeps what
-    /// came after it waiting too: a lane stays in its order.
-    fn holds(&self, state: &State, kind: Kind, hold: Hold) -> bool {
-        hold.paused || hold.before.is_some_and(|before| self.oldest(state, kind).is_some_and(|oldest| oldest < before))
-    }
-
-    /// When the oldest item of a kind was accepted.
-    fn oldest(&self, state: &State, kind: Kind) -> Option<UnixMillis> {
-        let taken = state.backlog.all().map(Work::figures).filter(|lane| lane.kind == kind);
-        taken.filter_map(|lane| lane.oldest).chain(self.queue.oldest(kind)).min()
-    }
-
-    /// Drops what was accepted before a time; gives how many items of what waits. What is under way is dropped when it
-    /// comes back, unless Datadog has taken it.
-    pub(super) fn purge(&self, before: UnixMillis) -> u64 {
-        let mut state = self.lock();
-        state.purge = state.purge.max(Some(before));
-        let items = self.purge_held(&mut state);
-        drop(state);
-        self.queue.nudge();
-        items
-    }
-
-    fn purge_held(&self, state: &mut State) -> u64 {
-        let Some(before) = state.purge else { return 0 };
-        let mut items = 0;
-        for work in state.backlog.take_older(before) {
-            match &work {
-                Work::Build(batch, _) => {
-                    let account = self.ledger.account(&self.queue.id, batch.kind);
-                    for chunk in &batch.chunks {
-                        account.drop_items(u64::from(chunk.items), DropReason::Purged);
-                        chunk.follow.iter().for_each(|follow| follow.dropped(chunk.items));
-                        batch.cover.settle(u64::from(chunk.items));
-                        items += u64::from(chunk.items);
-                    }
-                }
-                _ => {
-                    if let Some(payload) = work.payload() {
-                        self.settle(payload, Fate::Dropped(payload.items, DropReason::Purged));
-                        items += u64::from(payload.items);
-                    }
-                }
-            }
-        }
-        items
-    }
-
-    fn tenant(&self) -> Option<Arc<Tenant>> {
-        self.registry.get(self.queue.id.as_str())
-    }
-
-    /// The state that the tenant is shown in; none while there is no such tenant.
-    pub(super) fn shown(&self) -> Option<TenantState> {
-        self.tenant().map(|tenant| tenant.state())
-    }
-
-    /// What last went wrong.
-    pub(super) fn last_error(&self) -> Option<LastError> {
-        self.lock().last_error.clone()
+    /// Whether a payload that had to wait for its turn may be sent all the same: meanwhile an answer to another may have
+    /// told to wait, or that the key is refused.
+    fn may_still_send(&self, kind: Kind, probe: bool) -> bool {
+        let state = self.lock();
+        state.auth.may_send() && state.endpoints[kind.endpoint() as usize].is_let_through(probe, Instant::now())
     }
 
     /// A task panicked: what it had is tried again.
@@ -504,7 +439,7 @@ impl Sender {
                     let wait = answer.wait.map(|wait| wait.as_secs_f64());
                     info!(tenant = %self.queue.id, endpoint = endpoint.path(), wait, "rate limited; waiting");
                 }
-                known.throttled(flight.probe, now, answer.wait, &self.rules.backoff, rand::random());
+                known.throttled(flight.probe, now, answer.wait, &self.rules.backoff, chance());
                 state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
             }
             Verdict::TooLarge => {
@@ -517,7 +452,7 @@ impl Sender {
             }
             Verdict::Malformed if !payload.suspect && !flight.refused_once => {
                 // A 400 may be the intake's own trouble (a slow upload was answered so): once more.
-                let later = now + self.rules.backoff.wait(1, rand::random());
+                let later = now + self.rules.backoff.wait(1, chance());
                 state.hold(Work::Send(payload), flight.place, Some(later), true);
             }
             Verdict::Malformed if payload.items > 1 => {
@@ -587,12 +522,12 @@ impl Sender {
         if known.is_open() {
             warn!(tenant = %self.queue.id, endpoint = endpoint.path(), "submission failed; trying again: {words}");
         }
-        known.failed(flight.probe, now, &self.rules.backoff, rand::random());
+        known.failed(flight.probe, now, &self.rules.backoff, chance());
     }
 
     fn validated(&self, state: &mut State, now: Instant, key: Secret, validity: &Validity) {
         let interval = self.rules.validate_interval;
-        let change = state.auth.checked(validity, now, interval, &self.rules.backoff, rand::random());
+        let change = state.auth.checked(validity, now, interval, &self.rules.backoff, chance());
         if change == Change::None {
             return;
         }
@@ -606,7 +541,7 @@ impl Sender {
                         "refused although the API key is good; trying again: {words}"
                     );
                 }
-                known.failed(probe, now, &self.rules.backoff, rand::random());
+                known.failed(probe, now, &self.rules.backoff, chance());
             } else {
                 known.unanswered(probe, now);
             }
@@ -648,65 +583,12 @@ impl Sender {
         endpoints.filter_map(|(endpoint, known)| Some((endpoint, known.left(now)?))).collect()
     }
 
-    fn show_state(&self) {
-        let Some(tenant) = self.tenant() else { return };
-        let state = self.lock();
-        let (key, hold) = tenant.terms();
-        let shown = if key.is_none() || hold.paused {
-            tenant.state_at_rest()
-        } else if state.auth.is_refused() {
-            TenantState::Unauthorized
-        } else if hold.before.is_some() && self.turns(&state).into_iter().any(|kind| self.holds(&state, kind, hold)) {
-            TenantState::Paused
-        } else if state.backlog.all().next().is_none() {
-            // With nothing to send, it waits for nothing.
-            TenantState::Active
-        } else if state.endpoints.iter().any(EndpointState::is_throttled) {
-            TenantState::Throttled
-        } else if state.endpoints.iter().any(|endpoint| !endpoint.is_open()) || !state.auth.may_send() {
-            TenantState::Retrying
-        } else {
-            TenantState::Active
-        };
-        tenant.set_state(shown);
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Where a tenant's telemetry goes, with which key, and what of it is held; none without a key.
-    fn bind(
-        &mut self,
-        tenant: Option<Arc<Tenant>>,
-        now: Instant,
-    ) -> Result<Option<(Arc<Destination>, Secret, Hold)>, ClientError> {
-        let terms = tenant.map(|tenant| (tenant.terms(), tenant));
-        let Some(((Some(key), hold), tenant)) = terms else {
-            self.bound = None;
-            return Ok(None);
-        };
-        if let Some(bound) = self.bound.as_ref().filter(|b| b.key == key && Arc::ptr_eq(&b.tenant, &tenant)) {
-            return Ok(Some((bound.to.clone(), key, hold)));
-        }
-        // Whatever was found out about the key before says nothing about this one.
-        self.bound = None;
-        self.auth = Auth::new(now, rand::random());
-        self.backlog.forgive();
-        for doubt in std::mem::take(&mut self.doubts) {
-            self.endpoints[doubt.endpoint as usize].unanswered(doubt.probe, now);
-        }
-        let to = Arc::new(Destination::new(&tenant.site, &key)?);
-        self.bound = Some(Bound { tenant, key: key.clone(), to: to.clone() });
-        Ok(Some((to, key, hold)))
-    }
-
-    fn note(&mut self, endpoint: &'static str, words: String) {
-        self.last_error = Some(LastError { at: UnixMillis::now(), endpoint, words });
-    }
-
     fn hold(&mut self, work: Work, place: Place, not_before: Option<Instant>, refused_once: bool) {
         self.backlog.hold(Held { work, place, not_before, refused_once });
     }

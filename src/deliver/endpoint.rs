@@ -84,6 +84,15 @@ impl EndpointState {
         }
     }
 
+    /// Whether what was started, as the probe or not, may still be sent although time has passed.
+    pub(super) fn is_let_through(&self, probe: bool, now: Instant) -> bool {
+        match self.gate.pass(now) {
+            Pass::Go => !probe,
+            Pass::Probing => probe,
+            Pass::Probe | Pass::NotBefore(_) => false,
+        }
+    }
+
     /// The limits for the next batch: the kind's, with the uncompressed bytes lowered to what will likely compress to
     /// within the compressed limit.
     pub(super) fn limits(&self, kind: Kind) -> Limits {

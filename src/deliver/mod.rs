@@ -19,6 +19,8 @@ mod work;
 pub use client::{Client, ClientError, Destination, Soon, Transport, Validity};
 pub use dead_letter::{Content, DeadLetters, Letter, Line, Lines, Overhaul, OverhaulError, Reason};
 pub use driver::LastError;
+#[cfg(test)]
+pub(crate) use judge::read_limits;
 pub use judge::{Answer, Quota};
 pub use work::KeyRefused;
 
@@ -107,6 +109,7 @@ impl Delivery {
                 return;
             }
             let queue = tokio::select! {
+                biased;
                 queue = self.queues.next_ready(), if !ending => queue,
                 Ok(()) = phase.changed() => continue,
                 Some(ended) = drivers.join_next_with_id() => match ended {
@@ -177,8 +180,11 @@ impl Delivery {
         }
     }
 
+    /// By name.
     fn all(&self) -> Vec<Arc<Sender>> {
-        self.senders.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let mut all: Vec<_> = self.senders.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        all.sort_unstable_by(|a, b| a.queue.id.cmp(&b.queue.id));
+        all
     }
 
     /// What a tenant has taken from its queue and not settled yet, by kind.

@@ -43,7 +43,8 @@ impl Pace {
                     limit => quota.period / (limit - 1),
                 };
                 let Some(rate) = Rate::with_period(interval) else { return };
-                let limiter = RateLimiter::direct_with_clock(rate.allow_burst(NonZeroU32::MIN), TokioClock);
+                let limiter =
+                    RateLimiter::direct_with_clock(rate.allow_burst(NonZeroU32::MIN), TokioClock { origin: now });
                 *slot = Some(Learnt { quota, seen: now, limiter });
             }
         }
@@ -59,19 +60,20 @@ impl Pace {
             self.learnt = None;
             return Ok(());
         }
-        learnt.limiter.check().map_err(|until| now + until.wait_time_from(TokioClock::at(now)))
+        learnt.limiter.check().map_err(|until| now + until.wait_time_from(learnt.limiter.clock().at(now)))
     }
 }
 
 /// The runtime's clock, which tests can pause.
-#[derive(Debug, Clone, Default)]
-struct TokioClock;
+#[derive(Debug, Clone)]
+struct TokioClock {
+    /// Any fixed one will do.
+    origin: Instant,
+}
 
 impl TokioClock {
-    fn at(now: Instant) -> Nanos {
-        // Governor measures from the limiter's own start; any fixed origin will do.
-        static ORIGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-        Nanos::from(now.saturating_duration_since(*ORIGIN.get_or_init(|| now)))
+    fn at(&self, now: Instant) -> Nanos {
+        Nanos::from(now.saturating_duration_since(self.origin))
     }
 }
 
@@ -79,7 +81,7 @@ impl Clock for TokioClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        Self::at(Instant::now())
+        self.at(Instant::now())
     }
 }
 

@@ -4,6 +4,7 @@ use super::client::{Destination, Transport, Validity};
 use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
 use super::permits::{Permits, Turn};
+use crate::host;
 use crate::payload::{Builder, Built, Payload};
 use crate::queue::{Batch, Cores, LaneFigures, TenantQueue};
 use crate::types::{Encoding, Kind, Secret, TenantId, UnixMillis};
@@ -40,7 +41,7 @@ pub(super) enum Landed {
     Answered { payload: Arc<Payload>, answer: Answer, late: u32 },
     /// No answer came.
     Unanswered { payload: Arc<Payload>, error: String },
-    /// It was not sent, because the end came first.
+    /// It was not sent, because something else came first: the end, or an answer that told to wait.
     Unsent { payload: Arc<Payload> },
     /// Items were read back.
     Loaded,
@@ -141,9 +142,15 @@ impl Work {
     }
 }
 
-/// Does the work; `turn` is for what [`sends`](Work::sends). A payload built is not sent at once: the sender does so
+/// Does the work; `turn` is for what [`sends`](Work::sends), and `still` says whether it may when the turn has come. A payload built is not sent at once: the sender does so
 /// when its turn has come.
-pub(super) async fn fly(tools: Arc<Tools>, to: Arc<Destination>, work: Work, turn: Option<Turn>) -> Landed {
+pub(super) async fn fly(
+    tools: Arc<Tools>,
+    to: Arc<Destination>,
+    work: Work,
+    turn: Option<Turn>,
+    still: impl Fn() -> bool,
+) -> Landed {
     match work {
         Work::Load(ref queue, kind) => match queue.load(kind).await {
             Ok(()) => Landed::Loaded,
@@ -153,7 +160,7 @@ pub(super) async fn fly(tools: Arc<Tools>, to: Arc<Destination>, work: Work, tur
             let batch = batch.clone();
             built(work, tools.compute(move |tools| tools.builder.build(&batch, encoding)).await)
         }
-        Work::Send(payload) => send(tools, &to, payload, turn).await,
+        Work::Send(payload) => send(tools, &to, payload, turn, still).await,
         Work::Halve { ref payload, suspect } => {
             let halved = payload.clone();
             built(work, tools.compute(move |tools| tools.builder.halve(&halved, suspect)).await)
@@ -180,7 +187,13 @@ fn built(work: Work, result: io::Result<Built>) -> Landed {
     }
 }
 
-async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, turn: Option<Turn>) -> Landed {
+async fn send(
+    tools: Arc<Tools>,
+    to: &Destination,
+    payload: Arc<Payload>,
+    turn: Option<Turn>,
+    still: impl Fn() -> bool,
+) -> Landed {
     let cutoff = UnixMillis::now().minus(payload.kind.max_age());
     let mut late = 0;
     if payload.oldest < cutoff {
@@ -200,6 +213,9 @@ async fn send(tools: Arc<Tools>, to: &Destination, payload: Arc<Payload>, turn: 
     let Some(_permit) = tools.permits.wait(turn.unwrap_or(Turn::Waiting { probe: false })).await else {
         return Landed::Unsent { payload };
     };
+    if !still() {
+        return Landed::Unsent { payload };
+    }
     let started = tokio::time::Instant::now();
     let result = tools.client.submit(to, &payload).await;
     record(&payload, started.elapsed(), &result);
@@ -225,20 +241,10 @@ impl Tools {
     ) -> io::Result<T> {
         let this = self.clone();
         let Some(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
-        aside(move || work(&this)).await
+        host::aside("payload", move || work(&this)).await
     }
 
     async fn on_disk(self: Arc<Self>, work: impl FnOnce(&Self) -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        aside(move || work(&self)).await
+        host::aside("payload", move || work(&self)).await
     }
-}
-
-/// Runs work on a thread where that hinders nobody. Should it panic, its payload is tried again as after any failure.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        if error.is_panic() {
-            metrics::counter!("dogsled_panics_total", "part" => "payload").increment(1);
-        }
-        Err(io::Error::other(error))
-    })
 }

@@ -2,7 +2,7 @@
 
 use super::entry::{Draft, Lost, Seq};
 use super::log::Log;
-use super::options::{AppendError, Fsync, Health};
+use super::options::{AppendError, Fsync, Health, Options};
 use super::sync::{Round, RoundResult};
 use super::view::Shared;
 use std::io;
@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 use tracing::{error, info};
 
 /// After a failure, writing is tried again so often.
@@ -25,12 +26,17 @@ const PACE: Duration = Duration::from_millis(200);
 /// A group of appends that are written as one is closed at this size.
 const GROUP_BYTES: usize = 16 << 20;
 
+/// The granularity of the bytes in flight.
+pub(super) const PERMIT_BYTES: usize = 1 << 10;
+
 /// What the threads and the callers share.
 pub(super) struct Inner {
     pub(super) dir: Arc<Path>,
     pub(super) shared: Arc<Shared>,
     inbox: Mutex<Inbox>,
-    pub(super) wake: Condvar,
+    wake: Condvar,
+    #[cfg(test)]
+    pub(super) woken: tokio::sync::Notify,
     pub(super) in_flight: Arc<Semaphore>,
     pub(super) permits: usize,
     pub(super) health: Mutex<Health>,
@@ -44,7 +50,7 @@ pub(super) struct Inbox {
     pub(super) appends: Vec<Append>,
     pub(super) acks: Vec<u64>,
     pub(super) flushes: Vec<oneshot::Sender<()>>,
-    round: Option<RoundResult>,
+    pub(super) round: Option<RoundResult>,
     pub(super) closing: bool,
 }
 
@@ -59,12 +65,15 @@ pub(super) struct Append {
 }
 
 impl Inner {
-    pub(super) fn new(dir: &Path, shared: Arc<Shared>, permits: usize) -> Self {
+    pub(super) fn new(options: &Options, shared: Arc<Shared>) -> Self {
+        let permits = (options.in_flight_bytes / PERMIT_BYTES).clamp(1, 1 << 20);
         Self {
-            dir: dir.into(),
+            dir: options.dir.as_path().into(),
             shared,
             inbox: Mutex::default(),
             wake: Condvar::new(),
+            #[cfg(test)]
+            woken: tokio::sync::Notify::new(),
             in_flight: Arc::new(Semaphore::new(permits)),
             permits,
             health: Mutex::default(),
@@ -76,25 +85,26 @@ impl Inner {
     pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Wakes the committer for what was put into an inbox that was empty. Whoever finds something there need not: the
+    /// committer was woken for that, or is busy and looks before it sleeps.
+    pub(super) fn wake_if(&self, asleep: bool) {
+        if asleep {
+            self.wake();
+        }
+    }
+
+    /// Has the committer look at its inbox.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+        #[cfg(test)]
+        self.woken.notify_one();
+    }
 }
 
 /// Starts the threads.
 pub(super) fn start(inner: &Arc<Inner>, log: Log, fsync: Fsync) -> io::Result<Vec<JoinHandle<()>>> {
-    let pace = match fsync {
-        Fsync::Interval(interval) => interval,
-        Fsync::Always | Fsync::Never => PACE,
-    };
-    let (rounds, to_sync) = sync_channel(1);
-    let committer = Committer {
-        inner: inner.clone(),
-        log,
-        rounds,
-        pace,
-        paced: Instant::now(),
-        syncing: false,
-        failing: None,
-        flushes: Vec::new(),
-    };
+    let (committer, to_sync) = Committer::new(inner, log, fsync);
     let syncer = inner.clone();
     let spawn = |name: &str| thread::Builder::new().name(name.into());
     Ok(vec![
@@ -111,27 +121,27 @@ fn sync(inner: &Inner, rounds: &Receiver<Round>) {
             metrics::histogram!("dogsled_journal_fsync_seconds").record(*took);
         }
         inner.inbox().round = Some(result);
-        inner.wake.notify_one();
+        inner.wake();
     }
 }
 
-struct Committer {
-    inner: Arc<Inner>,
-    log: Log,
+pub(super) struct Committer {
+    pub(super) inner: Arc<Inner>,
+    pub(super) log: Log,
     rounds: SyncSender<Round>,
-    pace: Duration,
+    pub(super) pace: Duration,
     /// When the less urgent things were done last.
-    paced: Instant,
+    pub(super) paced: Instant,
     /// A round is on the other thread.
-    syncing: bool,
+    pub(super) syncing: bool,
     /// Why nothing can be written, and when to try again.
-    failing: Option<(Instant, AppendError)>,
+    pub(super) failing: Option<(Instant, AppendError)>,
     /// Who waits for which round.
     flushes: Vec<(u64, oneshot::Sender<()>)>,
 }
 
 /// Refuses what comes after the committer has ended, however that came about.
-struct Ending(Arc<Inner>);
+pub(super) struct Ending(pub(super) Arc<Inner>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -144,25 +154,50 @@ impl Drop for Ending {
 }
 
 impl Committer {
+    /// A committer, and the rounds that it wants to be run.
+    pub(super) fn new(inner: &Arc<Inner>, log: Log, fsync: Fsync) -> (Self, Receiver<Round>) {
+        let pace = match fsync {
+            Fsync::Interval(interval) => interval,
+            Fsync::Always | Fsync::Never => PACE,
+        };
+        let (rounds, to_sync) = sync_channel(1);
+        let committer = Self {
+            inner: inner.clone(),
+            log,
+            rounds,
+            pace,
+            paced: Instant::now(),
+            syncing: false,
+            failing: None,
+            flushes: Vec::new(),
+        };
+        (committer, to_sync)
+    }
+
     fn run(mut self) {
         let _ending = Ending(self.inner.clone());
         loop {
             let inbox = self.wait();
             let closing = inbox.closing;
-            if let Some(result) = inbox.round {
-                self.syncing = false;
-                let completed = self.log.complete(result);
-                self.check(completed);
-            }
-            self.append(inbox.appends);
-            self.log.ack(inbox.acks);
-            let round = if inbox.flushes.is_empty() { 0 } else { self.log.rounds.after(1) };
-            self.flushes.extend(inbox.flushes.into_iter().map(|flush| (round, flush)));
-            self.settle();
+            self.work(inbox);
             if closing {
                 return self.finish();
             }
         }
+    }
+
+    /// Does what came, and what follows from it.
+    pub(super) fn work(&mut self, inbox: Inbox) {
+        if let Some(result) = inbox.round {
+            self.syncing = false;
+            let completed = self.log.complete(result);
+            self.check(completed);
+        }
+        self.append(inbox.appends);
+        self.log.ack(inbox.acks);
+        let round = if inbox.flushes.is_empty() { 0 } else { self.log.rounds.after(1) };
+        self.flushes.extend(inbox.flushes.into_iter().map(|flush| (round, flush)));
+        self.settle();
     }
 
     /// Waits until there is something to do, or until it is time for the less urgent things.
@@ -172,8 +207,7 @@ impl Committer {
         let until = self.paced + self.pace;
         loop {
             if !inbox.is_empty() {
-                let closing = inbox.closing;
-                return std::mem::replace(&mut *inbox, Inbox { closing, ..Inbox::default() });
+                return inbox.take();
             }
             if settled {
                 inbox = self.inner.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner);
@@ -316,7 +350,7 @@ impl Committer {
     }
 
     /// Leaves everything durable behind, if the disk lets it.
-    fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         self.log.close_active();
         if self.syncing {
             let mut inbox = self.inner.inbox();
@@ -344,7 +378,13 @@ impl Committer {
 }
 
 impl Inbox {
-    fn is_empty(&self) -> bool {
+    /// All that is in it. A closed one stays closed.
+    pub(super) fn take(&mut self) -> Self {
+        let closing = self.closing;
+        std::mem::replace(self, Self { closing, ..Self::default() })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
         let lists = self.appends.len() + self.acks.len() + self.flushes.len();
         lists == 0 && self.round.is_none() && !self.closing
     }

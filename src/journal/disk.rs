@@ -1,16 +1,18 @@
 //! What the journal asks of a file system: little enough that tests put a simulated disk in its place, with crashes,
 //! lost writes and errors.
 
+use rustix::fs::Advice;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One directory and the files in it, by name. A name may have one `/`, for the quarantine.
 pub(super) trait Disk: Send + Sync {
-    /// Names and lengths of the files in the directory itself.
-    fn list(&self) -> io::Result<Vec<(String, u64)>>;
+    /// Names and lengths of the files in the directory itself, with `""`, or in one within it; none if there is no such.
+    fn list(&self, within: &str) -> io::Result<Vec<(String, u64)>>;
     /// A new, empty file; it is an error if there is one already.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// The file for reading and writing, created if need be.
@@ -31,9 +33,13 @@ pub(super) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Fills `buf` from `offset` on; an error of kind `UnexpectedEof` if there is less.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Says that this part will be read soon.
+    fn will_need(&self, offset: u64, len: u64);
     /// Writes all at the end of the file. After an error any part of it may have been written.
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
-    /// Cuts the file.
+    /// Reserves space for the part before `until`; the length stays as it is. After an error some of it may be reserved.
+    fn reserve(&self, until: u64) -> io::Result<()>;
+    /// Cuts the file, and gives back what is reserved beyond `len`.
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Makes contents and length durable.
     fn sync(&self) -> io::Result<()>;
@@ -87,9 +93,13 @@ impl RealDisk {
 }
 
 impl Disk for RealDisk {
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+    fn list(&self, within: &str) -> io::Result<Vec<(String, u64)>> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
+        let entries = match fs::read_dir(self.dir.join(within)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !within.is_empty() => return Ok(files),
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             let metadata = entry.metadata()?;
             if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
@@ -133,6 +143,11 @@ impl DiskFile for File {
         self.read_exact_at(buf, offset)
     }
 
+    fn will_need(&self, offset: u64, len: u64) {
+        // It is a hint: where it is not taken, reading is slower.
+        let _ = rustix::fs::fadvise(self, offset, NonZeroU64::new(len), Advice::WillNeed);
+    }
+
     fn append(&self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut file = self;
         IoSlice::advance_slices(&mut parts, 0);
@@ -144,6 +159,14 @@ impl DiskFile for File {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+
+    fn reserve(&self, until: u64) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        rustix::fs::fallocate(self, rustix::fs::FallocateFlags::KEEP_SIZE, 0, until)?;
+        #[cfg(not(target_os = "linux"))]
+        let _ = until;
         Ok(())
     }
 

@@ -1,17 +1,36 @@
-//! Reading records at known places, neighbours together, and what becomes of those that cannot be read.
+//! Reading records at known places, at the least cost, and what becomes of those that cannot be read.
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::entry::{Draft, Entry, Lost, Record, Replaces, Seq};
 use super::format::{Bad, RecordHeader, RecordKind};
 use super::index::Slot;
+use super::quarantine::{is_media, set_aside};
 use super::view::{Place, segment_name};
 use crate::types::UnixMillis;
 use bytes::Bytes;
-use std::io::{self, IoSlice};
-use std::path::PathBuf;
+use std::io;
+use std::iter::Peekable;
+use std::vec;
 
-/// Records that have no more than so many bytes between them are read at once.
-const NEIGHBOURS: u64 = 16 << 10;
+/// Records that have no more than so many bytes between them are read at once: copying that much from the page cache
+/// costs about as much as another system call.
+const GAP: u64 = 4 << 10;
+
+/// So much is read at once.
+const RUN: u64 = 1 << 20;
+
+/// Records are read into buffers of so many bytes, or of one record if that is larger.
+const BUFFER: u64 = 256 << 10;
+
+/// Records that have no more than so many bytes between them are brought from the disk in one operation: an operation
+/// more costs about as much as that many bytes, and the bytes are other lanes' backlog.
+const APART: u64 = 128 << 10;
+
+/// So much of a segment is announced in one call; the kernel cuts off what is longer than the device likes.
+const ANNOUNCED: u64 = 512 << 10;
+
+/// So far ahead of what is being read.
+const AHEAD: u64 = 8 << 20;
 
 /// A record to be read.
 #[derive(Debug, Clone)]
@@ -45,7 +64,7 @@ impl Fetched {
 /// What becomes of bytes that cannot be read as records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Damaged {
-    /// They are copied to a file of their own.
+    /// They are copied to a file of their own and accounted for.
     Quarantine,
     /// Nothing is written.
     Tell,
@@ -53,57 +72,129 @@ pub(super) enum Damaged {
 
 /// Reads records in the order given. Those whose bytes are damaged or unreadable come as lost; other errors (too many
 /// open files, a segment that is gone) are the caller's.
+///
+/// What is handed out shares buffers of [`BUFFER`] bytes with its neighbours of the same lane, and with nothing else.
 pub(super) fn fetch(disk: &dyn Disk, wanted: &[Wanted], damaged: Damaged) -> io::Result<(Vec<Fetched>, Vec<Lost>)> {
     let (mut fetched, mut lost) = (Vec::with_capacity(wanted.len()), Vec::new());
-    let mut rest = wanted;
-    while !rest.is_empty() {
-        let (run, after) = rest.split_at(run_len(rest));
-        rest = after;
-        let file = disk.open(&segment_name(run[0].place.segment))?;
-        let (begin, end) = (u64::from(run[0].slot.offset), end_of(&run[run.len() - 1]));
-        let read = |from: u64, to: u64| -> io::Result<Bytes> {
-            let mut bytes = vec![0; (to - from) as usize];
-            file.read_at(&mut bytes, from)?;
-            Ok(bytes.into())
-        };
-        let whole = read(begin, end);
-        for want in run {
-            let (from, to) = (u64::from(want.slot.offset), end_of(want));
-            let bytes = match &whole {
-                Ok(whole) => Ok(whole.slice((from - begin) as usize..(to - begin) as usize)),
-                Err(_) => read(from, to),
-            };
-            match bytes {
-                Ok(bytes) => match decode(&bytes, want) {
-                    Ok(record) => fetched.push(record),
-                    Err(_) => lost.push(lose(disk, want, &bytes, damaged)),
-                },
-                Err(error) if is_media(&error) => lost.push(lose(disk, want, &[], damaged)),
-                Err(error) => return Err(error),
+    let mut scratch = Vec::new();
+    for of_segment in wanted.chunk_by(|one, next| one.place.segment == next.place.segment) {
+        let file = disk.open(&segment_name(of_segment[0].place.segment))?;
+        let mut ahead = Ahead { file: &*file, wanted: of_segment };
+        let mut rest = of_segment;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(piece_len(rest));
+            rest = after;
+            ahead.announce(end_of(&piece[piece.len() - 1]) + AHEAD);
+            let (buffer, mut failed) = read_piece(&*file, piece, &mut scratch);
+            let buffer = Bytes::from(buffer);
+            let mut at = 0;
+            for want in piece {
+                let bytes = buffer.slice(at..at + want.slot.len as usize);
+                at += bytes.len();
+                match failed.next_if(|(place, _)| *place == want.place) {
+                    None => match decode(&bytes, want) {
+                        Ok(record) => fetched.push(record),
+                        Err(_) => lost.push(lose(disk, want, &bytes, damaged)),
+                    },
+                    Some((_, error)) if is_media(&error) => lost.push(lose(disk, want, &[], damaged)),
+                    Some((_, error)) => return Err(error),
+                }
             }
         }
     }
     Ok((fetched, lost))
 }
 
-/// The error is the medium's: reading again would not help.
-fn is_media(error: &io::Error) -> bool {
-    const EIO: i32 = 5;
-    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(EIO)
+/// How many of the first records go into one buffer.
+fn piece_len(wanted: &[Wanted]) -> usize {
+    let mut bytes = 0;
+    let fits = |want: &&Wanted| {
+        bytes += u64::from(want.slot.len);
+        bytes <= BUFFER
+    };
+    wanted.iter().take_while(fits).count().max(1)
+}
+
+/// Why records could not be read, in the order of the records.
+type Failures = Peekable<vec::IntoIter<(Place, io::Error)>>;
+
+/// Reads records of one segment one behind the other into a buffer, their gaps left out. A record that cannot be read
+/// leaves zeros.
+fn read_piece(file: &dyn DiskFile, piece: &[Wanted], scratch: &mut Vec<u8>) -> (Vec<u8>, Failures) {
+    let mut buffer = vec![0; piece.iter().map(|want| want.slot.len as usize).sum()];
+    let (mut failed, mut space) = (Vec::new(), &mut buffer[..]);
+    let mut rest = piece;
+    while !rest.is_empty() {
+        let (run, after) = rest.split_at(run_len(rest, GAP, RUN));
+        rest = after;
+        let wanted: usize = run.iter().map(|want| want.slot.len as usize).sum();
+        let (into, after) = std::mem::take(&mut space).split_at_mut(wanted);
+        space = after;
+        let begin = u64::from(run[0].slot.offset);
+        let whole = (end_of(&run[run.len() - 1]) - begin) as usize;
+        let read = if whole == wanted {
+            file.read_at(into, begin)
+        } else {
+            scratch.resize(whole.max(scratch.len()), 0);
+            file.read_at(&mut scratch[..whole], begin)
+        };
+        let mut at = 0;
+        for want in run {
+            let len = want.slot.len as usize;
+            let into = &mut into[at..at + len];
+            at += len;
+            match &read {
+                Ok(()) if whole == wanted => {}
+                Ok(()) => {
+                    let from = (u64::from(want.slot.offset) - begin) as usize;
+                    into.copy_from_slice(&scratch[from..from + len]);
+                }
+                // Which of them it is that cannot be read.
+                Err(_) => {
+                    into.fill(0);
+                    if let Err(error) = file.read_at(into, u64::from(want.slot.offset)) {
+                        failed.push((want.place, error));
+                    }
+                }
+            }
+        }
+    }
+    (buffer, failed.into_iter().peekable())
+}
+
+/// Tells the kernel what will be read, in time. Left to itself it takes records that lie apart for reads at random,
+/// and waits for the disk for each of them.
+struct Ahead<'a> {
+    file: &'a dyn DiskFile,
+    /// What was not announced yet.
+    wanted: &'a [Wanted],
+}
+
+impl Ahead<'_> {
+    /// Announces what begins before this place.
+    fn announce(&mut self, until: u64) {
+        while let Some(first) = self.wanted.first().filter(|want| u64::from(want.slot.offset) < until) {
+            let begin = u64::from(first.slot.offset);
+            let (span, after) = self.wanted.split_at(run_len(self.wanted, APART, ANNOUNCED));
+            self.wanted = after;
+            self.file.will_need(begin, end_of(&span[span.len() - 1]) - begin);
+        }
+    }
 }
 
 fn end_of(want: &Wanted) -> u64 {
     u64::from(want.slot.offset) + u64::from(want.slot.len)
 }
 
-/// How many of the first records are near enough to each other to be read at once.
-fn run_len(wanted: &[Wanted]) -> usize {
-    let near = |pair: &[Wanted]| {
-        let (before, next) = (&pair[0], &pair[1]);
-        let distance = u64::from(next.slot.offset).checked_sub(end_of(before));
-        before.place.segment == next.place.segment && distance.is_some_and(|distance| distance <= NEIGHBOURS)
+/// How many of the first records follow each other in the file, with no more than `gap` bytes between any two and no more
+/// than `most` in all.
+fn run_len(wanted: &[Wanted], gap: u64, most: u64) -> usize {
+    let begin = u64::from(wanted[0].slot.offset);
+    let follows = |pair: &&[Wanted]| {
+        let distance = u64::from(pair[1].slot.offset).checked_sub(end_of(&pair[0]));
+        distance.is_some_and(|distance| distance <= gap) && end_of(&pair[1]) <= begin + most
     };
-    1 + wanted.windows(2).take_while(|pair| near(pair)).count()
+    1 + wanted.windows(2).take_while(follows).count()
 }
 
 fn decode(bytes: &Bytes, want: &Wanted) -> Result<Fetched, Bad> {
@@ -128,30 +219,15 @@ fn decode(bytes: &Bytes, want: &Wanted) -> Result<Fetched, Bad> {
 
 fn lose(disk: &dyn Disk, want: &Wanted, bytes: &[u8], damaged: Damaged) -> Lost {
     let name = segment_name(want.place.segment);
-    let (offset, len) = (u64::from(want.slot.offset), u64::from(want.slot.len));
-    Lost {
+    let lost = Lost {
         file: disk.path(&name),
-        offset,
-        bytes: len,
+        offset: u64::from(want.slot.offset),
+        bytes: u64::from(want.slot.len),
         records: Some(1),
         seq: Some(Seq(want.slot.stamp)),
         lane: Some(want.lane.clone()),
         items: Some(u64::from(want.slot.items)),
-        quarantined: if damaged == Damaged::Quarantine { quarantine(disk, &name, offset, bytes) } else { None },
-    }
-}
-
-/// Copies bytes that cannot be read as records to a file of their own; its path, unless that fails too.
-pub(super) fn quarantine(disk: &dyn Disk, segment: &str, offset: u64, bytes: &[u8]) -> Option<PathBuf> {
-    if bytes.is_empty() {
-        return None;
-    }
-    let name = format!("quarantine/{}-{offset:08x}.bin", segment.trim_end_matches(".seg"));
-    let file = disk.open_or_create(&name).ok()?;
-    // There from an earlier start: once is enough.
-    if file.len().ok()? < bytes.len() as u64 {
-        file.truncate(0).ok()?;
-        file.append(&mut [IoSlice::new(bytes)]).ok()?;
-    }
-    Some(disk.path(&name))
+        quarantined: None,
+    };
+    if damaged == Damaged::Quarantine { set_aside(disk, &name, lost, bytes) } else { lost }
 }

@@ -1,11 +1,11 @@
 //! A journal as its callers see it: many threads and tasks on this side, the one that writes on the other.
 
-use super::committer::{Append, Inner, start};
+use super::committer::{Append, Inner, PERMIT_BYTES, start};
 use super::disk::{Disk, RealDisk};
 use super::entry::{Backlog, Draft, Entry, Lost, Seq};
 use super::log::LogOptions;
 use super::open::{CannotOpen, Recovery, open};
-use super::options::{AppendError, Figures, Fsync, Health, OpenError, Options};
+use super::options::{AppendError, Figures, Health, OpenError, Options};
 use super::read::{Batch, Reader};
 use bytes::Bytes;
 use rand::SeedableRng;
@@ -18,13 +18,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
-/// The granularity of the bytes in flight.
-pub(super) const PERMIT_BYTES: usize = 1 << 10;
-
 /// A journal that is open. Dropping it is the same as [`close`](Self::close).
 pub struct Journal {
     inner: Arc<Inner>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// In place of the threads.
+    #[cfg(test)]
+    simulated: super::simulated::Slot,
 }
 
 impl fmt::Debug for Journal {
@@ -48,20 +48,38 @@ impl Journal {
     /// The same, on a disk that is this process's own.
     pub(super) fn open_on(disk: Arc<dyn Disk>, options: &Options) -> Result<(Self, Recovery), OpenError> {
         let failed = |source| OpenError::Io { path: options.dir.clone(), source };
-        let log_options = LogOptions {
-            sync_each: options.fsync == Fsync::Always,
-            never_sync: options.fsync == Fsync::Never,
-            segment_bytes: options.segment_bytes.min(1 << 30),
-        };
         let salts = StdRng::from_rng(&mut rand::rng());
-        let (log, recovery) = open(disk, log_options, salts).map_err(|error| match error {
+        let (log, recovery) = open(disk, LogOptions::new(options), salts).map_err(|error| match error {
             CannotOpen::Io(error) => failed(error),
             CannotOpen::Newer { file, version } => OpenError::Newer { path: file, version },
         })?;
-        let permits = (options.in_flight_bytes / PERMIT_BYTES).clamp(1, 1 << 20);
-        let inner = Arc::new(Inner::new(&options.dir, log.shared.clone(), permits));
+        let inner = Arc::new(Inner::new(options, log.shared.clone()));
         let threads = start(&inner, log, options.fsync).map_err(failed)?;
-        Ok((Self { inner, threads: Mutex::new(threads) }, recovery))
+        let journal = Self {
+            inner,
+            threads: Mutex::new(threads),
+            #[cfg(test)]
+            simulated: Default::default(),
+        };
+        Ok((journal, recovery))
+    }
+
+    /// A journal on a simulated disk, driven by a task in the runtime's time instead of threads.
+    #[cfg(test)]
+    pub(crate) fn open_simulated(options: &Options, disk: super::SimDisk, seed: u64) -> (Self, Recovery) {
+        let (log, recovery) = match open(Arc::new(disk), LogOptions::new(options), StdRng::seed_from_u64(seed)) {
+            Ok(opened) => opened,
+            Err(error) => panic!("the journal does not open: {error:?}"),
+        };
+        let inner = Arc::new(Inner::new(options, log.shared.clone()));
+        let simulated = super::simulated::start(&inner, log, options.fsync);
+        (Self { inner, threads: Mutex::default(), simulated }, recovery)
+    }
+
+    /// The process dies: what was not written is not.
+    #[cfg(test)]
+    pub(crate) fn die(&self) {
+        drop(self.simulated.lock().unwrap().take());
     }
 
     /// Appends entries as one: all or none, with sequence numbers that follow each other. Waits while too much is on
@@ -109,25 +127,32 @@ impl Journal {
         let permit = self.inner.in_flight.clone().acquire_many_owned(permits).await;
         let permit = permit.map_err(|_| AppendError::Closed)?;
         let (answer, answered) = oneshot::channel();
-        {
+        let asleep = {
             let mut inbox = self.inner.inbox();
             if inbox.closing {
                 return Err(AppendError::Closed);
             }
+            let asleep = inbox.is_empty();
             inbox.appends.push(Append { drafts, bytes, then, answer, permit });
-        }
-        self.inner.wake.notify_one();
+            asleep
+        };
+        self.inner.wake_if(asleep);
         answered.await.unwrap_or(Err(AppendError::Closed))
     }
 
     /// Takes records out for good. Never blocks, and may be called with what is out already. Those that a crash
     /// overtakes are live again after it.
     pub fn ack(&self, seqs: impl IntoIterator<Item = Seq>) {
-        self.inner.inbox().acks.extend(seqs.into_iter().map(|seq| seq.0));
-        self.inner.wake.notify_one();
+        let asleep = {
+            let mut inbox = self.inner.inbox();
+            let asleep = inbox.is_empty();
+            inbox.acks.extend(seqs.into_iter().map(|seq| seq.0));
+            asleep && !inbox.is_empty()
+        };
+        self.inner.wake_if(asleep);
     }
 
-    /// The lanes with live records, and what those come to.
+    /// The lanes with live records, and what those come to, in the order of their keys.
     pub fn lanes(&self) -> Vec<(Bytes, Backlog)> {
         self.inner.shared.view().backlogs()
     }
@@ -181,7 +206,7 @@ impl Journal {
             }
             inbox.flushes.push(done);
         }
-        self.inner.wake.notify_one();
+        self.inner.wake();
         // An error means that the journal was closed in between, which flushes it.
         let _ = flushed.await;
     }
@@ -190,8 +215,12 @@ impl Journal {
     /// from now on; reading goes on.
     pub fn close(&self) {
         self.inner.inbox().closing = true;
-        self.inner.wake.notify_one();
+        self.inner.wake();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        #[cfg(test)]
+        if let Some(simulated) = self.simulated.lock().unwrap().take() {
+            simulated.finish();
+        }
         for thread in threads {
             // A panic was told of when it happened.
             let _ = thread.join();

@@ -51,21 +51,41 @@ pub struct InspectedSegment {
     pub closed: bool,
 }
 
-/// Looks at the journal in a directory; with `verify`, reads every record and checks it.
+/// While a process has the journal open, segments are removed between being found and being read; another look tells.
+const ATTEMPTS: usize = 8;
+
+/// Looks at the journal in a directory; with `verify`, reads every record and checks it. Takes no lock: a process may
+/// have the journal open.
 ///
 /// # Errors
 /// See [`OpenError`]. Damage is no error.
 pub fn inspect(dir: &Path, verify: bool) -> Result<Inspection, OpenError> {
-    let failed = |source| OpenError::Io { path: dir.into(), source };
-    let in_use = RealDisk::is_in_use(dir);
-    let (shared, torn_bytes, mut damaged) = load(Arc::new(RealDisk::unlocked(dir))).map_err(|error| match error {
-        CannotOpen::Io(error) => failed(error),
-        CannotOpen::Newer { file, version } => OpenError::Newer { path: file, version },
-    })?;
-    let firsts: Vec<u64> = shared.view().segments.keys().copied().collect();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::unlocked(dir));
+    let mut attempts = 0;
+    loop {
+        let in_use = RealDisk::is_in_use(dir);
+        return match look(&disk, verify, in_use) {
+            Ok(inspection) => Ok(inspection),
+            Err(CannotOpen::Newer { file, version }) => Err(OpenError::Newer { path: file, version }),
+            Err(CannotOpen::Io(error)) if in_use && error.kind() == io::ErrorKind::NotFound && attempts < ATTEMPTS => {
+                attempts += 1;
+                continue;
+            }
+            Err(CannotOpen::Io(source)) => Err(OpenError::Io { path: dir.into(), source }),
+        };
+    }
+}
+
+fn look(disk: &Arc<dyn Disk>, verify: bool, in_use: bool) -> Result<Inspection, CannotOpen> {
+    let (shared, torn_bytes, mut damaged) = load(disk.clone(), in_use)?;
     if verify {
+        let firsts: Vec<u64> = shared.view().segments.keys().copied().collect();
         for first in firsts {
-            damaged.extend(unreadable(&shared, first).map_err(failed)?);
+            match unreadable(&shared, first) {
+                // Nothing of it was live any more.
+                Err(error) if in_use && error.kind() == io::ErrorKind::NotFound => {}
+                found => damaged.extend(found?),
+            }
         }
     }
     let view = shared.view();
@@ -84,10 +104,10 @@ pub fn inspect(dir: &Path, verify: bool) -> Result<Inspection, OpenError> {
 }
 
 /// What opening would find, with nothing changed on disk.
-fn load(disk: Arc<dyn Disk>) -> Result<(Shared, u64, Vec<Lost>), CannotOpen> {
+fn load(disk: Arc<dyn Disk>, in_use: bool) -> Result<(Shared, u64, Vec<Lost>), CannotOpen> {
     let (mut view, mut torn_bytes, mut damaged) = (View::default(), 0, Vec::new());
     let (mut with_copies, mut replaced) = (Vec::new(), Vec::new());
-    let names = disk.list()?;
+    let names = disk.list("")?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|(name, _)| parse_name(name, ".seg")).collect();
     firsts.sort_unstable();
     for first in firsts {
@@ -98,7 +118,8 @@ fn load(disk: Arc<dyn Disk>) -> Result<(Shared, u64, Vec<Lost>), CannotOpen> {
         };
         for gap in &found.gaps {
             torn_bytes += if gap.torn { gap.len } else { 0 };
-            if !gap.torn || gap.known.is_some() {
+            // What has no end in a journal in use is being written.
+            if !gap.torn || gap.known.is_some() && !in_use {
                 damaged.push(describe(&*disk, first, gap));
             }
         }
@@ -111,13 +132,13 @@ fn load(disk: Arc<dyn Disk>) -> Result<(Shared, u64, Vec<Lost>), CannotOpen> {
         view.segments.insert(first, found.segment);
     }
     let shared = Shared::new(disk, view);
+    kill_lost(&shared)?;
     for first in names.iter().filter_map(|(name, _)| parse_name(name, ".ack")) {
         match read_acks(&shared, first) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             read => read?,
         }
     }
-    kill_lost(&shared);
     resolve_copies(&shared, &with_copies)?;
     shared.with_indices(|view, indices| view.kill(&replaced, indices))?;
     Ok((shared, torn_bytes, damaged))

@@ -5,6 +5,7 @@ use super::acks::Acks;
 use super::disk::DiskFile;
 use super::entry::{Draft, Lost};
 use super::format::{SEGMENT_HEADER, SegmentHeader};
+use super::options::{Fsync, Options};
 use super::segment::Segment;
 use super::sync::Rounds;
 use super::view::{Indices, Place, Shared, View, ack_name, segment_name};
@@ -12,6 +13,10 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+
+/// Space for a segment is reserved in steps of so many bytes: writing costs less CPU then, and the file is in few
+/// pieces. Small enough that a journal with little in it takes little space.
+const RESERVE: u64 = 8 << 20;
 
 /// What the log is told about how to work.
 #[derive(Debug, Clone)]
@@ -22,6 +27,16 @@ pub(super) struct LogOptions {
     pub(super) never_sync: bool,
     /// A segment that has so many bytes is closed.
     pub(super) segment_bytes: u64,
+}
+
+impl LogOptions {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            sync_each: options.fsync == Fsync::Always,
+            never_sync: options.fsync == Fsync::Never,
+            segment_bytes: options.segment_bytes.min(1 << 30),
+        }
+    }
 }
 
 /// The log.
@@ -54,6 +69,22 @@ struct Active {
     file: Arc<dyn DiskFile>,
     len: u64,
     count: u32,
+    /// Up to where space was reserved; all there is after an attempt that failed.
+    reserved: u64,
+}
+
+impl Active {
+    /// Reserves space for what is to be written, and more. If that fails, so may the write, but it need not: less may
+    /// do, and there are file systems that cannot reserve.
+    fn reserve(&mut self, bytes: u64, segment_bytes: u64) {
+        if self.len + bytes > self.reserved {
+            self.reserved = (self.len + bytes + RESERVE).min(segment_bytes).max(self.len + bytes);
+            if self.file.reserve(self.reserved).is_err() {
+                let _ = self.file.truncate(self.len);
+                self.reserved = u64::MAX;
+            }
+        }
+    }
 }
 
 impl Log {
@@ -192,7 +223,7 @@ impl Log {
             self.close_active();
         }
         let mut heads = Vec::with_capacity(drafts.len() * 128);
-        let active = match &self.active {
+        let active = match &mut self.active {
             Some(active) => active,
             None => {
                 let active = self.create()?;
@@ -200,6 +231,7 @@ impl Log {
                 self.active.insert(active)
             }
         };
+        active.reserve(heads.len() as u64 + bytes, self.options.segment_bytes);
         let (seq, number, salt, before) = (self.next, active.count, active.salt, active.len);
         let mut ends = Vec::with_capacity(drafts.len());
         for (at, draft) in drafts.iter().enumerate() {
@@ -240,7 +272,7 @@ impl Log {
             created => created?,
         };
         self.rounds.dir_changed();
-        Ok(Active { first: self.next, salt: self.salts.random(), file, len: 0, count: 0 })
+        Ok(Active { first: self.next, salt: self.salts.random(), file, len: 0, count: 0, reserved: 0 })
     }
 
     /// Takes back a group that could not be written or synced.
@@ -309,10 +341,13 @@ impl Log {
                     let _ = file.truncate(end);
                     return Err(error);
                 }
+                let len = end + footer.len() as u64;
+                // What is reserved beyond, which would be kept for as long as the segment is.
+                let _ = file.truncate(len);
                 self.rounds.written(name, &file, count);
                 let mut view = self.shared.view();
                 if let Some(segment) = view.segments.get_mut(&first) {
-                    segment.bytes = file.len().unwrap_or(end + footer.len() as u64);
+                    segment.bytes = len;
                     segment.index = None;
                 }
             }

@@ -35,12 +35,15 @@ mod inspect;
 mod log;
 mod open;
 mod options;
+mod quarantine;
 mod read;
 mod scan;
 mod segment;
 mod sync;
 mod view;
 
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod tests;
 
@@ -51,3 +54,5 @@ pub use open::Recovery;
 pub use options::{AppendError, Figures, Fsync, Health, OpenError, Options};
 pub use read::{Batch, Reader};
 pub use scan::recover_bytes;
+#[cfg(test)]
+pub(crate) use tests::sim_disk::{Faults, SimDisk};

@@ -2,10 +2,10 @@
 
 use super::disk::Disk;
 use super::entry::Lost;
-use super::fetch::quarantine;
 use super::format::{Bad, decode_acks};
 use super::index::{Index, Overview, Slot, SlotKind, Trailer};
 use super::log::{Log, LogOptions};
+use super::quarantine::set_aside;
 use super::scan::{Gap, scan};
 use super::segment::{Bitmap, Segment};
 use super::view::{Place, Shared, View, ack_name, parse_name, read_footer, read_whole, segment_name};
@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tracing::warn;
 
 /// What opening the journal found.
 #[derive(Debug, Default, Clone)]
@@ -66,12 +67,12 @@ pub(super) struct Found {
 /// Opens the log. Damaged contents are no error.
 pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> Result<(Log, Recovery), CannotOpen> {
     let (mut view, mut recovery) = (View::default(), Recovery::default());
-    let names = disk.list()?;
+    let names = disk.list("")?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|(name, _)| parse_name(name, ".seg")).collect();
     firsts.sort_unstable();
     let mut next = 0;
     let (mut footerless, mut with_copies, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
-    for &first in &firsts {
+    for (at, &first) in firsts.iter().enumerate() {
         let found = find(&*disk, first)?;
         let name = segment_name(first);
         if !options.never_sync {
@@ -83,14 +84,23 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
             if gap.torn {
                 recovery.torn_bytes += gap.len;
             }
-            let lost = account(&*disk, first, gap, &found.bytes);
-            kept &= gap.torn || lost.quarantined.is_some();
             if !gap.torn || gap.known.is_some() {
+                let lost = describe(&*disk, first, gap);
+                let range = if gap.torn { 0..0 } else { gap.offset as usize..(gap.offset + gap.len) as usize };
+                let lost = set_aside(&*disk, &name, lost, &found.bytes[range]);
+                kept &= gap.torn || lost.quarantined.is_some();
                 recovery.lost.push(lost);
             }
         }
         let Found { mut segment, overview, copies, scanned, end, .. } = found;
         next = next.max(first.saturating_add(u64::from(segment.count)));
+        // Of a file that was cut, the records that are gone left no trace but their numbers.
+        if let Some(following) = firsts.get(at + 1).filter(|following| scanned && **following > next) {
+            warn!(
+                file = %disk.path(&name).display(), records_at_most = following - next,
+                "the end of a segment of the journal may be missing: it is damaged, and whose items it held cannot be told"
+            );
+        }
         if segment.count == 0 {
             // An unreadable segment that could not be quarantined stays where it is.
             if kept {
@@ -101,10 +111,9 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
         }
         if scanned {
             recovery.scanned += 1;
-            if segment.bytes > end {
-                let _ = disk.open_or_create(&name)?.truncate(end);
-                segment.bytes = end;
-            }
+            // Space may be reserved behind it even where there is nothing to be cut off.
+            let _ = disk.open_or_create(&name)?.truncate(end);
+            segment.bytes = end;
             footerless.push((first, 0));
         }
         let lanes: Vec<_> = overview.lanes.iter().map(|(lane, sums)| (view.names.intern(lane), *sums)).collect();
@@ -123,6 +132,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
     let shared = Arc::new(Shared::new(disk.clone(), view));
     let mut log = Log::new(shared.clone(), options, next, salts);
     log.footerless = footerless;
+    kill_lost(&shared)?;
     for first in ack_files {
         if shared.view().segments.contains_key(&first) {
             if !log.options.never_sync {
@@ -135,7 +145,6 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
             log.acks.forget(first, round, ack_name(first));
         }
     }
-    kill_lost(&shared);
     // What they are copies of is taken out on disk, too, and they stay until that is durable.
     let originals = resolve_copies(&shared, &with_copies)?;
     log.acks.add(originals);
@@ -179,7 +188,12 @@ pub(super) fn find(disk: &dyn Disk, first: u64) -> Result<Found, CannotOpen> {
     // Records that the footer's trailer counts and that are gone leave nothing behind them: the file may be cut there.
     let end = scan.end;
     segment.index = Some(scan.index);
-    Ok(Found { segment, overview, copies, gaps: scan.gaps, scanned: true, end, bytes })
+    let mut gaps = scan.gaps;
+    if !gaps.is_empty() {
+        let acked = acked(disk, first, scan.salt, segment.count)?;
+        gaps.retain_mut(|gap| gap.forget_acked(&acked));
+    }
+    Ok(Found { segment, overview, copies, gaps, scanned: true, end, bytes })
 }
 
 fn with_footer(trailer: &Trailer, overview: Overview, len: u64) -> Found {
@@ -189,14 +203,6 @@ fn with_footer(trailer: &Trailer, overview: Overview, len: u64) -> Found {
     segment.closed = true;
     let copies = trailer.copies > 0;
     Found { segment, overview, copies, gaps: Vec::new(), scanned: false, end: trailer.end, bytes: Vec::new() }
-}
-
-/// Quarantines a part of a segment that was scanned, and says what is known of it.
-fn account(disk: &dyn Disk, first: u64, gap: &Gap, bytes: &[u8]) -> Lost {
-    let name = segment_name(first);
-    let (begin, end) = (gap.offset as usize, (gap.offset + gap.len) as usize);
-    let quarantined = if gap.torn { None } else { quarantine(disk, &name, gap.offset, &bytes[begin..end]) };
-    Lost { quarantined, ..describe(disk, first, gap) }
 }
 
 /// What is known of a part of a segment that cannot be read.
@@ -214,16 +220,25 @@ pub(super) fn describe(disk: &dyn Disk, first: u64, gap: &Gap) -> Lost {
     }
 }
 
-/// Takes out what a segment's ack file names.
-pub(super) fn read_acks(shared: &Shared, first: u64) -> io::Result<()> {
-    let bytes = read_whole(&*shared.disk, &ack_name(first))?;
+/// The record numbers that a segment's ack file names; none without a file.
+fn acked(disk: &dyn Disk, first: u64, salt: u64, count: u32) -> io::Result<Bitmap> {
+    let bytes = match read_whole(disk, &ack_name(first)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
     let mut acked = Bitmap::default();
-    let Some((salt, count)) = shared.view().segments.get(&first).map(|s| (s.salt, s.count)) else { return Ok(()) };
     for (from, run) in decode_acks(salt, &bytes) {
         for number in from..from.saturating_add(run).min(count) {
             acked.insert(number);
         }
     }
+    Ok(acked)
+}
+
+/// Takes out what a segment's ack file names.
+pub(super) fn read_acks(shared: &Shared, first: u64) -> io::Result<()> {
+    let Some((salt, count)) = shared.view().segments.get(&first).map(|s| (s.salt, s.count)) else { return Ok(()) };
+    let acked = acked(&*shared.disk, first, salt, count)?;
     let places = acked.runs(count).into_iter().flat_map(|(from, run)| from..from + run);
     let places: Vec<Place> = places.map(|number| Place { segment: first, number }).collect();
     if !places.is_empty() {
@@ -232,16 +247,29 @@ pub(super) fn read_acks(shared: &Shared, first: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Counts records that a scan did not find as dead.
-pub(super) fn kill_lost(shared: &Shared) {
-    let mut view = shared.view();
-    for segment in view.segments.values_mut() {
-        let Some(index) = segment.index.take() else { continue };
-        for (number, slot) in numbered(&index).filter(|(_, slot)| slot.kind == SlotKind::Lost) {
-            segment.kill(number, slot, None);
-        }
-        segment.index = Some(index);
+/// Counts records that a scan did not find as dead, be it this time or before the segment got its footer. Before acks
+/// are read: those may name such records, too.
+pub(super) fn kill_lost(shared: &Shared) -> io::Result<()> {
+    let found = |segment: &Segment| segment.lanes.iter().map(|(_, sums)| u64::from(sums.records)).sum::<u64>();
+    let view = shared.view();
+    let gappy = view.segments.iter().filter(|(_, segment)| found(segment) < u64::from(segment.count));
+    let gappy: Vec<u64> = gappy.map(|(first, _)| *first).collect();
+    drop(view);
+    for first in gappy {
+        shared.with_indices(|view, indices| {
+            let Some(segment) = view.segments.get(&first) else { return Ok(()) };
+            let index = indices.of(first, segment)?;
+            let lost = numbered(index).filter(|(_, slot)| slot.kind == SlotKind::Lost);
+            let lost: Vec<(u32, Slot)> = lost.map(|(number, slot)| (number, *slot)).collect();
+            if let Some(segment) = view.segments.get_mut(&first) {
+                for (number, slot) in lost {
+                    segment.kill(number, &slot, None);
+                }
+            }
+            Ok(())
+        })?;
     }
+    Ok(())
 }
 
 fn numbered(index: &Index) -> impl Iterator<Item = (u32, &Slot)> {

@@ -106,8 +106,9 @@ impl Reader {
             let index = indices.of(first, segment)?;
             let Some(lane) = index.lanes.iter().position(|key| *key == self.lane) else { continue };
             let range = self.from..=last.min(self.to.saturating_sub(1));
-            let wanted = View::live(segment, index).filter(|(_, slot)| slot.lane == lane as u32);
-            window.extend(wanted.map(|(_, slot)| slot.stamp).filter(|stamp| range.contains(stamp)));
+            let of_lane = (0..).zip(&index.slots).filter(|(_, slot)| slot.lane == lane as u32);
+            let live = of_lane.filter(|(number, _)| segment.is_live(*number));
+            window.extend(live.map(|(_, slot)| slot.stamp).filter(|stamp| range.contains(stamp)));
         }
         window.sort_unstable();
         if window.len() > WINDOW {

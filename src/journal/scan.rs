@@ -2,6 +2,7 @@
 
 use super::format::{Bad, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader, u64_at};
 use super::index::{Index, TRAILER, Trailer};
+use super::segment::Bitmap;
 use memchr::memmem;
 
 /// A part of a segment that could not be read.
@@ -9,6 +10,8 @@ use memchr::memmem;
 pub(super) struct Gap {
     pub(super) offset: u64,
     pub(super) len: u64,
+    /// The number of the first record that is missing.
+    pub(super) number: u32,
     /// How many records it held, if that can be told.
     pub(super) records: Option<u64>,
     /// The one record whose description was sound though its payload was not: lane and items.
@@ -48,14 +51,14 @@ pub(super) fn scan(bytes: &[u8], first: u64) -> Result<Scan, Bad> {
         return Ok(scan);
     };
     scan.salt = salt;
-    // The footer is no gap, even where it is damaged: its place is known when its trailer is sound.
     let trailer = Trailer::decode(bytes).ok().filter(|trailer| trailer.salt == salt);
-    let bytes = &bytes[..trailer.map_or(bytes.len(), |trailer| (trailer.end as usize).min(bytes.len()))];
+    // In a file of this length. More would be none of this segment's, and cost memory.
+    let most = (bytes.len() / RECORD_HEADER) as u32;
     let finder = memmem::Finder::new(&salt.to_le_bytes()).into_owned();
     let mut at = SEGMENT_HEADER.min(bytes.len());
     let mut gap_from = None;
     while at < bytes.len() {
-        match scan.record(bytes, at, first, gap_from) {
+        match scan.record(bytes, at, first, gap_from, most) {
             Some(len) => {
                 gap_from = None;
                 at += len;
@@ -69,27 +72,39 @@ pub(super) fn scan(bytes: &[u8], first: u64) -> Result<Scan, Bad> {
         }
     }
     let missing = trailer.map(|trailer| trailer.count.saturating_sub(scan.index.slots.len() as u32));
-    if let Some(from) = gap_from {
+    // With all records there, what follows them is the footer, and no gap even where it is damaged.
+    if let Some(from) = gap_from.filter(|_| missing != Some(0)) {
         scan.gap(bytes, from, bytes.len(), missing);
-        let most = (bytes.len() - from) / RECORD_HEADER;
-        scan.index.push_lost(missing.unwrap_or(0).min(most as u32), from as u32, first);
+        scan.index.push_lost(missing.unwrap_or(0).min(most), from as u32, first);
     }
     Ok(scan)
 }
 
+impl Gap {
+    /// What is acked is no loss. False when nothing else was in the gap.
+    pub(super) fn forget_acked(&mut self, acked: &Bitmap) -> bool {
+        let Some(records) = self.records.filter(|records| *records > 0) else { return true };
+        let end = self.number.saturating_add(u32::try_from(records).unwrap_or(u32::MAX));
+        let live = (self.number..end).filter(|number| !acked.contains(*number)).count();
+        self.records = Some(live as u64);
+        self.known.take_if(|_| acked.contains(self.number));
+        live > 0
+    }
+}
+
 impl Scan {
     /// Takes the record at `at` if it is sound, and closes the gap before it; the record's length.
-    fn record(&mut self, bytes: &[u8], at: usize, first: u64, gap_from: Option<usize>) -> Option<usize> {
+    fn record(&mut self, bytes: &[u8], at: usize, first: u64, gap_from: Option<usize>, most: u32) -> Option<usize> {
         let header = RecordHeader::decode(&bytes[at..], self.salt).ok()?;
         header.payload(&bytes[at..]).ok()?;
         let expected = self.index.slots.len() as u32;
-        // A number far beyond what the bytes between can hold is none of this segment's.
-        let most = gap_from.map_or(0, |from| (at - from) / RECORD_HEADER);
         let missing = header.number.checked_sub(expected)?;
-        if missing as usize > most || header.stamp > first + u64::from(header.number) {
+        if missing > most || header.stamp > first + u64::from(header.number) {
             return None;
         }
-        if let Some(from) = gap_from {
+        // Bytes may be missing as well as damaged.
+        if gap_from.is_some() || missing > 0 {
+            let from = gap_from.unwrap_or(at);
             self.gap(bytes, from, at, Some(missing));
             self.index.push_lost(missing, from as u32, first);
         }
@@ -98,10 +113,12 @@ impl Scan {
     }
 
     fn gap(&mut self, bytes: &[u8], from: usize, to: usize, missing: Option<u32>) {
-        let known = RecordHeader::decode(&bytes[from..], self.salt).ok();
+        let number = self.index.slots.len() as u32;
+        let known = RecordHeader::decode(&bytes[from..], self.salt).ok().filter(|header| header.number == number);
         self.gaps.push(Gap {
             offset: from as u64,
             len: (to - from) as u64,
+            number,
             records: missing.map(u64::from),
             known: known.map(|header| (header.lane.to_vec(), header.items)),
             torn: missing.is_none() && from >= SEGMENT_HEADER,

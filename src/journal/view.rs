@@ -6,6 +6,7 @@ use super::entry::{Backlog, Seq};
 use super::format::Bad;
 use super::index::{Index, Slot, SlotKind, Summary, TRAILER, Trailer};
 use super::options::Figures;
+use super::quarantine::is_media;
 use super::scan::scan;
 use super::segment::{LaneId, LaneNames, Segment};
 use crate::types::UnixMillis;
@@ -21,11 +22,14 @@ const CACHE_BYTES: usize = 32 << 20;
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
     view: Mutex<View>,
+    /// Held while a footer is read, so that many readers of the same segment read it once. Several, by segment: one that
+    /// waits for the disk does not keep all others waiting.
+    footers: [Mutex<()>; 16],
 }
 
 impl Shared {
     pub(super) fn new(disk: Arc<dyn Disk>, view: View) -> Self {
-        Self { disk, view: Mutex::new(view) }
+        Self { disk, view: Mutex::new(view), footers: Default::default() }
     }
 
     pub(super) fn view(&self) -> MutexGuard<'_, View> {
@@ -44,6 +48,8 @@ impl Shared {
                 Ok(done) => return Ok(done),
                 Err(missing) => missing,
             };
+            let _reading =
+                self.footers[first as usize % self.footers.len()].lock().unwrap_or_else(PoisonError::into_inner);
             let cached = self.view().cache.get(first);
             let index = match cached {
                 Some(index) => index,
@@ -174,7 +180,10 @@ impl View {
                 add_up(sums.entry(*id).or_default(), summary);
             }
         }
-        self.names.iter().filter_map(|(id, key)| Some((key.clone(), (*sums.get(&id)?)?))).collect()
+        let backlog = |(id, key): (LaneId, &Bytes)| Some((key.clone(), (*sums.get(&id)?)?));
+        let mut all: Vec<_> = self.names.iter().filter_map(backlog).collect();
+        all.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        all
     }
 
     /// The next record's sequence number.
@@ -230,8 +239,15 @@ pub(super) fn parse_name<'a>(name: &'a str, extension: &str) -> Option<u64> {
     if stem.len() == 16 { u64::from_str_radix(stem, 16).ok() } else { None }
 }
 
-/// Reads the trailer and the footer of a segment.
+/// Reads the trailer and the footer of a segment; `None` if they are not sound.
 pub(super) fn read_footer(disk: &dyn Disk, first: u64) -> io::Result<Option<(Trailer, Vec<u8>, u64)>> {
+    match try_footer(disk, first) {
+        Err(error) if is_media(&error) => Ok(None),
+        read => read,
+    }
+}
+
+fn try_footer(disk: &dyn Disk, first: u64) -> io::Result<Option<(Trailer, Vec<u8>, u64)>> {
     let file = disk.open(&segment_name(first))?;
     let len = file.len()?;
     let Some(at) = len.checked_sub(TRAILER as u64) else { return Ok(None) };
@@ -239,7 +255,7 @@ pub(super) fn read_footer(disk: &dyn Disk, first: u64) -> io::Result<Option<(Tra
     file.read_at(&mut trailer, at)?;
     let Ok(trailer) = Trailer::decode(&trailer) else { return Ok(None) };
     let Some(begin) = at.checked_sub(trailer.footer_len() as u64) else { return Ok(None) };
-    if trailer.first != first || trailer.end > begin {
+    if trailer.first != first || trailer.end != begin {
         return Ok(None);
     }
     let mut footer = vec![0; trailer.footer_len()];
@@ -260,11 +276,22 @@ fn read_index(disk: &dyn Disk, first: u64) -> io::Result<Index> {
     })
 }
 
-/// Reads a whole file.
+/// Reads a whole file. What the medium does not give is zeros.
 pub(super) fn read_whole(disk: &dyn Disk, name: &str) -> io::Result<Vec<u8>> {
+    /// What a medium loses is not less than that.
+    const BLOCK: usize = 4096;
     let file = disk.open(name)?;
     let mut bytes = vec![0; file.len()? as usize];
-    file.read_at(&mut bytes, 0)?;
+    match file.read_at(&mut bytes, 0) {
+        Err(error) if is_media(&error) => {}
+        read => return read.map(|()| bytes),
+    }
+    for (at, block) in (0..).step_by(BLOCK).zip(bytes.chunks_mut(BLOCK)) {
+        match file.read_at(block, at) {
+            Err(error) if is_media(&error) => block.fill(0),
+            read => read?,
+        }
+    }
     Ok(bytes)
 }
 

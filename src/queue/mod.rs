@@ -21,6 +21,7 @@ pub use lane::{Batch, Take};
 pub use record::entry_of;
 pub use tenant::{LaneFigures, TenantQueue};
 
+use crate::host;
 use crate::journal::{AppendError, Journal, Lost, Seq};
 use crate::ledger::{DropReason, Ledger};
 use crate::settings::{Quota, Settings};
@@ -98,7 +99,7 @@ impl Queues {
             tenants: RwLock::default(),
             ready: Mutex::default(),
             wake: Notify::new(),
-            cores: Arc::new(Cores::new(std::thread::available_parallelism().map_or(2, usize::from))),
+            cores: Arc::new(Cores::new(host::cores())),
             stopping: AtomicBool::new(false),
         }
     }
@@ -216,14 +217,22 @@ impl Queues {
         self.stopping.store(true, Ordering::Release);
     }
 
-    /// Every tenant that ever had items.
+    /// Every tenant that ever had items, by name.
     pub fn all(&self) -> Vec<Arc<TenantQueue>> {
-        self.tenants.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let mut all: Vec<_> = self.tenants.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        all
     }
 
     /// Bytes of memory that waiting items are accounted with.
     pub fn memory_used(&self) -> usize {
         self.ground.memory.used()
+    }
+
+    /// Bytes on disk that waiting items are accounted with.
+    #[cfg(test)]
+    pub(crate) fn disk_used(&self) -> usize {
+        self.ground.disk.used()
     }
 
     /// Whether more than half of the memory for waiting items is used.

@@ -4,6 +4,7 @@ use super::Ground;
 use super::budget::{Reservation, Share};
 use super::lane::{Lane, Stored, Take};
 use super::record::lane_key;
+use crate::host;
 use crate::journal::{Lost, Reader, Record, Seq};
 use crate::ledger::DropReason;
 use crate::settings::{Quota, WhenFull};
@@ -59,6 +60,10 @@ pub(super) struct Grant {
 
 /// Bytes read back at once, more only for a single chunk that is larger.
 const PIECE: usize = 8 << 20;
+
+/// Bytes that a lane with nothing in memory reads back where there is no memory. Little, since after an outage there
+/// may be a thousand lanes of that sort.
+const LEAST: usize = 64 << 10;
 
 /// So often room is made for a chunk: others that come at the same time may take it, or the lane go another way.
 const EVICTIONS: usize = 8;
@@ -197,7 +202,7 @@ impl TenantQueue {
         let memory = match piece {
             Some(memory) => memory,
             // However short memory is, every lane goes on.
-            None if nothing_loaded => self.ground.memory.grant(&self.memory, PIECE / 8),
+            None if nothing_loaded => self.ground.memory.grant(&self.memory, LEAST),
             None => return Ok(()),
         };
         let before = self.with(kind, |lane| lane.spilled());
@@ -332,11 +337,11 @@ impl TenantQueue {
             }
         };
         let journal = self.ground.journal.clone();
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = host::aside("queue", move || {
             let batch = journal.read(&mut reader, bytes as u64)?;
-            Ok::<_, io::Error>(Piece { records: batch.records, lost: batch.lost, end: batch.end, reader: Some(reader) })
+            Ok(Piece { records: batch.records, lost: batch.lost, end: batch.end, reader: Some(reader) })
         });
-        reading.await.unwrap_or_else(|panic| Err(io::Error::other(panic))).map(Some)
+        reading.await.map(Some)
     }
 
     /// Puts what was read where it belongs, unless the lane has gone another way meanwhile, which gives false.

@@ -321,3 +321,26 @@ async fn the_age_shown_is_that_of_the_oldest_that_still_waits() {
     // The age of what was read last is the best known: what follows it is no older.
     assert!((7_000..10_000).contains(&oldest()), "{}", oldest());
 }
+
+#[tokio::test]
+async fn many_tenants_with_a_backlog_take_little_more_memory_than_there_is() {
+    const LIMIT: usize = 4 << 20;
+    let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = LIMIT);
+    for tenant in 0..50 {
+        for index in 0..15 {
+            fixture.push(&format!("t{tenant}"), index, 40_000).await;
+        }
+    }
+    let fixture = fixture.restart();
+    for queue in fixture.queues.all() {
+        while queue.wants(Kind::Logs) {
+            queue.load(Kind::Logs).await.unwrap();
+        }
+    }
+    let used = fixture.queues.memory_used();
+    assert!(used <= LIMIT + 50 * 80_000, "{used}");
+    for queue in fixture.queues.all() {
+        let due = queue.take(Kind::Logs, Kind::Logs.limits(), Duration::ZERO, Instant::now());
+        assert!(matches!(due, Take::Batch(_)), "every lane goes on");
+    }
+}

@@ -9,6 +9,10 @@ pub struct UnixMillis(pub i64);
 impl UnixMillis {
     /// The time now. Pure logic takes the time as an argument instead of calling this.
     pub fn now() -> Self {
+        #[cfg(test)]
+        if let Some(now) = crate::simulation::host::now() {
+            return now;
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }

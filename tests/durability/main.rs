@@ -3,6 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backlog;
 mod crash;
+mod damage;
+mod disk;
+mod leftovers;
 mod load;
+mod quotas;
 mod shutdown;
+
+const LOGS: &str = "/api/v2/logs";

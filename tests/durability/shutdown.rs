@@ -1,5 +1,6 @@
 //! The daemon is told to end: what Datadog has is not sent again, the rest is, by the next one.
 
+use super::LOGS;
 use super::load::{Emitter, assert_arrived, seed};
 use super::support::{Home, Intake, Scripted, Setup, answer, key_of, until};
 use serde_json::{Value, json};
@@ -7,8 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-const LOGS: &str = "/api/v2/logs";
 
 #[tokio::test]
 async fn what_datadog_refused_until_the_end_is_delivered_by_the_next_one_and_once() {
@@ -118,8 +117,8 @@ async fn a_batch_that_is_being_divided_at_the_end_is_neither_lost_nor_sent_twice
         daemon = setup.start_in(&home).await;
         match settled {
             0 => {}
-            1000 => break,
-            _ => ends_in_between += 1,
+            1..1000 => ends_in_between += 1,
+            _ => break,
         }
     }
     assert!(ends_in_between > 1, "it was never in the middle of it");

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Where daemons keep their state, one after the other. Removed with the last clone.
@@ -147,11 +148,15 @@ impl Home {
         files
     }
 
-    /// The lines of a tenant's dead letters; none without a file.
-    pub fn dead_letters(&self, tenant: &str) -> Vec<Value> {
+    /// A tenant's dead letters as they stand in their file; nothing without one.
+    pub fn dead_letters_text(&self, tenant: &str) -> String {
         let path = self.state_dir().join("dead-letters").join(format!("{tenant}.ndjson"));
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// The lines of a tenant's dead letters.
+    pub fn dead_letters(&self, tenant: &str) -> Vec<Value> {
+        self.dead_letters_text(tenant).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
@@ -253,6 +258,13 @@ impl Daemon {
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
+    /// Processor time that it has taken so far.
+    pub fn cpu(&self) -> Duration {
+        // In user and in system mode.
+        let ticks: u64 = self.stat()[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Bytes of memory that the process has resident.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -296,9 +308,21 @@ impl Daemon {
         self.signal("TERM");
     }
 
-    /// Sends it SIGKILL.
+    /// Sends it SIGKILL and waits until it is dead, and its files are closed.
     pub fn kill(&self) {
         self.signal("KILL");
+        // A thread that is syncing outlives the others.
+        let threads = || std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count();
+        while self.stat()[0] != "Z" || threads() > 1 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// What the system says of the process, from its state on.
+    fn stat(&self) -> Vec<String> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Its name, which may hold anything, is in brackets.
+        stat.rsplit_once(')').unwrap().1.split_whitespace().map(str::to_owned).collect()
     }
 
     fn signal(&self, name: &str) {

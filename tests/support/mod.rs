@@ -9,7 +9,7 @@ mod intake;
 mod metrics;
 mod scripted;
 
-pub use daemon::{Daemon, Home, Setup};
+pub use daemon::{Answer, Daemon, Home, Setup};
 pub use intake::{Arrived, Intake};
 pub use metrics::Scrape;
 pub use scripted::{Scripted, answer};

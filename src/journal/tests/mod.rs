@@ -1,6 +1,7 @@
 //! Tests of the journal.
 
 mod damage;
+mod lost;
 mod model;
 mod shell;
-mod sim_disk;
+pub(crate) mod sim_disk;

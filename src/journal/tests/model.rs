@@ -49,7 +49,8 @@ enum Op {
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let one_in = || prop::option::weighted(0.5, 2u32..6);
-    let faults = (prop::option::weighted(0.3, 2000usize..9000), prop::bool::weighted(0.1), one_in(), one_in());
+    let quota = prop::option::weighted(0.3, 2000usize..9000);
+    let faults = (quota, prop::bool::weighted(0.1), one_in(), one_in(), any::<bool>());
     let op = prop_oneof![
         8 => prop::collection::vec((0u8..4, 0u16..400), 1..5).prop_map(|sizes| Op::Append { sizes }),
         2 => (0u8..4, any::<u16>(), 1u8..5).prop_map(|(lane, pick, count)| Op::Seal { lane, pick, count }),
@@ -61,8 +62,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::FinishRound),
         3 => Just(Op::Clean),
         2 => Just(Op::Read),
-        1 => faults.prop_map(|(quota, read_only, write_error_in, sync_error_in)| {
-            Op::Faults(Faults { quota, read_only, write_error_in, sync_error_in })
+        1 => faults.prop_map(|(quota, read_only, write_error_in, sync_error_in, reserves)| {
+            Op::Faults(Faults { quota, read_only, write_error_in, sync_error_in, reserves, unreadable: 0..0 })
         }),
         2 => Just(Op::Heal),
         1 => Just(Op::Kill),

@@ -103,6 +103,24 @@ async fn a_sealed_record_takes_the_place_of_others() {
 }
 
 #[tokio::test]
+async fn records_with_others_between_them_are_read_in_order_whatever_the_distance() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(Options { fsync: Fsync::Never, ..Options::new(dir.path()) }).unwrap();
+    let mut expected = Vec::new();
+    for number in 0..120u32 {
+        expected.push(format!("a{number}"));
+        // From next to each other to further apart than anything that is read at once.
+        let between = "b".repeat(if number % 5 == 0 { 0 } else { 1 << (number / 6) });
+        journal.append(vec![entry("a", &format!("a{number}")), entry("b", &between)], |_| ()).await.unwrap();
+    }
+    journal.append(vec![entry("a", &"a".repeat(600_000))], |_| ()).await.unwrap();
+    expected.push("a".repeat(600_000));
+    let mut reader = Reader::new("a".into(), Seq(0)..Seq(u64::MAX));
+    let batch = journal.read(&mut reader, 1 << 20).unwrap();
+    assert_eq!((payloads(&batch.records), batch.lost), (expected, vec![]));
+}
+
+#[tokio::test]
 async fn a_second_process_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let _journal = open(dir.path(), INTERVAL);

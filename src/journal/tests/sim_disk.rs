@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,7 +14,7 @@ const SECTOR: usize = 512;
 
 /// The disk. Clones are the same disk.
 #[derive(Clone)]
-pub(super) struct SimDisk(Arc<Mutex<State>>);
+pub(crate) struct SimDisk(Arc<Mutex<State>>);
 
 struct State {
     rng: StdRng,
@@ -30,11 +31,18 @@ struct State {
 struct Contents {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// Space is reserved up to here.
+    reserved: usize,
     /// Written before a sync that failed: later syncs say that all is well and do not write it.
     doomed: Vec<(usize, usize)>,
 }
 
 impl Contents {
+    /// The space it takes.
+    fn space(&self) -> usize {
+        self.now.len().max(self.reserved)
+    }
+
     /// What the next sync makes durable.
     fn syncable(&self) -> Vec<u8> {
         let mut bytes = self.now.clone();
@@ -47,21 +55,38 @@ impl Contents {
 }
 
 /// What goes wrong.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Faults {
+#[derive(Debug, Clone)]
+pub(crate) struct Faults {
     /// No more than so many bytes in all files.
-    pub(super) quota: Option<usize>,
+    pub(crate) quota: Option<usize>,
     /// Every write, creation and removal fails.
-    pub(super) read_only: bool,
+    pub(crate) read_only: bool,
     /// One of so many writes fails, after part of it was done. Cutting the file back succeeds, or what failed might come
     /// back: duplicates that the decision page tells of.
-    pub(super) write_error_in: Option<u32>,
+    pub(crate) write_error_in: Option<u32>,
     /// One of so many syncs fails, and forgets what it should have written.
-    pub(super) sync_error_in: Option<u32>,
+    pub(crate) sync_error_in: Option<u32>,
+    /// Space can be reserved.
+    pub(crate) reserves: bool,
+    /// This part of every file cannot be read.
+    pub(crate) unreadable: Range<u64>,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            quota: None,
+            read_only: false,
+            write_error_in: None,
+            sync_error_in: None,
+            reserves: true,
+            unreadable: 0..0,
+        }
+    }
 }
 
 impl SimDisk {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let rng = StdRng::seed_from_u64(seed);
         let state = State {
             rng,
@@ -78,12 +103,12 @@ impl SimDisk {
         self.0.lock().unwrap()
     }
 
-    pub(super) fn set_faults(&self, faults: Faults) {
+    pub(crate) fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
     }
 
     /// The machine loses power: what was not synced is there, in part or not, sector by sector.
-    pub(super) fn lose_power(&self) {
+    pub(crate) fn lose_power(&self) {
         let mut state = self.state();
         let State { rng, files, names, durable_names, .. } = &mut *state;
         for file in files.iter_mut() {
@@ -121,7 +146,7 @@ impl SimDisk {
 
     /// The process dies. What a failed sync took is let off here: whoever comes after the one who was told of it can
     /// neither see nor mend it.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.state().files.iter_mut().for_each(|file| file.doomed.clear());
     }
 
@@ -137,7 +162,11 @@ impl SimDisk {
 
 impl State {
     fn used(&self) -> usize {
-        self.names.values().map(|file| self.files[*file].now.len()).sum()
+        self.names.values().map(|file| self.files[*file].space()).sum()
+    }
+
+    fn space_left(&self) -> usize {
+        self.faults.quota.map_or(usize::MAX, |quota| quota.saturating_sub(self.used()))
     }
 
     fn may_change(&self) -> io::Result<()> {
@@ -161,10 +190,11 @@ impl SimDisk {
 }
 
 impl Disk for SimDisk {
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+    fn list(&self, within: &str) -> io::Result<Vec<(String, u64)>> {
         let state = self.state();
-        let names = state.names.iter().filter(|(name, _)| !name.contains('/'));
-        Ok(names.map(|(name, file)| (name.clone(), state.files[*file].now.len() as u64)).collect())
+        let names = state.names.iter().map(|(name, file)| (name.rsplit_once('/').unwrap_or(("", name)), file));
+        let names = names.filter(|((dir, _), _)| *dir == within);
+        Ok(names.map(|((_, name), file)| (name.to_owned(), state.files[*file].now.len() as u64)).collect())
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
@@ -219,18 +249,25 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let state = self.disk.state();
+        let bad = &state.faults.unreadable;
+        if offset < bad.end && bad.start < offset + buf.len() as u64 {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let begin = offset as usize;
         let bytes = state.files[self.file].now.get(begin..begin + buf.len());
         buf.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
+    fn will_need(&self, _offset: u64, _len: u64) {}
+
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut state = self.disk.state();
         state.may_change()?;
         state.writes += 1;
         let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        let space = state.faults.quota.map_or(usize::MAX, |quota| quota.saturating_sub(state.used()));
+        let file = &state.files[self.file];
+        let space = state.space_left().saturating_add(file.space() - file.now.len());
         let mut error = None;
         if bytes.len() > space {
             bytes.truncate(space);
@@ -247,10 +284,25 @@ impl DiskFile for SimFile {
         error.map_or(Ok(()), Err)
     }
 
+    fn reserve(&self, until: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.may_change()?;
+        if !state.faults.reserves {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let left = state.space_left();
+        let file = &mut state.files[self.file];
+        // What there is is taken, and nobody gives it back, as ext4 does.
+        let granted = (until as usize).min(file.space().saturating_add(left));
+        file.reserved = file.reserved.max(granted);
+        if granted < until as usize { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         state.may_change()?;
         let file = &mut state.files[self.file];
+        file.reserved = 0;
         file.now.resize(len as usize, 0);
         // What is written there next is new.
         for doomed in &mut file.doomed {

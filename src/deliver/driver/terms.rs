@@ -1,0 +1,151 @@
+//! What a tenant may send at present, and what becomes of what it may not: keys that are exchanged, telemetry that is held
+//! or given up.
+
+use super::{Auth, Fate, Sender, State};
+use crate::deliver::client::{ClientError, Destination};
+use crate::deliver::endpoint::EndpointState;
+use crate::deliver::work::Work;
+use crate::host::chance;
+use crate::ledger::DropReason;
+use crate::tenancy::{Hold, Tenant, TenantState};
+use crate::types::{Kind, Secret, UnixMillis};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A tenant's key and site, and the addresses made for them.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) tenant: Arc<Tenant>,
+    pub(super) key: Secret,
+    to: Arc<Destination>,
+}
+
+/// What last went wrong for a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// When.
+    pub at: UnixMillis,
+    /// The path of the endpoint.
+    pub endpoint: &'static str,
+    /// Datadog's words with the status, or those of the network.
+    pub words: String,
+}
+
+impl Sender {
+    /// Whether nothing of a kind may be sent, though there is a key. What was meant for another organisation keeps what
+    /// came after it waiting too: a lane stays in its order.
+    pub(super) fn holds(&self, state: &State, kind: Kind, hold: Hold) -> bool {
+        hold.paused || hold.before.is_some_and(|before| self.oldest(state, kind).is_some_and(|oldest| oldest < before))
+    }
+
+    /// When the oldest item of a kind was accepted.
+    fn oldest(&self, state: &State, kind: Kind) -> Option<UnixMillis> {
+        let taken = state.backlog.all().map(Work::figures).filter(|lane| lane.kind == kind);
+        taken.filter_map(|lane| lane.oldest).chain(self.queue.oldest(kind)).min()
+    }
+
+    /// Drops what was accepted before a time; gives how many items of what waits. What is under way is dropped when it
+    /// comes back, unless Datadog has taken it.
+    pub(in crate::deliver) fn purge(&self, before: UnixMillis) -> u64 {
+        let mut state = self.lock();
+        state.purge = state.purge.max(Some(before));
+        let items = self.purge_held(&mut state);
+        drop(state);
+        self.queue.nudge();
+        items
+    }
+
+    pub(super) fn purge_held(&self, state: &mut State) -> u64 {
+        let Some(before) = state.purge else { return 0 };
+        let mut items = 0;
+        for work in state.backlog.take_older(before) {
+            match &work {
+                Work::Build(batch, _) => {
+                    let account = self.ledger.account(&self.queue.id, batch.kind);
+                    for chunk in &batch.chunks {
+                        account.drop_items(u64::from(chunk.items), DropReason::Purged);
+                        chunk.follow.iter().for_each(|follow| follow.dropped(chunk.items));
+                        batch.cover.settle(u64::from(chunk.items));
+                        items += u64::from(chunk.items);
+                    }
+                }
+                _ => {
+                    if let Some(payload) = work.payload() {
+                        self.settle(payload, Fate::Dropped(payload.items, DropReason::Purged));
+                        items += u64::from(payload.items);
+                    }
+                }
+            }
+        }
+        items
+    }
+
+    pub(super) fn tenant(&self) -> Option<Arc<Tenant>> {
+        self.registry.get(self.queue.id.as_str())
+    }
+
+    /// The state that the tenant is shown in; none while there is no such tenant.
+    pub(in crate::deliver) fn shown(&self) -> Option<TenantState> {
+        self.tenant().map(|tenant| tenant.state())
+    }
+
+    /// What last went wrong.
+    pub(in crate::deliver) fn last_error(&self) -> Option<LastError> {
+        self.lock().last_error.clone()
+    }
+
+    pub(super) fn show_state(&self) {
+        let Some(tenant) = self.tenant() else { return };
+        let state = self.lock();
+        let (key, hold) = tenant.terms();
+        let shown = if key.is_none() || hold.paused {
+            tenant.state_at_rest()
+        } else if state.auth.is_refused() {
+            TenantState::Unauthorized
+        } else if hold.before.is_some() && self.turns(&state).into_iter().any(|kind| self.holds(&state, kind, hold)) {
+            TenantState::Paused
+        } else if state.backlog.all().next().is_none() {
+            // With nothing to send, it waits for nothing.
+            TenantState::Active
+        } else if state.endpoints.iter().any(EndpointState::is_throttled) {
+            TenantState::Throttled
+        } else if state.endpoints.iter().any(|endpoint| !endpoint.is_open()) || !state.auth.may_send() {
+            TenantState::Retrying
+        } else {
+            TenantState::Active
+        };
+        tenant.set_state(shown);
+    }
+}
+
+impl State {
+    /// Where a tenant's telemetry goes, with which key, and what of it is held; none without a key.
+    pub(super) fn bind(
+        &mut self,
+        tenant: Option<Arc<Tenant>>,
+        now: Instant,
+    ) -> Result<Option<(Arc<Destination>, Secret, Hold)>, ClientError> {
+        let terms = tenant.map(|tenant| (tenant.terms(), tenant));
+        let Some(((Some(key), hold), tenant)) = terms else {
+            self.bound = None;
+            return Ok(None);
+        };
+        if let Some(bound) = self.bound.as_ref().filter(|b| b.key == key && Arc::ptr_eq(&b.tenant, &tenant)) {
+            return Ok(Some((bound.to.clone(), key, hold)));
+        }
+        // Whatever was found out about the key before says nothing about this one.
+        self.bound = None;
+        self.auth = Auth::new(now, chance());
+        self.backlog.forgive();
+        for doubt in std::mem::take(&mut self.doubts) {
+            self.endpoints[doubt.endpoint as usize].unanswered(doubt.probe, now);
+        }
+        let to = Arc::new(Destination::new(&tenant.site, &key)?);
+        self.bound = Some(Bound { tenant, key: key.clone(), to: to.clone() });
+        Ok(Some((to, key, hold)))
+    }
+
+    pub(super) fn note(&mut self, endpoint: &'static str, words: String) {
+        self.last_error = Some(LastError { at: UnixMillis::now(), endpoint, words });
+    }
+}

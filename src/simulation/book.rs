@@ -1,0 +1,260 @@
+//! What was emitted and what became of it, item by item, and whether that is right.
+
+use super::host::elapsed;
+use crate::queue::Cover;
+use crate::types::Kind;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Display;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// So many of the last events are told when something is wrong.
+const TOLD: usize = 150;
+
+/// An ack is on disk, or durable, within this time of the end of its batch.
+const WRITTEN: Duration = Duration::from_millis(500);
+const DURABLE: Duration = Duration::from_millis(1200);
+
+/// One item.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) tenant: usize,
+    pub(super) kind: Kind,
+    /// Datadog answers 400 to what it is in.
+    pub(super) poison: bool,
+    /// When, and as which of all, its emitter was told that it is accepted.
+    accepted: Option<(u64, Duration)>,
+    attempted: bool,
+    stored: u32,
+    /// Datadog's confirmation must not be forgotten: it may not come again.
+    sure: bool,
+    /// It was refused for good.
+    doomed: bool,
+    /// A loss of power may have taken it.
+    excused: bool,
+}
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// In order.
+    Shutdown,
+    /// It is killed.
+    Kill,
+    /// The machine loses power.
+    PowerLoss,
+}
+
+/// A batch of which something was confirmed.
+struct Confirmed {
+    cover: Weak<Cover>,
+    items: Vec<u64>,
+    settled: Option<Duration>,
+}
+
+/// All items, and the trace of events.
+#[derive(Default)]
+pub(super) struct Book {
+    items: Vec<Item>,
+    orders: u64,
+    /// The place of the last first attempt.
+    first_attempts: BTreeMap<(usize, Kind), u64>,
+    confirmed: BTreeMap<u64, Confirmed>,
+    /// The disk failed until then, as of late.
+    pub(super) disk_trouble: Option<(Duration, Duration)>,
+    /// Items that the ledger counts as dropped, over all lives.
+    pub(super) dropped: BTreeMap<(usize, Kind), u64>,
+    pub(super) counts: BTreeMap<&'static str, u64>,
+    hasher: DefaultHasher,
+    last: VecDeque<String>,
+    pub(super) wrong: Vec<String>,
+}
+
+impl Book {
+    /// Notes an event.
+    pub(super) fn event(&mut self, event: impl Display) {
+        let line = format!("{:>10.3} {event}", elapsed().as_secs_f64());
+        line.hash(&mut self.hasher);
+        if std::env::var_os("SIMULATION_TRACE").is_some() {
+            eprintln!("{line}");
+        }
+        if self.last.len() == TOLD {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Something is not as it must be.
+    pub(super) fn wrong(&mut self, what: impl Display) {
+        self.event(format_args!("WRONG: {what}"));
+        self.wrong.push(what.to_string());
+    }
+
+    pub(super) fn trace(&self) -> u64 {
+        self.hasher.finish()
+    }
+
+    pub(super) fn tail(&self) -> String {
+        self.last.iter().fold(String::new(), |all, line| all + line + "\n")
+    }
+
+    pub(super) fn add(&mut self, tenant: usize, kind: Kind, poison: bool) -> u64 {
+        self.items.push(Item {
+            tenant,
+            kind,
+            poison,
+            accepted: None,
+            attempted: false,
+            stored: 0,
+            sure: false,
+            doomed: poison,
+            excused: false,
+        });
+        self.items.len() as u64 - 1
+    }
+
+    pub(super) fn item(&self, id: u64) -> &Item {
+        &self.items[id as usize]
+    }
+
+    fn item_mut(&mut self, id: u64) -> &mut Item {
+        &mut self.items[id as usize]
+    }
+
+    /// The emitter was told so.
+    pub(super) fn accepted(&mut self, ids: &[u64]) {
+        for id in ids {
+            self.orders += 1;
+            self.item_mut(*id).accepted = Some((self.orders, elapsed()));
+        }
+    }
+
+    /// A request with these items is under way.
+    pub(super) fn attempted(&mut self, tenant: usize, kind: Kind, ids: &[u64]) {
+        for id in ids {
+            let item = self.item_mut(*id);
+            let (theirs, first) = ((item.tenant, item.kind), !std::mem::replace(&mut item.attempted, true));
+            let order = item.accepted.filter(|_| first).map(|(order, _)| order);
+            if theirs != (tenant, kind) {
+                self.wrong(format_args!("item {id} of {theirs:?} was sent to {tenant} as {kind}"));
+            }
+            if let Some(order) = order {
+                let last = self.first_attempts.entry((tenant, kind)).or_default();
+                let before = std::mem::replace(last, order);
+                if before > order {
+                    self.wrong(format_args!(
+                        "item {id} of {tenant} {kind} is sent for the first time after later ones"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Datadog has them.
+    pub(super) fn stored(&mut self, ids: &[u64]) {
+        for id in ids {
+            let item = self.item_mut(*id);
+            item.stored += 1;
+            if item.poison || item.sure {
+                let poison = item.poison;
+                self.wrong(format_args!("item {id} was stored again (poison: {poison})"));
+            }
+        }
+    }
+
+    /// The answer that says so has arrived.
+    pub(super) fn confirmed(&mut self, ids: &[u64], cover: &Arc<Cover>) {
+        ids.iter().for_each(|id| self.item_mut(*id).sure = true);
+        if let Some(first) = cover.seqs().first() {
+            let new = || Confirmed { cover: Arc::downgrade(cover), items: Vec::new(), settled: None };
+            self.confirmed.entry(first.0).or_insert_with(new).items.extend(ids);
+        }
+    }
+
+    /// Datadog has refused it for good.
+    pub(super) fn doomed(&mut self, id: u64) {
+        self.item_mut(id).doomed = true;
+    }
+
+    /// Looks which batches have come to their end. To be called often.
+    pub(super) fn look(&mut self) {
+        for batch in self.confirmed.values_mut().filter(|batch| batch.settled.is_none()) {
+            if batch.cover.upgrade().is_none_or(|cover| cover.seqs().is_empty()) {
+                batch.settled = Some(elapsed());
+            }
+        }
+    }
+
+    /// A process has ended: what may come again, and what may not come.
+    pub(super) fn ended(&mut self, end: End, durable: super::Fsync, evicted: bool) {
+        self.look();
+        if end == End::PowerLoss && (evicted || durable == super::Fsync::Never) {
+            // What was evicted may be back, and then comes after what was accepted later.
+            self.items.iter_mut().for_each(|item| item.attempted |= item.accepted.is_some());
+        }
+        let now = elapsed();
+        let recent = if end == End::PowerLoss { DURABLE } else { WRITTEN };
+        let trouble = self.disk_trouble;
+        // Whether what was to be written at that time may not have been.
+        let unwritten = |at: Duration| {
+            at + recent > now || trouble.is_some_and(|(begin, until)| at + recent > begin && until + recent * 2 > now)
+        };
+        for batch in std::mem::take(&mut self.confirmed).into_values() {
+            let again = match end {
+                // The end waits for the last ack to be written, if the disk takes it.
+                End::Shutdown => trouble.is_some_and(|(_, until)| until + recent * 2 > now),
+                End::Kill | End::PowerLoss => batch.settled.is_none_or(unwritten),
+            };
+            if again {
+                batch.items.iter().for_each(|id| self.item_mut(*id).sure = false);
+            }
+        }
+        if end == End::PowerLoss {
+            for item in &mut self.items {
+                match durable {
+                    super::Fsync::Always => {}
+                    super::Fsync::Interval(_) => {
+                        item.excused |= item.accepted.is_some_and(|(_, at)| unwritten(at));
+                    }
+                    super::Fsync::Never => {
+                        item.excused |= item.accepted.is_some();
+                        item.sure = false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// At the very end: everything accepted has arrived or is accounted for.
+    pub(super) fn close(&mut self, dead: &BTreeMap<u64, usize>) {
+        let mut missing: BTreeMap<(usize, Kind), Vec<u64>> = BTreeMap::new();
+        for (id, item) in self.items.iter().enumerate() {
+            let id = id as u64;
+            let is_dead = dead.contains_key(&id);
+            if item.accepted.is_some() && item.stored == 0 && !is_dead && !item.excused {
+                missing.entry((item.tenant, item.kind)).or_default().push(id);
+            }
+            if is_dead && !item.doomed || dead.get(&id).is_some_and(|tenant| *tenant != item.tenant) {
+                self.wrong.push(format!("item {id} is a dead letter, and should not be: {item:?}"));
+            }
+        }
+        for (lane, ids) in missing {
+            let dropped = self.dropped.get(&lane).copied().unwrap_or(0);
+            if ids.len() as u64 > dropped {
+                let (count, first) = (ids.len(), format!("{} {:?}", ids[0], self.items[ids[0] as usize]));
+                self.wrong(format_args!(
+                    "{count} of {lane:?} are missing, {dropped} were dropped; the first is {first}"
+                ));
+            }
+        }
+    }
+
+    pub(super) fn accepted_items(&self) -> usize {
+        self.items.iter().filter(|item| item.accepted.is_some()).count()
+    }
+}

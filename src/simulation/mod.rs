@@ -1,0 +1,101 @@
+//! The real queue, journal and delivery in a simulated world: virtual time, a disk that fails, a process that dies, and a
+//! Datadog with every fault. All of it follows from a seed, so what was found once is found again.
+//!
+//! `plan` is what a seed makes of the world, `world` the lives of the process in it, `datadog` the other side, `book` what
+//! became of each item and whether that is right; `host` stands in for the machine.
+//!
+//! `SIMULATION_SEED=n` runs that seed alone, `SIMULATION_SEEDS=n` so many; with `SIMULATION_TRACE=1` every event is told.
+
+mod book;
+mod datadog;
+pub(crate) mod host;
+mod plan;
+mod world;
+
+use crate::journal::Fsync;
+use std::cell::Cell;
+use std::panic;
+use std::sync::Once;
+use tokio::runtime;
+use world::World;
+
+/// So many seeds are run usually.
+const SEEDS: u64 = 7;
+
+thread_local! {
+    /// A task of the simulation has panicked, though the daemon goes on.
+    static PANICKED: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Has panics of simulated tasks noted.
+fn watch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if host::is_simulated() {
+                PANICKED.set(Some(info.to_string()));
+            }
+            before(info);
+        }));
+    });
+}
+
+/// What came of a seed.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    trace: u64,
+    accepted: usize,
+    counts: Vec<(&'static str, u64)>,
+}
+
+/// Runs a seed.
+///
+/// # Panics
+/// When something is not as it must be; the message tells the seed.
+fn run(seed: u64) -> Outcome {
+    watch_panics();
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let book = runtime.block_on(async {
+        let _host = host::Simulated::begin(seed);
+        let mut world = World::new(seed, dir.path());
+        world.run().await;
+        world.book.clone()
+    });
+    let mut book = book.lock().unwrap();
+    if let Some(panicked) = PANICKED.take() {
+        book.wrong(panicked);
+    }
+    assert!(
+        book.wrong.is_empty(),
+        "{}\nseed {seed}: {} things are wrong, the first: {}\nagain with SIMULATION_SEED={seed}",
+        book.tail(),
+        book.wrong.len(),
+        book.wrong[0]
+    );
+    Outcome { trace: book.trace(), accepted: book.accepted_items(), counts: book.counts.clone().into_iter().collect() }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn whatever_goes_wrong_everything_accepted_arrives() {
+    let seeds = match number("SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIMULATION_SEEDS").unwrap_or(SEEDS),
+    };
+    for seed in seeds {
+        let outcome = run(seed);
+        eprintln!("seed {seed}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_seed_always_gives_the_same_world() {
+    let first = run(6);
+    assert_eq!(first, run(6));
+    assert_ne!(first.trace, run(7).trace);
+}
