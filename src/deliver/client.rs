@@ -107,13 +107,13 @@ impl Client {
         }
         let request = self.http.post(to.urls[endpoint as usize].clone()).headers(headers).body(payload.body.clone());
         let response = request.send().await.map_err(words)?;
-        read(response).await
+        read(response, to.key()).await
     }
 
     async fn ask(&self, to: &Destination) -> Validity {
         let request = self.http.get(to.validate.clone()).header(DD_API_KEY, to.key.clone());
         let answer = match request.send().await {
-            Ok(response) => read(response).await,
+            Ok(response) => read(response, to.key()).await,
             Err(error) => Err(words(error)),
         };
         match answer {
@@ -165,11 +165,15 @@ impl Destination {
     }
 }
 
-async fn read(mut response: reqwest::Response) -> Result<Answer, String> {
+/// Reads an answer to a request with a key, which its words may quote, and which nobody is to see.
+async fn read(mut response: reqwest::Response, key: &[u8]) -> Result<Answer, String> {
     let status = response.status().as_u16();
     let limits = judge::read_limits(SystemTime::now(), |name| response.headers().get(name)?.to_str().ok());
     // A whole small answer is read even on success, so that the connection can be used again.
     let body = outbound::body(&mut response, WORDS).await;
-    let words = if (200..300).contains(&status) { String::new() } else { String::from_utf8_lossy(&body).trim().into() };
+    let words = match (200..300).contains(&status) {
+        true => String::new(),
+        false => String::from_utf8_lossy(&body).trim().replace(&*String::from_utf8_lossy(key), "[redacted]"),
+    };
     Ok(Answer { status, words, ..limits })
 }

@@ -93,8 +93,10 @@ async fn look(client: &Client) -> Result<(Value, Sample), Failure> {
 fn redraw(lines: &[String]) -> io::Result<()> {
     let mut text = String::from("\x1b[H\x1b[?7l");
     for line in lines {
+        // Erasing after a line that fills its row would take its last character.
+        text += "\x1b[K";
         text += line;
-        text += "\x1b[K\r\n";
+        text += "\r\n";
     }
     text += "\x1b[J\x1b[?7h";
     put(&text)
