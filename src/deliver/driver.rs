@@ -3,29 +3,29 @@
 //! What it holds lives in [`Sender`], not on the task's stack: should the task panic, its successor finds everything
 //! that was held or under way.
 
+mod outcome;
 mod terms;
 
 pub use terms::LastError;
 
 use super::Phase;
-use super::auth::{Auth, Change};
+use super::auth::Auth;
 use super::backlog::{Backlog, Flight, Held, Place};
-use super::client::Validity;
 use super::dead_letter::Reason;
 use super::endpoint::{EndpointState, Start};
 use super::gate::Backoff;
-use super::judge::{self, Answer, Verdict};
+
 use super::permits::Turn;
 use super::put_away::put_away;
-use super::work::{self, KeyRefused, Landed, Tools, Work};
+use super::work::{self, Landed, Tools, Work};
 use crate::host::chance;
 use crate::journal::Journal;
-use crate::ledger::{DropReason, Ledger};
-use crate::payload::{Built, Payload};
+use crate::ledger::Ledger;
+use crate::payload::Built;
 use crate::queue::{LaneFigures, Take, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::{Hold, Registry};
-use crate::types::{Endpoint, Kind, Secret, UnixMillis};
+use crate::types::{Endpoint, Kind, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,7 +33,7 @@ use terms::Bound;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::error;
 
 /// Everything about sending one tenant's telemetry.
 #[derive(Debug)]
@@ -69,16 +69,6 @@ struct State {
     /// What was accepted before this time is to be dropped, also when it comes back from Datadog.
     purge: Option<UnixMillis>,
     last_error: Option<LastError>,
-}
-
-/// How items ended.
-enum Fate {
-    /// With Datadog; so many of them were late.
-    Delivered { late: u32 },
-    /// All on disk, with Datadog's reason.
-    DeadLetters,
-    /// So many of them were given up.
-    Dropped(u32, DropReason),
 }
 
 /// A refusal of the key by an endpoint. Until validation has told whose fault it is, a probe has no answer.
@@ -343,225 +333,6 @@ impl Sender {
         error!(tenant = %self.queue.id, panic, "a submission task failed; its payload is kept and sent again");
         metrics::counter!("dogsled_panics_total", "part" => "delivery").increment(1);
         self.lock().give_back(id, Instant::now());
-    }
-
-    fn land(&self, id: u64, landed: Landed) {
-        let now = Instant::now();
-        let mut state = self.lock();
-        let Some(flight) = state.backlog.end(id) else { return };
-        match landed {
-            Landed::Answered { payload, answer, late } => {
-                self.answered(&mut state, now, &flight, payload, &answer, late);
-            }
-            Landed::Unanswered { payload, error } => {
-                let endpoint = payload.kind.endpoint();
-                if let Some(follow) = &payload.follow {
-                    follow.attempted(error.as_str());
-                }
-                self.failed(&mut state, now, endpoint, &flight, &error);
-                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
-            }
-            Landed::Built { built, expired } => {
-                let Some(work) = &flight.work else { return };
-                if let Some(payload) = work.payload().filter(|_| expired > 0) {
-                    self.settle(payload, Fate::Dropped(expired, DropReason::Expired));
-                }
-                let known = &mut state.endpoints[work.kind().endpoint() as usize];
-                known.unanswered(flight.probe, now);
-                if let Work::Build(..) = work {
-                    built.payloads.iter().chain(&built.oversized).for_each(|payload| known.built(payload));
-                }
-                state.hold_built(built, flight.place);
-            }
-            Landed::Buried { payload, reason } => {
-                self.settle(&payload, Fate::DeadLetters);
-                warn!(
-                    tenant = %self.queue.id, kind = %payload.kind, items = payload.items, status = reason.status,
-                    file = %self.tools.dead_letters.path(&self.queue.id).display(),
-                    "items were refused and are kept as dead letters: {}", reason.words
-                );
-            }
-            Landed::Stuck { work, error } => {
-                error!(tenant = %self.queue.id, kind = %work.kind(), "a payload is kept and tried again: {error}");
-                state.endpoints[work.kind().endpoint() as usize].unanswered(flight.probe, now);
-                state.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
-            }
-            Landed::Unsent { payload } => {
-                state.endpoints[payload.kind.endpoint() as usize].unanswered(flight.probe, now);
-                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
-            }
-            Landed::Loaded => {}
-            // A key that has been exchanged meanwhile concerns nobody any more.
-            Landed::Validated(key, validity) if state.bound.as_ref().is_some_and(|bound| bound.key == key) => {
-                self.validated(&mut state, now, key, &validity);
-            }
-            Landed::Validated(..) => {}
-        }
-    }
-
-    fn answered(
-        &self,
-        state: &mut State,
-        now: Instant,
-        flight: &Flight,
-        payload: Arc<Payload>,
-        answer: &Answer,
-        late: u32,
-    ) {
-        let endpoint = payload.kind.endpoint();
-        let known = &mut state.endpoints[endpoint as usize];
-        known.learn(answer, now);
-        let reason = || Reason { status: Some(answer.status), words: answer.words.clone() };
-        let verdict = judge::judge(answer, payload.encoding);
-        if let Some(follow) = &payload.follow {
-            follow.attempted(format!("{} {}", answer.status, answer.words).trim_end());
-        }
-        if matches!(verdict, Verdict::TooLarge | Verdict::Malformed | Verdict::WrongEncoding | Verdict::Refused) {
-            known.refused(flight.probe);
-        }
-        if !matches!(verdict, Verdict::Delivered | Verdict::Retry) {
-            state.note(endpoint.path(), format!("{} {}", answer.status, answer.words).trim_end().to_owned());
-        }
-        let known = &mut state.endpoints[endpoint as usize];
-        match verdict {
-            Verdict::Delivered => {
-                known.delivered(flight.probe);
-                self.settle(&payload, Fate::Delivered { late });
-            }
-            Verdict::Retry => {
-                let words = format!("{} {}", answer.status, answer.words);
-                self.failed(state, now, endpoint, flight, &words);
-                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
-            }
-            Verdict::Throttled => {
-                if known.is_open() {
-                    let wait = answer.wait.map(|wait| wait.as_secs_f64());
-                    info!(tenant = %self.queue.id, endpoint = endpoint.path(), wait, "rate limited; waiting");
-                }
-                known.throttled(flight.probe, now, answer.wait, &self.rules.backoff, chance());
-                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
-            }
-            Verdict::TooLarge => {
-                known.too_large(&payload);
-                if payload.items > 1 {
-                    state.hold(Work::Halve { suspect: payload.suspect, payload }, flight.place, None, false);
-                } else {
-                    state.hold(Work::Bury(payload, reason()), flight.place, None, false);
-                }
-            }
-            Verdict::Malformed if !payload.suspect && !flight.refused_once => {
-                // A 400 may be the intake's own trouble (a slow upload was answered so): once more.
-                let later = now + self.rules.backoff.wait(1, chance());
-                state.hold(Work::Send(payload), flight.place, Some(later), true);
-            }
-            Verdict::Malformed if payload.items > 1 => {
-                state.hold(Work::Halve { payload, suspect: true }, flight.place, None, false);
-            }
-            Verdict::Malformed | Verdict::Refused => {
-                state.hold(Work::Bury(payload, reason()), flight.place, None, false)
-            }
-            Verdict::WrongEncoding => {
-                let encodings = self.tools.builder.encodings(payload.kind);
-                let at = encodings.iter().position(|encoding| *encoding == payload.encoding);
-                match at.and_then(|at| encodings.get(at + 1)) {
-                    Some(next) => {
-                        known.encodings_refused = known.encodings_refused.max(at.unwrap_or_default() + 1);
-                        warn!(
-                            tenant = %self.queue.id, kind = %payload.kind, refused = payload.encoding.name(),
-                            instead = next.name(), "the encoding is refused: {}", answer.words
-                        );
-                        state.hold(Work::Reencode(payload, *next), flight.place, None, false);
-                    }
-                    None => state.hold(Work::Bury(payload, reason()), flight.place, None, false),
-                }
-            }
-            // The contract of this endpoint asks for an application key, which no tenant has: with a good API key,
-            // this refusal is final (docs.datadoghq.com/api/latest/events).
-            Verdict::Unauthorized if payload.kind == Kind::EventV2 && flight.refused_once => {
-                known.refused(flight.probe);
-                state.hold(Work::Bury(payload, reason()), flight.place, None, false);
-            }
-            Verdict::Unauthorized => {
-                state.auth.doubt(now);
-                let words = format!("{} {}", answer.status, answer.words);
-                state.doubts.push(Doubt { endpoint, probe: flight.probe, words });
-                let refused_once = flight.refused_once || payload.kind == Kind::EventV2;
-                state.hold(Work::Send(payload), flight.place, None, refused_once);
-            }
-        }
-    }
-
-    /// Items of a payload have come to their end: counted, told to who follows them, and no more in the journal.
-    fn settle(&self, payload: &Payload, fate: Fate) {
-        let account = self.ledger.account(&self.queue.id, payload.kind);
-        let follow = payload.follow.as_ref();
-        let items = match fate {
-            Fate::Delivered { late } => {
-                account.deliver(u64::from(payload.items), u64::from(late));
-                follow.inspect(|follow| follow.delivered(payload.items));
-                payload.items
-            }
-            Fate::DeadLetters => {
-                account.dead_letter(u64::from(payload.items));
-                follow.inspect(|follow| follow.dead_lettered(payload.items));
-                payload.items
-            }
-            Fate::Dropped(items, reason) => {
-                account.drop_items(u64::from(items), reason);
-                follow.inspect(|follow| follow.dropped(items));
-                items
-            }
-        };
-        payload.cover.settle(u64::from(items));
-    }
-
-    fn failed(&self, state: &mut State, now: Instant, endpoint: Endpoint, flight: &Flight, words: &str) {
-        state.note(endpoint.path(), words.to_owned());
-        let known = &mut state.endpoints[endpoint as usize];
-        if known.is_open() {
-            warn!(tenant = %self.queue.id, endpoint = endpoint.path(), "submission failed; trying again: {words}");
-        }
-        known.failed(flight.probe, now, &self.rules.backoff, chance());
-    }
-
-    fn validated(&self, state: &mut State, now: Instant, key: Secret, validity: &Validity) {
-        let interval = self.rules.validate_interval;
-        let change = state.auth.checked(validity, now, interval, &self.rules.backoff, chance());
-        if change == Change::None {
-            return;
-        }
-        for Doubt { endpoint, probe, words } in std::mem::take(&mut state.doubts) {
-            let known = &mut state.endpoints[endpoint as usize];
-            if change == Change::Cleared {
-                if known.is_open() {
-                    let endpoint = endpoint.path();
-                    warn!(
-                        tenant = %self.queue.id, endpoint,
-                        "refused although the API key is good; trying again: {words}"
-                    );
-                }
-                known.failed(probe, now, &self.rules.backoff, chance());
-            } else {
-                known.unanswered(probe, now);
-            }
-        }
-        match validity {
-            Validity::Invalid(words) => {
-                // It was the key, not the payloads.
-                state.backlog.forgive();
-                state.note(VALIDATE, words.clone());
-                error!(
-                    tenant = %self.queue.id, site = state.bound.as_ref().map(|bound| &*bound.tenant.site.name),
-                    "Datadog refuses the API key; telemetry is held until the key works again: {words}"
-                );
-                if let Some(refusals) = self.tools.refusals.get() {
-                    // Nobody listens at the end.
-                    let _ = refusals.send(KeyRefused { tenant: self.queue.id.clone(), key });
-                }
-            }
-            _ if change == Change::Restored => info!(tenant = %self.queue.id, "the API key works again; delivering"),
-            _ => {}
-        }
     }
 
     /// See [`super::put_away`].

@@ -1,7 +1,8 @@
 //! What a tenant may send at present, and what becomes of what it may not: keys that are exchanged, telemetry that is held
 //! or given up.
 
-use super::{Auth, Fate, Sender, State};
+use super::outcome::Fate;
+use super::{Auth, Sender, State};
 use crate::deliver::client::{ClientError, Destination};
 use crate::deliver::endpoint::EndpointState;
 use crate::deliver::work::Work;
