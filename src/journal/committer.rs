@@ -315,8 +315,6 @@ impl Committer {
             }
         }
         self.inner.lost.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.log.lost);
-        let figures = self.inner.shared.view().figures();
-        metrics::gauge!("dogsled_journal_bytes").set(figures.bytes as f64);
     }
 
     fn retry_is_due(&self) -> bool {
