@@ -16,6 +16,9 @@ mod permits;
 mod put_away;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{Client, ClientError, Destination, Soon, Transport, Validity};
 pub use dead_letter::{Content, DeadLetters, Letter, Line, Lines, Overhaul, OverhaulError, Reason};
 pub use driver::LastError;
