@@ -13,6 +13,15 @@ pub(super) struct Place {
     item: u32,
 }
 
+/// What has come of a payload before that may not have been its own fault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tried {
+    /// It was answered 400.
+    pub(super) malformed: bool,
+    /// It is an event v2, and was answered 401 or 403.
+    pub(super) forbidden: bool,
+}
+
 /// Work that waits.
 #[derive(Debug, Clone)]
 pub(super) struct Held {
@@ -20,8 +29,7 @@ pub(super) struct Held {
     pub(super) place: Place,
     /// It rests until then.
     pub(super) not_before: Option<Instant>,
-    /// Refused once in a way that may have been a mistake.
-    pub(super) refused_once: bool,
+    pub(super) tried: Tried,
 }
 
 /// Work under way, or a validation of the key, which has no work.
@@ -31,7 +39,7 @@ pub(super) struct Flight {
     pub(super) place: Place,
     /// Whether the gate waits for its answer.
     pub(super) probe: bool,
-    pub(super) refused_once: bool,
+    pub(super) tried: Tried,
 }
 
 /// All that one sender has taken from its queue and not settled.
@@ -108,7 +116,7 @@ impl Backlog {
 
     /// Forgives every refusal that may have been a mistake.
     pub(super) fn forgive(&mut self) {
-        self.held.iter_mut().for_each(|held| held.refused_once = false);
+        self.held.iter_mut().for_each(|held| held.tried = Tried::default());
     }
 
     /// Takes everything held of which some was accepted before a time.
@@ -201,7 +209,7 @@ mod tests {
     }
 
     fn held(work: Work, place: Place) -> Held {
-        Held { work, place, not_before: None, refused_once: false }
+        Held { work, place, not_before: None, tried: Tried::default() }
     }
 
     fn build(kind: Kind) -> Work {
@@ -240,7 +248,7 @@ mod tests {
         let [first, second, third] = [(); 3].map(|()| backlog.next_place());
         backlog.hold(held(Work::Send(payload(Kind::Logs, 1)), first));
         backlog.hold(held(Work::Send(payload(Kind::Logs, 3)), third));
-        let flight = |work| Flight { work: Some(work), place: second, probe: false, refused_once: false };
+        let flight = |work| Flight { work: Some(work), place: second, probe: false, tried: Tried::default() };
         let other = backlog.begin(flight(build(Kind::SeriesV1)));
         let building = backlog.begin(flight(build(Kind::Logs)));
         assert_eq!(sendable(&mut backlog, Instant::now()), [1]);
@@ -256,7 +264,7 @@ mod tests {
         let later = now + Duration::from_secs(1);
         let [first, second] = [(); 2].map(|()| backlog.next_place());
         let resting = held(Work::Send(payload(Kind::Logs, 1)), first);
-        backlog.hold(Held { not_before: Some(later), refused_once: true, ..resting });
+        backlog.hold(Held { not_before: Some(later), tried: Tried { malformed: true, forbidden: true }, ..resting });
         backlog.hold(held(Work::Send(payload(Kind::Logs, 2)), second));
         backlog.hold(held(Work::Bury(payload(Kind::Logs, 9), Reason { status: None, words: String::new() }), second));
         let mut told = Vec::new();
@@ -271,7 +279,7 @@ mod tests {
             backlog
                 .next_to_send(Kind::Logs, later, |_| ())
                 .and_then(|i| backlog.pop(i))
-                .is_some_and(|held| !held.refused_once)
+                .is_some_and(|held| held.tried == Tried::default())
         );
     }
 }
