@@ -39,6 +39,8 @@ pub(super) struct Flight {
     pub(super) place: Place,
     /// Whether the gate waits for its answer.
     pub(super) probe: bool,
+    /// Of a payload: its request has begun, or does so at once.
+    pub(super) begun: bool,
     pub(super) tried: Tried,
 }
 
@@ -77,6 +79,11 @@ impl Backlog {
         self.last_id += 1;
         self.under_way.insert(self.last_id, flight);
         self.last_id
+    }
+
+    /// Notes that the request of that number begins; says whether that is news.
+    pub(super) fn begins(&mut self, id: u64) -> bool {
+        self.under_way.get_mut(&id).is_some_and(|flight| !std::mem::replace(&mut flight.begun, true))
     }
 
     /// What was under way with that number.
@@ -137,12 +144,15 @@ impl Backlog {
         self.held.remove(index)
     }
 
-    /// Where the next payload of a kind to send stands. There is none while an earlier batch is still being built:
-    /// first attempts are in order of acceptance.
+    /// Where the next payload of a kind to send stands. There is none while an earlier batch is still being built, or an
+    /// earlier payload waits for its turn or is looked at: first attempts are in order of acceptance.
     pub(super) fn next_to_send(&self, kind: Kind, now: Instant, timer: impl FnMut(Instant)) -> Option<usize> {
         let index = self.first_due(now, |work| work.kind() == kind && work.sends(), timer)?;
-        let building = self.under_way.values().filter(|flight| flight.work.as_ref().is_some_and(|w| w.builds(kind)));
-        let earliest = building.map(|flight| flight.place).min();
+        let ahead = |flight: &&Flight| {
+            let waits = |work: &Work| work.kind() == kind && work.sends() && !flight.begun;
+            flight.work.as_ref().is_some_and(|work| work.builds(kind) || waits(work))
+        };
+        let earliest = self.under_way.values().filter(ahead).map(|flight| flight.place).min();
         earliest.is_none_or(|earliest| self.held[index].place < earliest).then_some(index)
     }
 
@@ -248,13 +258,26 @@ mod tests {
         let [first, second, third] = [(); 3].map(|()| backlog.next_place());
         backlog.hold(held(Work::Send(payload(Kind::Logs, 1)), first));
         backlog.hold(held(Work::Send(payload(Kind::Logs, 3)), third));
-        let flight = |work| Flight { work: Some(work), place: second, probe: false, tried: Tried::default() };
+        let flight =
+            |work| Flight { work: Some(work), place: second, probe: false, begun: false, tried: Tried::default() };
         let other = backlog.begin(flight(build(Kind::SeriesV1)));
         let building = backlog.begin(flight(build(Kind::Logs)));
         assert_eq!(sendable(&mut backlog, Instant::now()), [1]);
         assert!(backlog.end(building).is_some());
         assert_eq!(sendable(&mut backlog, Instant::now()), [3]);
         assert!(backlog.end(other).is_some() && backlog.end(other).is_none());
+    }
+
+    #[test]
+    fn nothing_is_sent_before_the_request_of_an_earlier_payload_of_its_kind_begins() {
+        let mut backlog = Backlog::default();
+        let [first, second] = [(); 2].map(|()| backlog.next_place());
+        let work = Some(Work::Send(payload(Kind::Logs, 1)));
+        let id = backlog.begin(Flight { work, place: first, probe: false, begun: false, tried: Tried::default() });
+        backlog.hold(held(Work::Send(payload(Kind::Logs, 2)), second));
+        assert!(sendable(&mut backlog, Instant::now()).is_empty());
+        assert_eq!((backlog.begins(id), backlog.begins(id)), (true, false));
+        assert_eq!(sendable(&mut backlog, Instant::now()), [2]);
     }
 
     #[test]

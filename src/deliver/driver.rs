@@ -208,7 +208,8 @@ impl Sender {
         if let Some(at) = state.auth.next_check() {
             if at <= now {
                 state.auth.start_check();
-                let check = Flight { work: None, place: Place::default(), probe: false, tried: Tried::default() };
+                let check =
+                    Flight { work: None, place: Place::default(), probe: false, begun: true, tried: Tried::default() };
                 let id = state.backlog.begin(check);
                 let (tools, to) = (self.tools.clone(), to.clone());
                 let validate = async move { (id, Landed::Validated(key, tools.client.validate(&to).await)) };
@@ -220,10 +221,12 @@ impl Sender {
         for kind in self.turns(&state) {
             while let Some(Next { held, probe, turn }) = self.next(&mut state, kind, hold, flushing, now, &mut timer) {
                 let Held { work, place, tried, .. } = held;
-                let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, tried });
+                let looked_at = work.payload().is_some_and(|payload| payload.oldest < payload.cutoff());
+                let begun = matches!(turn, Some(Turn::Come(_))) && !looked_at;
+                let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, begun, tried });
                 let (tools, to, this) = (self.tools.clone(), to.clone(), self.clone());
                 let towards = to.clone();
-                let still = move |payload: &Payload| this.may_still_send(payload, &towards, probe);
+                let still = move |payload: &Payload| this.begins(id, payload, &towards, probe);
                 spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn, still).await) }));
             }
         }
@@ -322,13 +325,19 @@ impl Sender {
         }
     }
 
-    /// Whether a payload that had to wait for its turn may be sent all the same: meanwhile an answer to another may have
+    /// The turn of a payload has come. Says whether it may be sent all the same: meanwhile an answer to another may have
     /// told to wait or that the key is refused, or an operator that nothing is to be sent, or not there.
-    fn may_still_send(&self, payload: &Payload, to: &Arc<Destination>, probe: bool) -> bool {
-        let state = self.lock();
-        self.terms_allow(&state, payload, to)
+    fn begins(&self, id: u64, payload: &Payload, to: &Arc<Destination>, probe: bool) -> bool {
+        let mut state = self.lock();
+        let endpoint = &state.endpoints[payload.kind.endpoint() as usize];
+        let may = self.terms_allow(&state, payload, to)
             && state.auth.may_send()
-            && state.endpoints[payload.kind.endpoint() as usize].is_let_through(probe, Instant::now())
+            && endpoint.is_let_through(probe, Instant::now());
+        if may && state.backlog.begins(id) {
+            // Now later ones may follow.
+            self.queue.nudge();
+        }
+        may
     }
 
     /// A task panicked: what it had is tried again.

@@ -15,10 +15,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-/// Notes the key of each request that begins.
+/// Notes the key and the body of each request that begins.
 #[derive(Debug, Clone)]
 struct Scripted {
-    begun: Arc<Mutex<Vec<String>>>,
+    begun: Arc<Mutex<Vec<(String, String)>>>,
     /// So many requests may be answered.
     answers: Arc<Semaphore>,
     /// With these statuses, and 202 after them.
@@ -32,14 +32,21 @@ impl Scripted {
         Self { begun: Arc::default(), answers: Arc::new(Semaphore::new(0)), statuses: Arc::default(), validity }
     }
 
+    /// The keys.
     fn begun(&self) -> Vec<String> {
-        self.begun.lock().unwrap().clone()
+        self.begun.lock().unwrap().iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The bodies.
+    fn bodies(&self) -> Vec<String> {
+        self.begun.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()
     }
 }
 
 impl Transport for Scripted {
-    fn submit<'a>(&'a self, to: &'a Destination, _: &'a Payload) -> Soon<'a, Result<Answer, String>> {
-        self.begun.lock().unwrap().push(String::from_utf8_lossy(to.key()).into_owned());
+    fn submit<'a>(&'a self, to: &'a Destination, payload: &'a Payload) -> Soon<'a, Result<Answer, String>> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.begun.lock().unwrap().push((text(to.key()), text(&payload.unpack().unwrap())));
         Box::pin(async {
             self.answers.acquire().await.unwrap().forget();
             let status = self.statuses.lock().unwrap().pop_front().unwrap_or(202);
@@ -104,11 +111,16 @@ impl Scene {
 
     /// Takes an item of that age, and lets a second pass.
     async fn accept(&self, tenant: &str, kind: Kind, item: &str, age: Duration) {
+        self.submit(tenant, kind, item, age).await;
+        sleep(Duration::from_secs(1)).await;
+    }
+
+    async fn submit(&self, tenant: &str, kind: Kind, item: &str, age: Duration) {
         let accepted = UnixMillis::now();
         let (tenant, bytes) = (TenantId::new(tenant).unwrap(), item.to_owned().into());
-        let chunk = Chunk { tenant, kind, items: 1, oldest: accepted.minus(age), accepted, bytes, follow: None };
+        let items = 1 + item.matches("},{").count() as u32;
+        let chunk = Chunk { tenant, kind, items, oldest: accepted.minus(age), accepted, bytes, follow: None };
         self.queues.submit(vec![chunk]).await.unwrap();
-        sleep(Duration::from_secs(1)).await;
     }
 
     fn second(&self) -> Arc<Tenant> {
@@ -225,5 +237,36 @@ async fn an_event_refused_in_two_ways_is_not_given_up() {
         sleep(Duration::from_secs(10)).await;
         let balance = scene.balance();
         assert_eq!((scene.datadog.begun().len(), balance.delivered, balance.dead_lettered), (3, 1, 0), "{statuses:?}");
+    }
+}
+
+/// What says that it is old has to be looked at before it is sent.
+#[tokio::test(start_paused = true)]
+async fn what_is_looked_at_first_is_not_overtaken() {
+    for drop_late in [false, true] {
+        let scene = Scene::new(|settings| settings.delivery.drop_late = drop_late);
+        scene.datadog.answers.add_permits(1000);
+        for number in 0..100 {
+            let (now, hour) = (UnixMillis::now(), Duration::from_secs(3600));
+            let item = match number % 2 {
+                0 => {
+                    let late = format!(r#"{{"n":-1,"timestamp":{}}}"#, now.minus(hour * 19).0);
+                    format!(r#"{late},{{"n":{number},"timestamp":{}}}"#, now.0)
+                }
+                _ => format!(r#"{{"n":{number}}}"#),
+            };
+            scene.submit("first", Kind::Logs, &item, if number % 2 == 0 { hour * 19 } else { Duration::ZERO }).await;
+            sleep(Duration::from_millis(15)).await;
+        }
+        sleep(Duration::from_secs(1)).await;
+        let bodies = scene.datadog.bodies().concat();
+        let numbers: Vec<i64> = bodies
+            .split("\"n\":")
+            .skip(1)
+            .map(|rest| rest.split([',', '}']).next().unwrap().parse().unwrap())
+            .filter(|number| *number >= 0)
+            .collect();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+        assert_eq!(bodies.contains("-1"), !drop_late);
     }
 }

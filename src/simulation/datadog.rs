@@ -1,7 +1,7 @@
 //! The other side: takes requests, does with them what the faults say, and has everything noted.
 
 use super::book::Book;
-use super::faults::{Deed, FINAL, Fault, Reply, Request, Rules, Window, wall};
+use super::faults::{Deed, FINAL, Reply, Request, Rules, Window, wall};
 use super::terms::{Terms, read_key};
 use super::watch::{Sent, Watch};
 use crate::deliver::{Answer, Destination, Soon, Transport, Validity, read_limits};
@@ -136,11 +136,11 @@ impl Datadog {
         if *status == 400 && !words.contains("Encoding") {
             watch.malformed(sent, request.poison);
         }
-        let fault = self.rules.fault(tenant, payload.kind.endpoint(), request.key_since);
+        let is_revoked = self.rules.is_revoked(tenant, request.key_since);
         let is_final = FINAL.contains(status)
             // What is too large is divided first.
             || *status == 413 && ids.len() == 1
-            || matches!(status, 401 | 403) && payload.kind == Kind::EventV2 && !matches!(fault, Some(Fault::Revoked));
+            || matches!(status, 401 | 403) && payload.kind == Kind::EventV2 && !is_revoked;
         if is_final {
             ids.iter().for_each(|id| book.doomed(*id));
         }
@@ -151,11 +151,12 @@ impl Datadog {
         let (generation, tenant) = read_key(to.key());
         sleep(Duration::from_millis(50)).await;
         let mut state = self.state();
-        let fault = self.rules.fault(tenant, Endpoint::SeriesV1, state.watch.terms(tenant).since);
-        let validity = match fault {
-            Some(Fault::Revoked) => Validity::Invalid("403".into()),
-            Some(Fault::Status(_) | Fault::Unreachable | Fault::Hang) => Validity::Unknown("no answer".into()),
-            _ => Validity::Valid,
+        let validity = if self.rules.is_away(tenant) {
+            Validity::Unknown("no answer".into())
+        } else if self.rules.is_revoked(tenant, state.watch.terms(tenant).since) {
+            Validity::Invalid("403".into())
+        } else {
+            Validity::Valid
         };
         let valid = match validity {
             Validity::Valid => Some(true),

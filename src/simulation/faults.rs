@@ -143,22 +143,35 @@ pub(super) fn wall() -> SystemTime {
 
 impl Rules {
     /// What is wrong at present.
-    pub(super) fn fault(&self, tenant: usize, endpoint: Endpoint, key_since: Duration) -> Option<Fault> {
+    fn fault(&self, tenant: usize, endpoint: Endpoint) -> Option<Fault> {
+        let faults = self.present(tenant).filter(|phase| phase.endpoint.is_none_or(|of| of == endpoint));
+        faults.map(|phase| phase.fault).find(|fault| !matches!(fault, Fault::Revoked))
+    }
+
+    /// Whether a key that is in use since then is not known any more.
+    pub(super) fn is_revoked(&self, tenant: usize, key_since: Duration) -> bool {
+        self.present(tenant).any(|phase| matches!(phase.fault, Fault::Revoked) && phase.from >= key_since)
+    }
+
+    /// Whether keys cannot be validated.
+    pub(super) fn is_away(&self, tenant: usize) -> bool {
+        let away = |fault| matches!(fault, Fault::Status(_) | Fault::Unreachable | Fault::Hang);
+        self.present(tenant).any(|phase| phase.endpoint.is_none() && away(phase.fault))
+    }
+
+    fn present(&self, tenant: usize) -> impl Iterator<Item = &Phase> {
         let now = elapsed();
-        let concerns = |phase: &&Phase| {
-            phase.from <= now
-                && now < phase.to
-                && phase.tenant.is_none_or(|of| of == tenant)
-                && phase.endpoint.is_none_or(|of| of == endpoint)
-                && !(matches!(phase.fault, Fault::Revoked) && phase.from < key_since)
-        };
-        self.phases.iter().find(concerns).map(|phase| phase.fault)
+        let concerns = move |phase: &&Phase| phase.tenant.is_none_or(|of| of == tenant);
+        self.phases.iter().filter(move |phase| phase.from <= now && now < phase.to).filter(concerns)
     }
 
     /// What is done with a request, and how long it and the answer are on their way, each.
     pub(super) fn deed(&self, rng: &mut StdRng, request: &Request, window: &mut Window) -> (Duration, Deed) {
         let latency = Duration::from_millis(rng.random_range(1..60));
-        let fault = self.fault(request.tenant, request.kind.endpoint(), request.key_since);
+        let fault = match self.is_revoked(request.tenant, request.key_since) {
+            true => Some(Fault::Revoked),
+            false => self.fault(request.tenant, request.kind.endpoint()),
+        };
         let may_store = !request.poison;
         let deed = match fault {
             Some(Fault::Status(status)) => answer(status, ""),

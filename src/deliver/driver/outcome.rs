@@ -30,16 +30,24 @@ impl Sender {
         let now = Instant::now();
         let mut state = self.lock();
         let Some(flight) = state.backlog.end(id) else { return };
+        self.landed(&mut state, now, &flight, landed);
+    }
+
+    fn landed(&self, state: &mut State, now: Instant, flight: &Flight, landed: Landed) {
         match landed {
+            Landed::Thinned { payload, expired, then } => {
+                self.settle(&payload, Fate::Dropped(expired, DropReason::Expired));
+                self.landed(state, now, flight, *then);
+            }
             Landed::Answered { payload, answer, late } => {
-                self.answered(&mut state, now, &flight, payload, &answer, late);
+                self.answered(state, now, flight, payload, &answer, late);
             }
             Landed::Unanswered { payload, error } => {
                 let endpoint = payload.kind.endpoint();
                 if let Some(follow) = &payload.follow {
                     follow.attempted(error.as_str());
                 }
-                self.failed(&mut state, now, endpoint, &flight, &error);
+                self.failed(state, now, endpoint, flight, &error);
                 state.hold(Work::Send(payload), flight.place, None, flight.tried);
             }
             Landed::Built { built, expired } => {
@@ -74,7 +82,7 @@ impl Sender {
             Landed::Loaded => {}
             // A key that has been exchanged meanwhile concerns nobody any more.
             Landed::Validated(key, validity) if state.bound.as_ref().is_some_and(|bound| bound.key == key) => {
-                self.validated(&mut state, now, key, &validity);
+                self.validated(state, now, key, &validity);
             }
             Landed::Validated(..) => {}
         }
