@@ -1,5 +1,6 @@
 //! Tests of the journal.
 
+mod account;
 mod damage;
 mod lost;
 mod model;
