@@ -63,8 +63,17 @@ pub(super) struct Found {
     bytes: Vec<u8>,
 }
 
+/// A segment takes no more than one of so many parts of the disk: space is given back by the segment, and the newest stays.
+const PARTS: u64 = 16;
+
+/// However small the disk, a segment has room for so much.
+const SMALLEST: u64 = 1 << 20;
+
 /// Opens the log. Damaged contents are no error.
-pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> Result<(Log, Recovery), CannotOpen> {
+pub(super) fn open(disk: Arc<dyn Disk>, mut options: LogOptions, salts: StdRng) -> Result<(Log, Recovery), CannotOpen> {
+    if let Some(size) = disk.size() {
+        options.segment_bytes = options.segment_bytes.min((size / PARTS).max(SMALLEST));
+    }
     let (mut view, mut recovery) = (View::default(), Recovery::default());
     let names = disk.list("")?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|(name, _)| parse_name(name, ".seg")).collect();

@@ -4,5 +4,6 @@ mod account;
 mod damage;
 mod lost;
 mod model;
+mod room;
 mod shell;
 pub(crate) mod sim_disk;

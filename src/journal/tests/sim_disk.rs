@@ -253,6 +253,10 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn size(&self) -> Option<u64> {
+        self.state().faults.quota.map(|quota| quota as u64)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         PathBuf::from("/sim").join(name)
     }
