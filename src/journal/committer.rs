@@ -351,7 +351,7 @@ impl Committer {
         let error = AppendError::new(&self.inner.dir, error);
         self.inner.failures.fetch_add(1, Ordering::Relaxed);
         if self.failing.is_none() {
-            error!("{error}");
+            error!("what comes is refused until this is mended: {error}");
         }
         self.failing = Some((Instant::now() + RETRY, error.clone()));
         *self.inner.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Failing(error.clone());
@@ -361,7 +361,7 @@ impl Committer {
     /// Notes that writing succeeded.
     fn recovered(&mut self) {
         if self.failing.take().is_some() {
-            info!("{}: the journal can be written again", self.inner.dir.display());
+            info!("{}: the journal can be written again; what comes is taken", self.inner.dir.display());
             *self.inner.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Fine;
         }
     }

@@ -1,5 +1,6 @@
 //! The daemon dies at any moment.
 
+use super::LOGS;
 use super::load::{Duplicates, Emitter, assert_arrived, seed};
 use super::support::{Daemon, Home, Intake, Setup, now_ms};
 use rand::rngs::StdRng;
@@ -131,4 +132,39 @@ async fn nothing_accepted_is_lost_where_every_answer_waits_for_the_disk() {
 #[tokio::test]
 async fn nothing_accepted_is_lost_where_the_system_writes_when_it_likes() {
     killed_again_and_again("never", 8).await;
+}
+
+#[tokio::test]
+async fn of_a_payload_that_is_being_divided_when_it_is_killed_all_comes_once_more_and_nothing_else_does() {
+    let intake = Intake::start();
+    intake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+    intake.fault("a", json!({ "effect": { "delay_ms": 60 } })).await;
+    let setup = Setup::new(&intake, &["a"]).set("delivery.concurrency_per_tenant", 1);
+    let home = Home::new();
+    let daemon = setup.start_in(&home).await;
+    daemon.logs("a", 1000..1100).await;
+    intake.wait_items("a", "logs", 100).await;
+    let poisoned = [300_u64, 999];
+    let message = |id: &u64| if poisoned.contains(id) { "poison" } else { "m" };
+    let logs: Vec<Value> = (0..1000).map(|id| json!({ "message": message(&id), "id": id })).collect();
+    daemon.post("a", LOGS, &Value::from(logs)).await;
+    // The second half, with one that is refused at its end, is not done.
+    intake.wait_items("a", "logs", 100 + 500).await;
+    daemon.kill();
+    assert!(home.dead_letters("a").len() < poisoned.len(), "it was not in the middle of it");
+    let daemon = setup.start_in(&home).await;
+    daemon.wait_empty("a").await;
+    daemon.scrape().await.assert_balanced();
+    let mut arrived: BTreeMap<u64, usize> = BTreeMap::new();
+    for item in intake.items("a", "logs").await {
+        *arrived.entry(item.item["id"].as_u64().unwrap()).or_default() += 1;
+    }
+    assert!((1000..1100).all(|id| arrived.get(&id) == Some(&1)), "what was done before came again: {arrived:?}");
+    let good = (0..1000).filter(|id| !poisoned.contains(id));
+    assert_eq!(arrived.keys().copied().collect::<Vec<_>>(), good.chain(1000..1100).collect::<Vec<_>>());
+    let twice = arrived.values().filter(|times| **times == 2).count();
+    assert!(twice >= 498 && arrived.values().all(|times| *times <= 2), "{twice} came twice: {arrived:?}");
+    let dead: BTreeSet<u64> =
+        home.dead_letters("a").iter().map(|line| line["body"][0]["id"].as_u64().unwrap()).collect();
+    assert_eq!(dead, poisoned.into());
 }
