@@ -30,7 +30,7 @@ impl Settling {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Waits until there are fewer than when this was last waited for.
+    /// Waits until there is one less.
     pub(super) async fn fewer(&self) {
         self.fewer.notified().await;
     }
