@@ -5,7 +5,7 @@ use crate::admin::{self, Admin, Exposition, Token, TokenError};
 use crate::control::{Control, Opener};
 use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
-use crate::journal::{Fsync, Health, Journal, OpenError, Options, Recovery};
+use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
 use crate::ledger::{Balance, Ledger};
 use crate::oauth::{Connect, ConnectError};
 use crate::queue::Queues;
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 /// With `journal.fsync = "interval"`, so often.
 const FSYNC_INTERVAL: Duration = Duration::from_millis(200);
@@ -286,20 +286,12 @@ async fn end_or_abort(mut task: JoinHandle<()>, hurry: impl Future<Output = ()>)
 
 /// What is to be done now and then.
 pub(crate) async fn keep_house(queues: &Queues, delivery: &Delivery) {
-    let mut fine = true;
     let mut look = tokio::time::interval(Duration::from_secs(1));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for second in 0_u64.. {
         look.tick().await;
         delivery.relieve();
         queues.count_lost();
-        let health = queues.journal().health();
-        match &health {
-            Health::Fine if !fine => info!("the journal can be written again; telemetry is taken"),
-            Health::Failing(error) if fine => error!("telemetry is refused (503) until this is mended: {error}"),
-            _ => {}
-        }
-        fine = matches!(health, Health::Fine);
         if second % EXPIRY_PACE == 0 {
             queues.expire(UnixMillis::now()).await;
         }
