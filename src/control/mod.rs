@@ -42,6 +42,7 @@ pub struct Control {
     can_connect: bool,
     place: StoreUrl,
     open: OnceLock<Open>,
+    /// Why the store cannot be opened or read at present.
     failure: Mutex<Option<String>>,
 }
 
@@ -87,6 +88,16 @@ impl Control {
 
     fn set_failure(&self, failure: Option<String>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    /// Whether the store cannot be used at present; [`status`](Self::status) says why.
+    pub fn is_cut_off(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Whether telemetry of no tenant at all can be taken for now, since those that there are cannot be read.
+    pub fn is_blind(&self) -> bool {
+        self.registry.is_blind()
     }
 
     /// The store and the OAuth client, for a tenant that is not of the configuration file.

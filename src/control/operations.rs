@@ -5,7 +5,7 @@ use super::view::{
 };
 use super::{Control, ControlError, Open};
 use crate::settings::StoreUrl;
-use crate::store::{Change, Connection, Guard, NewKey, NewTenant, Origin, StoreError, TenantRecord};
+use crate::store::{Change, Connection, Guard, NewKey, NewTenant, Origin, Store, StoreError, TenantRecord};
 use crate::types::{Secret, TenantId, UnixMillis};
 use tracing::{info, warn};
 
@@ -223,7 +223,7 @@ impl Control {
         check_text("label", label)?;
         let Open { store, .. } = self.open_for(id)?;
         let (token, info) = store.create_ingest_token(id, label).await?;
-        self.load_tokens(store, id).await;
+        self.show_tokens(store, id).await;
         info!(tenant = %id, token = info.id, "an ingest token was made by the operator");
         Ok(NewTokenView { token: token.expose().to_owned(), info: TokenView::new(info) })
     }
@@ -239,7 +239,7 @@ impl Control {
             let token = token.chars().take(40).collect();
             return Err(ControlError::UnknownToken { tenant: id.clone(), token });
         }
-        self.load_tokens(store, id).await;
+        self.show_tokens(store, id).await;
         info!(tenant = %id, token, "an ingest token was revoked by the operator");
         Ok(())
     }
@@ -260,12 +260,19 @@ impl Control {
         Err(ControlError::Invalid(format!("site {shown:?} is not known: it must be one of {}", known.join(", "))))
     }
 
-    /// Shows a tenant's ingest tokens to this host's listeners.
-    pub(super) async fn load_tokens(&self, store: &crate::store::Store, id: &TenantId) {
-        match store.ingest_tokens(Some(id)).await {
-            Ok(tokens) => self.registry.set_tokens(id, tokens.into_iter().map(|token| token.digest)),
-            Err(error) => warn!(tenant = %id, "its ingest tokens are not known here before it changes again: {error}"),
+    /// Shows a tenant's ingest tokens to this host's listeners at once. When that fails, the change is seen all the same, by
+    /// following the store.
+    async fn show_tokens(&self, store: &Store, id: &TenantId) {
+        if let Err(failed) = self.load_tokens(store, id).await {
+            warn!(tenant = %id, "its ingest tokens are not known here yet: {failed}");
         }
+    }
+
+    /// Shows a tenant's ingest tokens to this host's listeners.
+    pub(super) async fn load_tokens(&self, store: &Store, id: &TenantId) -> Result<(), StoreError> {
+        let tokens = store.ingest_tokens(Some(id)).await?;
+        self.registry.set_tokens(id, tokens.into_iter().map(|token| token.digest));
+        Ok(())
     }
 }
 

@@ -66,6 +66,12 @@ impl Problem {
         Self { retry_after: Some(STORE_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
+    /// 503: no tenant is known yet.
+    pub(super) fn no_tenants() -> Self {
+        let message = "no tenant is known: the store of tenants is out of reach at present";
+        Self { retry_after: Some(STORE_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
     /// 408: the body took too long.
     pub(super) fn slow(limit: Duration) -> Self {
         let message = format!("the body did not arrive within {} seconds (ingest.body_timeout)", limit.as_secs_f64());

@@ -187,6 +187,7 @@ impl<Q: Submit> Shared<Q> {
             Target::Validate => self.validate(head, route.tenant),
             Target::Metadata => Ok(answer::fixed(StatusCode::ACCEPTED, r#"{"status":"ok"}"#)),
             Target::Ready if self.stopping.load(Ordering::Relaxed) => Err(Problem::stopping()),
+            Target::Ready if self.registry.is_blind() => Err(Problem::no_tenants()),
             Target::Health | Target::Ready => Ok(answer::fixed(StatusCode::OK, r#"{"status":"ok"}"#)),
             Target::Follow { ticket } => self.follow(ticket).await,
             Target::SeriesV3 | Target::Unknown => Err(not_found(route.target, path)),

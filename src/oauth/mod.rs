@@ -107,6 +107,7 @@ struct Inner {
     clock: Clock,
     partner: Mutex<Option<PartnerFault>>,
     pauses: Mutex<HashMap<TenantId, Pause>>,
+    changed: background::Changed,
 }
 
 /// Datadog refuses the partner's own client: no tenant can connect or refresh until that is put right.
@@ -147,6 +148,7 @@ impl Oauth {
             clock,
             partner: Mutex::default(),
             pauses: Mutex::default(),
+            changed: background::Changed::default(),
         })))
     }
 
@@ -242,28 +244,41 @@ impl Inner {
         }
     }
 
-    /// Lets this host's deliveries have a tenant as the store has it.
+    /// Lets this host's deliveries have a tenant as the store has it now. When that fails, the change is seen all the same,
+    /// when those who follow the store come to it.
     async fn publish(&self, record: &TenantRecord) {
+        if let Err(failed) = self.show(record).await {
+            warn!(tenant = %record.id, "its change is not seen by this host's deliveries yet: {failed}");
+        }
+    }
+
+    /// Lets this host's deliveries have a tenant as the store has it.
+    async fn show(&self, record: &TenantRecord) -> Result<(), StoreError> {
         let id = &record.id;
         if self.configured.contains(id) {
-            return;
+            return Ok(());
         }
         let Some(site) = self.sites.get(&record.site) else {
             error!(tenant = %id, "its site {:?} is not known any more: add [datadog.sites.\"{}\"]", record.site, record.site);
-            return;
+            return Ok(());
         };
+        let known = self.registry.get(id.as_str());
         let access = match &record.connection {
             Connection::Pending => Access::None,
             Connection::Unauthorized { .. } => Access::Refused,
             Connection::Connected => match self.store.api_key(id).await {
                 Ok(key) => key.map_or(Access::None, |key| Access::Key(key.key)),
+                Err(failed) if failed.is_transient() => return Err(failed),
                 Err(failed) => {
                     error!(tenant = %id, "its API key cannot be read: {failed}");
-                    return;
+                    if known.is_some() {
+                        return Ok(());
+                    }
+                    // It exists, so its telemetry is taken, and held.
+                    Access::None
                 }
             },
         };
-        let known = self.registry.get(id.as_str());
         let is_new = known.is_none();
         let tenant = known.filter(|tenant| tenant.site == site).unwrap_or_else(|| {
             let tenant = Arc::new(Tenant::new(id.clone(), site, None));
@@ -281,6 +296,7 @@ impl Inner {
                 _ => info!(tenant = %id, "{}", text()),
             }
         }
+        Ok(())
     }
 
     fn site_of(&self, record: &TenantRecord) -> Option<Site> {

@@ -6,6 +6,7 @@ mod harness;
 mod keys;
 mod life;
 mod organisations;
+mod outages;
 #[allow(dead_code)] // the tests of the store use more of it
 #[path = "../support/postgres.rs"]
 mod postgres;
