@@ -5,7 +5,7 @@ use super::{Control, Open};
 use crate::deliver::KeyRefused;
 use crate::oauth::{Clock, Connect, KeyTrouble, Oauth};
 use crate::settings::Settings;
-use crate::store::{Origin, Revision, Store, StoreError};
+use crate::store::{Origin, Revision, Store, StoreError, TenantRecord};
 use crate::types::TenantId;
 use crate::vault::Source;
 use std::collections::BTreeSet;
@@ -134,6 +134,8 @@ impl Control {
                     tenant = %record.id,
                     "is both of the configuration file and of the store: the file counts; remove it from one of the two"
                 );
+            } else {
+                self.drop_decided(open, &record).await;
             }
         }
         Ok(loaded)
@@ -165,15 +167,32 @@ impl Control {
         for tenant in tenants.iter().filter(|tenant| !self.configured.contains(*tenant)) {
             let followed = match self.load_tokens(&open.store, tenant).await {
                 Ok(()) => open.oauth.follow(tenant).await,
-                failed => failed,
+                Err(failed) => Err(failed),
             };
             match followed {
+                Ok(Some(record)) => self.drop_decided(open, &record).await,
+                Ok(None) => {}
                 Err(failed) if failed.is_transient() => return Err(failed),
                 Err(failed) => error!(%tenant, "its change is not seen before it changes again: {failed}"),
-                Ok(()) => {}
             }
         }
         Ok(())
+    }
+
+    /// Drops what the operator has told any host to drop of a tenant, where this one has not done it yet.
+    async fn drop_decided(&self, open: &Open, record: &TenantRecord) {
+        let Some(before) = open.oauth.to_drop(record) else { return };
+        match self.delivery.purge(&record.id, before).await {
+            Ok(items) => {
+                info!(tenant = %record.id, items, "what was held for another organisation is dropped, as the operator decided");
+                open.oauth.dropped(record).await;
+            }
+            Err(failed) => error!(
+                tenant = %record.id,
+                "what the operator decided to drop is held until the tenant changes, or the next start: the journal cannot \
+                 be read: {failed}"
+            ),
+        }
     }
 }
 

@@ -74,13 +74,14 @@ impl Oauth {
     ///
     /// # Errors
     /// When the store fails; what this host has of the tenant stays.
-    pub async fn follow(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        match self.0.store.tenant(tenant).await? {
-            Some(record) => self.0.show(&record).await?,
+    pub async fn follow(&self, tenant: &TenantId) -> Result<Option<TenantRecord>, StoreError> {
+        let record = self.0.store.tenant(tenant).await?;
+        match &record {
+            Some(record) => self.0.show(record).await?,
             None => self.0.forget(tenant),
         }
         self.0.changed.tell(tenant.clone());
-        Ok(())
+        Ok(record)
     }
 
     /// Does what is due for each tenant until it is dropped. Of what changes it is told by [`follow`](Self::follow).
@@ -162,6 +163,7 @@ impl Inner {
             self.registry.remove(tenant);
         }
         self.pauses().remove(tenant);
+        self.dropped().remove(tenant);
     }
 
     /// Does what is due for a tenant, and says when to look again; never when only a change can make something due.

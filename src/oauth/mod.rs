@@ -108,6 +108,8 @@ struct Inner {
     partner: Mutex<Option<PartnerFault>>,
     pauses: Mutex<HashMap<TenantId, Pause>>,
     changed: background::Changed,
+    /// Up to when this host has dropped what was held of tenants.
+    dropped: Mutex<HashMap<TenantId, UnixMillis>>,
 }
 
 /// Datadog refuses the partner's own client: no tenant can connect or refresh until that is put right.
@@ -149,6 +151,7 @@ impl Oauth {
             partner: Mutex::default(),
             pauses: Mutex::default(),
             changed: background::Changed::default(),
+            dropped: Mutex::default(),
         })))
     }
 
@@ -162,8 +165,8 @@ impl Oauth {
         self.0.publish(record).await;
     }
 
-    /// The operator's word that what is held for another organisation may go to the one that is connected now, or that it
-    /// is gone. Until then [`TenantRecord::held_for`] is set, and nothing of it may be sent.
+    /// The operator's word that what is held for another organisation may go to the one that is connected now. Until then
+    /// [`TenantRecord::held_for`] is set, and nothing of it may be sent.
     ///
     /// # Errors
     /// When there is no such tenant, or the store fails.
@@ -171,6 +174,31 @@ impl Oauth {
         let record = self.0.store.apply(tenant, Guard::default(), &[Change::HeldFor(None)]).await?;
         info!(%tenant, "what was held for another organisation is released by the operator");
         Ok(record)
+    }
+
+    /// The operator's word that what is held for another organisation, and was accepted before a time, is to be dropped: this
+    /// host has dropped what it had. Others have [`TenantRecord::dropped_before`] from then on.
+    ///
+    /// # Errors
+    /// When there is no such tenant, or the store fails.
+    pub async fn drop_held(&self, tenant: &TenantId, before: UnixMillis) -> Result<TenantRecord, StoreError> {
+        let changes = [Change::HeldFor(None), Change::DroppedBefore(before)];
+        let record = self.0.store.apply(tenant, Guard::default(), &changes).await?;
+        self.dropped(&record).await;
+        Ok(record)
+    }
+
+    /// What a tenant's telemetry must be older than for this host to drop it, which it has not done yet. It is held until then.
+    pub fn to_drop(&self, record: &TenantRecord) -> Option<UnixMillis> {
+        self.0.to_drop(record)
+    }
+
+    /// This host has dropped what it had [to drop](Self::to_drop): what came later goes on.
+    pub async fn dropped(&self, record: &TenantRecord) {
+        if let Some(before) = record.dropped_before {
+            self.0.dropped().insert(record.id.clone(), before);
+        }
+        self.0.publish(record).await;
     }
 }
 
@@ -206,6 +234,14 @@ impl Inner {
 
     fn pauses(&self) -> MutexGuard<'_, HashMap<TenantId, Pause>> {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, HashMap<TenantId, UnixMillis>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn to_drop(&self, record: &TenantRecord) -> Option<UnixMillis> {
+        record.dropped_before.filter(|before| self.dropped().get(&record.id).is_none_or(|done| done < before))
     }
 
     /// Takes the lease for a tenant's tokens and key, waiting at most `patience` for whoever has it.
@@ -286,7 +322,8 @@ impl Inner {
             tenant
         });
         // Whatever is older than the key was meant for the organisation before it.
-        let before = record.held_for.as_ref().and(record.key.as_ref()).map(|key| key.created);
+        let foreign = record.held_for.as_ref().and(record.key.as_ref()).map(|key| key.created);
+        let before = foreign.max(self.to_drop(record));
         if tenant.set_terms(access, Hold { paused: record.paused, before }) {
             let text = || status(record, self.now()).text;
             match &record.connection {
