@@ -90,6 +90,19 @@ impl Control {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
+    /// Lets nothing begin any more that must not be cut off in the middle, and waits until nothing of that kind is under way;
+    /// see [`Oauth::end`].
+    pub async fn end(&self) {
+        if let Some(open) = self.open.get() {
+            open.oauth.end().await;
+        }
+    }
+
+    /// How many such things are under way.
+    pub fn under_way(&self) -> usize {
+        self.open.get().map_or(0, |open| open.oauth.under_way())
+    }
+
     /// Whether the store cannot be used at present; [`status`](Self::status) says why.
     pub fn is_cut_off(&self) -> bool {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()

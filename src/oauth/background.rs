@@ -188,6 +188,7 @@ impl Inner {
         if let Some(later) = paused.or((at > now).then_some(at)) {
             return Ok(Some(later));
         }
+        let Some(_place) = self.under_way.begin() else { return Ok(Some(later(now, LONGEST_PAUSE))) };
         let Some(lease) = self.store.lock(tenant, PURPOSE, LEASE).await? else { return Ok(Some(later(now, TAKEN))) };
         // Under the lease: another host may have done it meanwhile.
         let Some(record) = self.store.tenant(tenant).await? else { return Ok(None) };

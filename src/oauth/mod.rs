@@ -8,7 +8,8 @@
 //! - What must not happen twice (spending a refresh token, creating a key) happens under a lease of the store, which holds
 //!   for all hosts that share it, and is noted there before it is begun. What was cut off in the middle is told from that
 //!   note, and never repeated by itself.
-//! - Each step is a task of its own: a browser that goes away, or a caller that is dropped, cuts off nothing.
+//! - Each step is a task of its own: a browser that goes away, or a caller that is dropped, cuts off nothing. Nor does the end
+//!   of the daemon, which waits for what is under way and lets nothing new begin ([`Oauth::end`]).
 //!
 //! `site`, `pkce`, `callback`, `answers` and `status` are pure; `datadog` asks; `connect`, `keys`, `refresh`, `disconnect`
 //! and `background` do. [`Connect`] is the listener that browsers are sent back to.
@@ -27,6 +28,7 @@ mod pkce;
 mod refresh;
 mod site;
 mod status;
+mod under_way;
 mod words;
 
 pub use callback::CallbackError;
@@ -50,6 +52,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
+use under_way::UnderWay;
 
 /// What the leases of a tenant are for: its tokens and its key.
 const PURPOSE: &str = "oauth";
@@ -110,6 +113,7 @@ struct Inner {
     changed: background::Changed,
     /// Up to when this host has dropped what was held of tenants.
     dropped: Mutex<HashMap<TenantId, UnixMillis>>,
+    under_way: UnderWay,
 }
 
 /// Datadog refuses the partner's own client: no tenant can connect or refresh until that is put right.
@@ -152,12 +156,24 @@ impl Oauth {
             pauses: Mutex::default(),
             changed: background::Changed::default(),
             dropped: Mutex::default(),
+            under_way: UnderWay::default(),
         })))
     }
 
     /// Whether Datadog refuses the partner's client, and since when.
     pub fn partner_fault(&self) -> Option<PartnerFault> {
         self.0.partner_fault().clone()
+    }
+
+    /// Lets nothing begin any more that must not be cut off in the middle, and waits until nothing of that kind is under way: the
+    /// creation of a key, which Datadog shows once, or a refresh, after which the old token may be worthless.
+    pub async fn end(&self) {
+        self.0.under_way.end().await;
+    }
+
+    /// How many such things are under way.
+    pub fn under_way(&self) -> usize {
+        self.0.under_way.count()
     }
 
     /// Lets this host's deliveries have a tenant as the store has it, at once instead of when the change is seen.

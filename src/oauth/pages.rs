@@ -63,6 +63,11 @@ pub(super) fn failed(error: &FinishError) -> String {
             let body = format!("<p>{}</p><p><strong>{}</strong></p>", escape(&trouble.reason), escape(&trouble.instructions));
             return page("Not connected", TROUBLE, &body);
         }
+        FinishError::Ending => (
+            "One moment, please",
+            "This service is being restarted.".to_owned(),
+            "Please load this page again in some seconds.",
+        ),
         FinishError::Store(_) | FinishError::Internal => (
             "Not connected",
             "Something is wrong with this service; its log says what.".to_owned(),
