@@ -10,6 +10,6 @@ mod time;
 pub use chunk::Chunk;
 pub use follow::{Fate, Follow};
 pub use kind::{Encoding, Endpoint, HostRole, Kind, Limits};
-pub use secret::Secret;
+pub use secret::{Secret, redacted};
 pub use tenant_id::{InvalidTenantId, TenantId};
 pub use time::UnixMillis;
