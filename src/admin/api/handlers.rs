@@ -33,7 +33,7 @@ fn ok(body: &impl serde::Serialize) -> Outcome {
     )
 )]
 pub(super) async fn openapi() -> Outcome {
-    ok(document::document())
+    ok(&document::document())
 }
 
 /// The daemon and all tenants at a glance.
