@@ -3,6 +3,7 @@
 
 use super::connect::Connected;
 use super::{CallbackError, FinishError};
+use crate::types::escape_html as escape;
 use std::fmt::Write;
 
 const STYLE: &str = ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
@@ -100,20 +101,4 @@ fn page(title: &str, look: &str, body: &str) -> String {
          <style>{STYLE}</style>\n</head>\n<body>\n<main class=\"{look}\">\n<h1>{title}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     );
     page
-}
-
-/// Text as it may stand in HTML, attributes included.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }

@@ -2,6 +2,7 @@
 
 mod chunk;
 mod follow;
+mod html;
 mod kind;
 mod secret;
 mod tenant_id;
@@ -9,6 +10,7 @@ mod time;
 
 pub use chunk::Chunk;
 pub use follow::{Fate, Follow};
+pub use html::escape_html;
 pub use kind::{Encoding, Endpoint, HostRole, Kind, Limits};
 pub use secret::{Secret, redacted};
 pub use tenant_id::{InvalidTenantId, TenantId};
