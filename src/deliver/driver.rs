@@ -17,6 +17,7 @@ use super::endpoint::{EndpointState, Start};
 use super::gate::Backoff;
 use super::permits::Turn;
 use super::put_away::put_away;
+use super::settling::Settling;
 use super::work::{self, Landed, Tools, Work};
 use crate::host::chance;
 use crate::journal::Journal;
@@ -44,6 +45,7 @@ pub(super) struct Sender {
     tools: Arc<Tools>,
     rules: Rules,
     state: Mutex<State>,
+    settling: Arc<Settling>,
 }
 
 /// The configuration, as far as it concerns sending.
@@ -131,7 +133,7 @@ impl Sender {
             purge: None,
             last_error: None,
         };
-        Self { queue, registry, ledger, tools, rules, state: Mutex::new(state) }
+        Self { queue, registry, ledger, tools, rules, state: Mutex::new(state), settling: Arc::default() }
     }
 
     /// Sends until there is nothing left, or until the end.
@@ -169,6 +171,7 @@ impl Sender {
                     }
                 },
                 () = self.queue.changed() => {}
+                () = self.settling.fewer() => {}
                 Ok(()) = terms.changed() => {}
                 () = sleep_until(timer) => {}
             }
@@ -265,7 +268,8 @@ impl Sender {
         let sending = state.backlog.flying(Work::sends);
         let building = state.backlog.flying(|work| matches!(work, Work::Build(..)));
         let busy = sending + building;
-        if !state.auth.may_send() || sending >= self.rules.concurrency || self.holds(state, kind, hold) {
+        let under_way = sending + self.settling.count();
+        if !state.auth.may_send() || under_way >= self.rules.concurrency || self.holds(state, kind, hold) {
             return None;
         }
         let known = &mut state.endpoints[kind.endpoint() as usize];

@@ -14,6 +14,7 @@ mod judge;
 mod pace;
 mod permits;
 mod put_away;
+mod settling;
 mod work;
 
 #[cfg(test)]

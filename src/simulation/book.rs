@@ -38,6 +38,8 @@ pub(super) struct Item {
     doomed: bool,
     /// A loss of power may have taken it.
     excused: bool,
+    /// The payload that it was confirmed with, if a process was killed soon after.
+    killed_with: Option<(Duration, u64)>,
 }
 
 /// How a process ends.
@@ -69,6 +71,8 @@ pub(super) struct Book {
     /// The place of the last first attempt.
     first_attempts: BTreeMap<Lane, u64>,
     confirmed: BTreeMap<u64, Confirmed>,
+    /// Payloads that came to their end and came again, by the time of the kill in between and by tenant.
+    repeated: BTreeMap<(Duration, usize), BTreeSet<u64>>,
     /// The disk failed until then, as of late.
     pub(super) disk_trouble: Option<(Duration, Duration)>,
     /// Items that the ledger counts as dropped, over all lives.
@@ -128,6 +132,7 @@ impl Book {
             sure: false,
             doomed: poison,
             excused: false,
+            killed_with: None,
         });
         self.items.len() as u64 - 1
     }
@@ -191,6 +196,11 @@ impl Book {
             if item.poison || item.sure {
                 let poison = item.poison;
                 self.wrong(format_args!("item {id} was stored again (poison: {poison})"));
+            }
+            let item = self.item_mut(*id);
+            if let Some((at, payload)) = item.killed_with.take() {
+                let tenant = item.tenant;
+                self.repeated.entry((at, tenant)).or_default().insert(payload);
             }
         }
     }
@@ -264,7 +274,7 @@ impl Book {
         let unwritten = |at: Duration| {
             at + recent > now || trouble.is_some_and(|(begin, until)| at + recent > begin && until + recent * 2 > now)
         };
-        for batch in std::mem::take(&mut self.confirmed).into_values() {
+        for (first, batch) in std::mem::take(&mut self.confirmed) {
             let again = match end {
                 // The end waits for the last ack to be written, if the disk takes it.
                 End::Shutdown => trouble.is_some_and(|(_, until)| until + recent * 2 > now),
@@ -272,6 +282,11 @@ impl Book {
             };
             if again {
                 batch.items.iter().for_each(|id| self.item_mut(*id).sure = false);
+            }
+            // Of what was divided any number may be under way in part, and acks that the disk did not take are not written.
+            let healthy = trouble.is_none_or(|(_, until)| until + recent * 2 < now);
+            if end == End::Kill && healthy && batch.settled.is_some() {
+                batch.items.iter().for_each(|id| self.item_mut(*id).killed_with = Some((now, first)));
             }
         }
         if end == End::PowerLoss {
@@ -302,6 +317,14 @@ impl Book {
             }
             if is_dead && !item.doomed || dead.get(&id).is_some_and(|tenant| *tenant != item.tenant) {
                 self.wrong.push(format!("item {id} is a dead letter, and should not be: {item:?}"));
+            }
+        }
+        for ((at, tenant), payloads) in std::mem::take(&mut self.repeated) {
+            if payloads.len() > rules.concurrency {
+                let count = payloads.len();
+                self.wrong(format_args!(
+                    "{count} payloads of {tenant} came again after the kill at {at:?}: {payloads:?}"
+                ));
             }
         }
         for (lane, ids) in missing {

@@ -21,8 +21,8 @@ pub(super) struct Watch {
     doors: BTreeMap<(usize, Endpoint), Door>,
     /// Items that were answered 400 for the first time, each with all that were in its payload: these come once more.
     once_more: BTreeMap<u64, Arc<[u64]>>,
-    /// The first items, and how many, of payloads that were answered 400 and are not the half of one.
-    refused: BTreeSet<(u64, usize)>,
+    /// Items that were answered 400 once.
+    refused: BTreeSet<u64>,
     /// Events v2 that were answered 401 or 403: the second time that is final, and does not put the key in doubt.
     forbidden: BTreeSet<u64>,
     /// Items that were answered 400 without a reason.
@@ -188,8 +188,9 @@ impl Watch {
         if !poison {
             self.offended.extend(ids);
         }
-        let Some(first) = ids.first() else { return };
-        if !payload.suspect && self.refused.insert((*first, ids.len())) {
+        let is_first = ids.iter().all(|id| !self.refused.contains(id));
+        self.refused.extend(ids);
+        if !payload.suspect && is_first {
             let whole: Arc<[u64]> = ids.into();
             self.once_more.extend(ids.iter().map(|id| (*id, whole.clone())));
         }

@@ -78,7 +78,7 @@ impl Sender {
                     for chunk in &batch.chunks {
                         account.drop_items(u64::from(chunk.items), DropReason::Purged);
                         chunk.follow.iter().for_each(|follow| follow.dropped(chunk.items));
-                        batch.cover.settle(u64::from(chunk.items));
+                        batch.cover.settle(u64::from(chunk.items), None);
                         items += u64::from(chunk.items);
                     }
                 }

@@ -131,8 +131,8 @@ fn what_has_no_room_in_memory_is_spilled_and_what_follows_too() {
     let Take::Batch(rest) = lane.take(Kind::Logs.limits(), age, now) else { panic!("it has waited long enough") };
     assert_eq!(rest.chunks.len(), 3);
     assert!(lane.lane.is_empty());
-    rest.cover.settle(3);
-    first.cover.settle(1);
+    rest.cover.settle(3, None);
+    first.cover.settle(1, None);
     assert_eq!((lane.journal.seqs(), lane.disk.used()), (vec![2, 3, 4, 1], 0));
     drop((first, rest));
     lane.push(chunk(1, 1), now);
@@ -163,7 +163,7 @@ fn what_is_unloaded_is_read_back_in_its_old_order() {
 #[test]
 fn who_follows_what_the_journal_has_lost_hears_of_it() {
     // The record was found damaged, and its number of items with it; or nothing of it was found.
-    let lost: [fn(&mut Lane); 2] = [|lane| lane.lose(Seq(1), 0, 10), |lane| drop(lane.drop_missing())];
+    let lost: [fn(&mut Lane); 2] = [|lane| lane.lose(Seq(1), 0, 10), |lane| assert_eq!(lane.drop_missing(), 3)];
     for lose in lost {
         let mut lane = Fixture::with_memory(0);
         let follow = Follow::new(3);
