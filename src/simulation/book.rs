@@ -219,7 +219,7 @@ impl Book {
         self.item_mut(id).doomed = true;
     }
 
-    /// Looks which batches have come to their end. To be called often.
+    /// Looks which batches have come to their end. To be called often, and at the end of a process.
     pub(super) fn look(&mut self) {
         for batch in self.confirmed.values_mut().filter(|batch| batch.settled.is_none()) {
             if batch.cover.upgrade().is_none_or(|cover| cover.seqs().is_empty()) {
@@ -260,7 +260,6 @@ impl Book {
 
     /// A process has ended, having dropped something of these lanes: what may come again, and what may not come.
     pub(super) fn ended(&mut self, end: End, durable: super::Fsync, dropped: &BTreeSet<Lane>) {
-        self.look();
         self.look_at_follows(false);
         if end != End::Shutdown {
             // What was dropped may be back, and then comes after what was accepted later.

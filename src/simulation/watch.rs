@@ -58,7 +58,6 @@ impl Watch {
         let (terms, offended) = (std::mem::take(&mut self.terms), std::mem::take(&mut self.offended));
         let (requests, under_way) = (self.requests, std::mem::take(&mut self.under_way));
         *self = Self { terms, offended, requests, under_way, ..Self::default() };
-        self.terms.values_mut().for_each(|terms| terms.purged = None);
     }
 
     pub(super) fn terms(&self, tenant: usize) -> Terms {

@@ -30,7 +30,7 @@ const ENDED: Duration = Duration::from_secs(60);
 /// What waits longer than its quota allows is dropped within this time.
 const EXPIRED: Duration = Duration::from_secs(35);
 
-/// Time goes on so often at most between two looks.
+/// Time goes on so often at most in a tenth of a second.
 const WAKES: u64 = 1000;
 
 pub(super) struct World {
@@ -42,8 +42,8 @@ pub(super) struct World {
     emitters: Vec<Arc<Mutex<VecDeque<Request>>>>,
     start: Instant,
     lives: u64,
-    /// How often the runtime has waited for time to pass.
-    wakes: u64,
+    /// How often the runtime has waited for time to pass, and until when that was.
+    wakes: (u64, Duration),
 }
 
 /// One process.
@@ -67,7 +67,7 @@ impl World {
         let datadog = Datadog::new(seed, plan.rules.clone(), book.clone());
         let emitters = std::mem::take(&mut plan.emitters).into_iter().map(|all| Arc::new(Mutex::new(all))).collect();
         let (disk, terms) = (SimDisk::new(seed), vec![Terms::default(); plan.rules.tenants]);
-        Self { disk, plan, book, datadog, terms, emitters, start: Instant::now(), lives: 0, wakes: 0 }
+        Self { disk, plan, book, datadog, terms, emitters, start: Instant::now(), lives: 0, wakes: Default::default() }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -122,6 +122,7 @@ impl World {
         let registry = Arc::new(Registry::default());
         let tenants: Vec<_> = (0..self.terms.len()).map(|index| TenantId::new(&format!("t{index}")).unwrap()).collect();
         self.datadog.forget();
+        self.terms.iter_mut().for_each(|terms| terms.purged = None);
         let datadog = Box::new(self.datadog.clone());
         let delivery = Arc::new(Delivery::new(settings, datadog, queues.clone(), registry.clone(), ledger.clone()));
         let (mut sending, mut others) = (JoinSet::new(), JoinSet::new());
@@ -188,9 +189,10 @@ impl World {
     fn look(&mut self, life: &Life) {
         life.look(&mut self.book());
         let wakes = Handle::current().metrics().worker_park_count(0);
-        let new = wakes - std::mem::replace(&mut self.wakes, wakes);
-        if new > WAKES {
-            self.book().wrong(format_args!("time went on {new} times in a fraction of a second: something spins"));
+        let (before, at) = std::mem::replace(&mut self.wakes, (wakes, elapsed()));
+        let (new, looks) = (wakes - before, 1 + (elapsed() - at).as_millis() as u64 / 100);
+        if new > WAKES * looks {
+            self.book().wrong(format_args!("time went on {new} times since {at:?}: something spins"));
         }
     }
 
@@ -232,7 +234,7 @@ impl World {
         sleep(Duration::from_secs(30)).await;
         life.look(&mut self.book());
         self.book().look_at_follows(true);
-        self.wakes = Handle::current().metrics().worker_park_count(0);
+        self.wakes = (Handle::current().metrics().worker_park_count(0), elapsed());
         let left = (life.queues.memory_used(), life.queues.disk_used());
         if left != (0, 0) {
             self.book().wrong(format_args!("all is delivered, and {left:?} bytes of memory and disk are still held"));
@@ -262,6 +264,7 @@ impl World {
         }
         life.sending.shutdown().await;
         life.others.shutdown().await;
+        self.book().look();
         if end == End::Shutdown {
             // These go behind what was accepted later.
             for payload in life.delivery.partly_settled() {
