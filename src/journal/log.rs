@@ -146,10 +146,16 @@ impl Log {
         Ok(())
     }
 
-    /// Takes records out. What fails is tried again by [`tick`](Self::tick).
+    /// Takes records out. [`write_acks`](Self::write_acks) or [`tick`](Self::tick) writes that down, and tries again
+    /// what fails.
     pub(super) fn ack(&mut self, stamps: Vec<u64>) {
         self.kills.extend(stamps);
         self.kill();
+    }
+
+    /// Writes down what is out: a process that dies does not bring it back.
+    pub(super) fn write_acks(&mut self) -> io::Result<()> {
+        self.acks.write(&self.shared, &mut self.rounds)
     }
 
     /// Everything that follows from earlier steps: acks are written, segments of which nothing is live removed,
@@ -157,7 +163,7 @@ impl Log {
     pub(super) fn tick(&mut self) -> io::Result<()> {
         self.kill();
         let removed = self.remove_dead();
-        let acked = self.acks.write(&self.shared, &mut self.rounds);
+        let acked = self.write_acks();
         let footers = self.write_footers();
         removed.and(acked).and(footers)
     }

@@ -80,6 +80,8 @@ async fn a_full_disk_refuses_what_comes_delivers_what_is_there_and_mends_by_itse
     daemon.wait_empty("b").await;
     assert_ids(&intake, "b", 0..50).await;
     assert_eq!(daemon.try_post("b", LOGS, b"[{\"id\":50}]".to_vec()).await.unwrap().status, 503);
+    let (told, mended) = (daemon.log("the disk is full").len(), daemon.log("can be written again").len());
+    assert!(told <= mended + 1, "told more than once:\n{}", daemon.log_text());
 
     // A start on the full disk, with the backlog.
     daemon.stop().await;

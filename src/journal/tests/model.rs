@@ -32,6 +32,7 @@ enum Op {
         lane: u8,
         count: u8,
     },
+    WriteAcks,
     Tick,
     /// A whole round of syncing.
     Sync,
@@ -57,6 +58,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (0u8..4, any::<u16>(), 1u8..5).prop_map(|(lane, pick, count)| Op::Seal { lane, pick, count }),
         3 => (any::<u16>(), 1u8..9).prop_map(|(pick, count)| Op::Ack { pick, count }),
         3 => (0u8..4, 1u8..20).prop_map(|(lane, count)| Op::AckLane { lane, count }),
+        2 => Just(Op::WriteAcks),
         4 => Just(Op::Tick),
         3 => Just(Op::Sync),
         1 => Just(Op::BeginRound),
@@ -187,9 +189,13 @@ impl World {
 
     fn tick(&mut self) {
         if self.log.tick().is_ok() {
-            for known in self.known.values_mut() {
-                known.ack_written |= known.acked;
-            }
+            self.acks_written();
+        }
+    }
+
+    fn acks_written(&mut self) {
+        for known in self.known.values_mut() {
+            known.ack_written |= known.acked;
         }
     }
 
@@ -359,6 +365,11 @@ impl World {
                 let of_lane = live.into_iter().filter(|stamp| self.known[stamp].entry.lane[0] == b'a' + lane);
                 let stamps = of_lane.take(usize::from(*count)).collect();
                 self.ack(stamps);
+            }
+            Op::WriteAcks => {
+                if self.log.write_acks().is_ok() {
+                    self.acks_written();
+                }
             }
             Op::Tick => self.tick(),
             Op::Sync => {
