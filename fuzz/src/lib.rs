@@ -105,9 +105,9 @@ fn mend(bytes: &mut [u8]) {
         put(record, 52, replaces as u32);
         put(record, 16, payload as u32);
         record[59] = record[59] % 2 + 1;
-        if choice != 1 {
-            put(record, 20, number);
-        }
+        // Greater numbers are as good, and take their time.
+        let other = u32::from(u16::from_le_bytes([record[20], record[21]]));
+        put(record, 20, if choice == 1 { other } else { number });
         let described = RECORD + lane + head + replaces;
         if choice != 0 {
             // One whose description alone is sound is the most that is left of some.
@@ -130,6 +130,8 @@ fn mend(bytes: &mut [u8]) {
     for (at, value) in (24..).step_by(4).zip([slots as u32, lanes as u32, crcs[0], crcs[1]]) {
         put(footer, at, value);
     }
+    let count = u32::from(u16::from_le_bytes([footer[40], footer[41]]));
+    put(footer, 40, count);
     let crc = crc32c::crc32c(&footer[..52]);
     put(footer, 52, crc);
     footer[56..].copy_from_slice(b"dogsledi");
