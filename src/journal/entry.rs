@@ -65,11 +65,11 @@ pub struct Backlog {
 pub struct Lost {
     /// The file.
     pub file: PathBuf,
-    /// Where in the file.
+    /// Where in the file. Several records that were lost in one piece have that piece in common.
     pub offset: u64,
-    /// How many bytes.
+    /// How many bytes the piece has.
     pub bytes: u64,
-    /// How many records; `None` where a crash cut a write short, which only a write that was not durable can be.
+    /// How many records; `None` where nothing of the file can be recognised.
     pub records: Option<u64>,
     /// Which record, where there is one and its description is sound.
     pub seq: Option<Seq>,
