@@ -217,7 +217,7 @@ impl Daemon {
         let ending = async {
             serving.await;
             queues.stop_accepting();
-            drained(&ledger, &registry).await;
+            tokio::join!(drained(&ledger, &registry), admin.control.end());
         };
         // Clients that take their time to send a request do not get more than the grace either.
         let cut_short = async {
@@ -245,6 +245,13 @@ impl Daemon {
             }
         };
         end_or_abort(sending, hurry).await;
+        let cut_off = admin.control.under_way();
+        if why.is_some() && cut_off > 0 {
+            warn!(
+                "{cut_off} connections of customers, or refreshes, were under way and are cut off; of a key that was being \
+                 created, the tenant's status says after the next start what is to be done"
+            );
+        }
         keeping.abort();
         connecting.abort();
         delivery.put_away().await;

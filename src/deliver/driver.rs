@@ -11,10 +11,10 @@ pub use terms::LastError;
 use super::Phase;
 use super::auth::Auth;
 use super::backlog::{Backlog, Flight, Held, Place};
+use super::client::Destination;
 use super::dead_letter::Reason;
 use super::endpoint::{EndpointState, Start};
 use super::gate::Backoff;
-
 use super::permits::Turn;
 use super::put_away::put_away;
 use super::settling::Settling;
@@ -22,7 +22,7 @@ use super::work::{self, Landed, Tools, Work};
 use crate::host::chance;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
-use crate::payload::Built;
+use crate::payload::{Built, Payload};
 use crate::queue::{LaneFigures, Take, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::{Hold, Registry};
@@ -225,7 +225,8 @@ impl Sender {
                 let Held { work, place, refused_once, .. } = held;
                 let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, refused_once });
                 let (tools, to, this) = (self.tools.clone(), to.clone(), self.clone());
-                let still = move || this.may_still_send(kind, probe);
+                let towards = to.clone();
+                let still = move |payload: &Payload| this.may_still_send(payload, &towards, probe);
                 spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn, still).await) }));
             }
         }
@@ -326,10 +327,12 @@ impl Sender {
     }
 
     /// Whether a payload that had to wait for its turn may be sent all the same: meanwhile an answer to another may have
-    /// told to wait, or that the key is refused.
-    fn may_still_send(&self, kind: Kind, probe: bool) -> bool {
+    /// told to wait or that the key is refused, or an operator that nothing is to be sent, or not there.
+    fn may_still_send(&self, payload: &Payload, to: &Arc<Destination>, probe: bool) -> bool {
         let state = self.lock();
-        state.auth.may_send() && state.endpoints[kind.endpoint() as usize].is_let_through(probe, Instant::now())
+        self.terms_allow(&state, payload, to)
+            && state.auth.may_send()
+            && state.endpoints[payload.kind.endpoint() as usize].is_let_through(probe, Instant::now())
     }
 
     /// A task panicked: what it had is tried again.

@@ -17,6 +17,9 @@ mod put_away;
 mod settling;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{Client, ClientError, Destination, Soon, Transport, Validity};
 pub use dead_letter::{Content, DeadLetters, Letter, Line, Lines, Overhaul, OverhaulError, Reason};
 pub use driver::LastError;

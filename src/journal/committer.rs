@@ -293,7 +293,9 @@ impl Committer {
 
     /// Everything that follows from what was done.
     fn settle(&mut self) {
-        if self.refusal().is_none() || self.retry_is_due() {
+        // Asked before anything fails again, which puts it off: what is tried then may be what makes the rest succeed.
+        let retry = self.retry_is_due();
+        if self.refusal().is_none() || retry {
             let rescued = self.log.rescue();
             self.check(rescued);
         }
@@ -303,7 +305,7 @@ impl Committer {
         let due = self.paced.elapsed() >= self.pace;
         if due {
             self.paced = Instant::now();
-            self.less_urgent();
+            self.less_urgent(retry);
         }
         if (due || !self.flushes.is_empty())
             && !self.syncing
@@ -321,12 +323,12 @@ impl Committer {
         }
     }
 
-    fn less_urgent(&mut self) {
+    fn less_urgent(&mut self, retry: bool) {
         if self.failing.is_none() {
             let cleaned = self.log.clean().map(|_| ());
             self.check(cleaned);
-        } else if self.retry_is_due() && self.log.doubtful.is_empty() {
-            match self.log.probe() {
+        } else if retry && self.log.doubtful.is_empty() {
+            match self.log.make_room().and_then(|()| self.log.probe()) {
                 Ok(()) => self.recovered(),
                 Err(error) => {
                     self.failed(error);

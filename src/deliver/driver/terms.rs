@@ -8,6 +8,7 @@ use crate::deliver::endpoint::EndpointState;
 use crate::deliver::work::Work;
 use crate::host::chance;
 use crate::ledger::DropReason;
+use crate::payload::Payload;
 use crate::tenancy::{Hold, Tenant, TenantState};
 use crate::types::{Kind, Secret, UnixMillis};
 use std::sync::Arc;
@@ -37,6 +38,17 @@ impl Sender {
     /// came after it waiting too: a lane stays in its order.
     pub(super) fn holds(&self, state: &State, kind: Kind, hold: Hold) -> bool {
         hold.paused || hold.before.is_some_and(|before| self.oldest(state, kind).is_some_and(|oldest| oldest < before))
+    }
+
+    /// Whether a payload may be sent there at this moment, as far as it is for the operator to say.
+    pub(super) fn terms_allow(&self, state: &State, payload: &Payload, to: &Arc<Destination>) -> bool {
+        let (Some(tenant), Some(bound)) = (self.tenant(), &state.bound) else { return false };
+        let (key, hold) = tenant.terms();
+        let leads_there = Arc::ptr_eq(&bound.tenant, &tenant) && Arc::ptr_eq(&bound.to, to);
+        leads_there
+            && key.as_ref() == Some(&bound.key)
+            && !self.holds(state, payload.kind, hold)
+            && state.purge.is_none_or(|before| payload.accepted >= before)
     }
 
     /// When the oldest item of a kind was accepted.

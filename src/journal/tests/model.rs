@@ -39,6 +39,7 @@ enum Op {
     BeginRound,
     FinishRound,
     Clean,
+    MakeRoom,
     Read,
     Faults(Faults),
     Heal,
@@ -63,6 +64,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::BeginRound),
         1 => Just(Op::FinishRound),
         3 => Just(Op::Clean),
+        2 => Just(Op::MakeRoom),
         2 => Just(Op::Read),
         1 => faults.prop_map(|(quota, read_only, write_error_in, sync_error_in, reserves)| {
             Op::Faults(Faults { quota, read_only, write_error_in, sync_error_in, reserves, unreadable: 0..0 })
@@ -381,6 +383,11 @@ impl World {
             Op::Clean => {
                 if self.log.doubtful.is_empty() {
                     let _ = self.log.clean();
+                }
+            }
+            Op::MakeRoom => {
+                if self.log.doubtful.is_empty() {
+                    let _ = self.log.make_room();
                 }
             }
             Op::Read => self.check(),
