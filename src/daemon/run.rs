@@ -10,7 +10,7 @@ use crate::ledger::{Balance, Ledger};
 use crate::oauth::{Connect, ConnectError};
 use crate::queue::Queues;
 use crate::settings::{self, Settings};
-use crate::tenancy::{Registry, Tenant, TenantState};
+use crate::tenancy::{Meters, Registry, Tenant, TenantState};
 use crate::types::{TenantId, UnixMillis};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::fs;
@@ -101,11 +101,11 @@ impl Daemon {
     pub async fn start(settings: &Settings, recorder: PrometheusHandle) -> Result<Self, DaemonError> {
         files::raise_limit(settings);
         prepare(&settings.state.dir)?;
-        let registry = Arc::new(registry(settings));
         let ledger = Arc::new(Ledger::default());
         let (journal, recovery) = open_journal(settings).await?;
         let queues = Arc::new(Queues::new(settings, ledger.clone(), Arc::new(journal)));
         queues.recover(&recovery.lost);
+        let registry = Arc::new(registry(settings, queues.meters().clone()));
         let client = Client::new(&settings.delivery, settings.datadog.ca_file.as_deref())?;
         let delivery = Delivery::new(settings, Box::new(client), queues.clone(), registry.clone(), ledger.clone());
         let delivery = Arc::new(delivery);
@@ -360,8 +360,8 @@ async fn open_journal(settings: &Settings) -> Result<(Journal, Recovery), Daemon
     Ok((journal, recovery))
 }
 
-fn registry(settings: &Settings) -> Registry {
-    let registry = Registry::default();
+fn registry(settings: &Settings, meters: Arc<Meters>) -> Registry {
+    let registry = Registry::new(meters);
     for (id, tenant) in &settings.tenants {
         // Loading the settings has checked that every site is known.
         let Some(site) = settings.datadog.sites.get(&tenant.site) else { continue };

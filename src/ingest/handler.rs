@@ -10,14 +10,15 @@ use super::route::{Intake, Route, Target};
 use super::tickets::{FOLLOW, TICKET, Tickets};
 use crate::queue::{Queues, Refused};
 use crate::settings::{self, Settings};
-use crate::tenancy::{Caller, Claims, Denied, Registry, Resolver, Tenant, TenantState};
-use crate::types::{Chunk, Kind, UnixMillis};
+use crate::tenancy::{Caller, Charge, Claims, Denied, Meter, Registry, Resolver, Tenant, TenantState};
+use crate::types::{Chunk, Kind, TenantId, UnixMillis};
 use crate::wire::{self, Form, LogDefaults, Part};
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request;
 use hyper::{Method, Request, StatusCode, Version};
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Compressed bodies up to this size are decoded where they were read; larger ones would keep other connections of the
 /// thread waiting.
@@ -229,6 +230,7 @@ impl<Q: Submit> Shared<Q> {
         }
         let named = parts.iter().map(|part| (part.tenant.as_deref(), part.items));
         let tenants = self.resolver().assign(&caller, named).map_err(|denied| self.denied(denied))?;
+        let charges = charge(&parts, &tenants)?;
         let followed = if head.headers.contains_key(FOLLOW) {
             self.tickets.issue(parts.iter().map(|part| u64::from(part.items)).sum(), &tenants)
         } else {
@@ -253,6 +255,7 @@ impl<Q: Submit> Shared<Q> {
             }
         }
         submitted?;
+        charges.into_iter().for_each(Charge::keep);
         Ok(answer)
     }
 
@@ -366,6 +369,22 @@ impl Parcel {
     fn is_heavy(&self) -> bool {
         self.body.len() > if self.encodings.is_identity() { INLINE_PLAIN } else { INLINE_COMPRESSED }
     }
+}
+
+/// Takes what a request needs of its tenants' rates, of all or of none.
+fn charge(parts: &[Part], tenants: &[Arc<Tenant>]) -> Result<Vec<Charge>, Problem> {
+    let mut needs: BTreeMap<&TenantId, (&Arc<Meter>, u64, u64)> = BTreeMap::new();
+    for (part, tenant) in parts.iter().zip(tenants) {
+        let Some(meter) = tenant.limited() else { continue };
+        let (_, items, bytes) = needs.entry(&tenant.id).or_insert((meter, 0, 0));
+        *items += u64::from(part.items);
+        *bytes += part.bytes.len() as u64;
+    }
+    let now = Instant::now();
+    let one = |(tenant, (meter, items, bytes)): (&TenantId, (&Arc<Meter>, u64, u64))| {
+        meter.charge(items, bytes, now).map_err(|exceeded| Problem::too_fast(tenant, &exceeded))
+    };
+    needs.into_iter().map(one).collect()
 }
 
 /// Copies a part that is the lesser half of its request's body, which it would otherwise keep in memory whole for as

@@ -263,6 +263,7 @@ impl Inner {
                 }
             },
         };
+        self.registry.meters().set(id, record.own());
         let known = self.registry.get(id.as_str());
         let is_new = known.is_none();
         let tenant = known.filter(|tenant| tenant.site == site).unwrap_or_else(|| {

@@ -1,5 +1,6 @@
 //! The typed configuration: its loading from TOML and environment, its checking, and its printing without secrets.
 
+mod allowance;
 mod check;
 mod journal;
 mod load;
@@ -17,6 +18,7 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+pub use allowance::{Allowance, Limits, Overrides};
 pub use journal::{Fsync, Journal, Quota, WhenFull};
 pub use load::DEFAULT_PATH;
 use model::path_or_empty;
@@ -27,4 +29,4 @@ pub use model::{
 pub use problems::{Place, Problem, SettingsError};
 pub use sites::{Site, SiteHosts, Sites};
 pub use store_url::StoreUrl;
-pub use units::parse_duration;
+pub use units::{format_duration, parse_duration, parse_size};

@@ -1,6 +1,6 @@
 //! All tenants, by name and by ingest token.
 
-use super::Tenant;
+use super::{Meters, Tenant};
 use crate::types::{Secret, TenantId};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -15,6 +15,7 @@ pub struct Registry {
     inner: RwLock<Inner>,
     changes: watch::Sender<()>,
     partial: AtomicBool,
+    meters: Arc<Meters>,
 }
 
 #[derive(Debug, Default)]
@@ -24,10 +25,21 @@ struct Inner {
 }
 
 impl Registry {
+    /// A registry of tenants that may do what these meters say.
+    pub fn new(meters: Arc<Meters>) -> Self {
+        Self { meters, ..Self::default() }
+    }
+
+    /// What its tenants may do.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// Adds a tenant, or replaces the one of that name.
     pub fn insert(&self, tenant: Arc<Tenant>) {
         // It can be in one registry only, and stays in it.
         let _ = tenant.changes.set(self.changes.clone());
+        let _ = tenant.meter.set(self.meters.of(&tenant.id));
         self.write().tenants.insert(tenant.id.clone(), tenant);
         self.changes.send_replace(());
     }
