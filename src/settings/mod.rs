@@ -9,6 +9,7 @@ mod oauth;
 mod print;
 mod problems;
 mod reader;
+mod reload;
 mod secrets;
 mod sites;
 mod source;
@@ -27,6 +28,7 @@ pub use model::{
     StaticTenant, Store, Tenancy,
 };
 pub use problems::{Place, Problem, SettingsError};
+pub use reload::{Difference, Plan};
 pub use sites::{Site, SiteHosts, Sites};
 pub use store_url::StoreUrl;
 pub use units::{format_duration, parse_duration, parse_size};
