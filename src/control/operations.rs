@@ -51,11 +51,11 @@ impl Control {
     /// # Errors
     /// When it exists, its site is not known, or the store fails.
     pub async fn create(&self, new: NewTenantSpec) -> Result<TenantView, ControlError> {
-        if self.configured.contains(&new.id) {
+        if self.is_of_file(&new.id) {
             return Err(ControlError::StaticExists(new.id));
         }
         let Open { store, oauth } = self.open()?;
-        let site = new.site.unwrap_or_else(|| self.default_site.clone());
+        let site = new.site.unwrap_or_else(|| self.settings().datadog.default_site.clone());
         self.check_site(&site)?;
         let mut changes = vec![];
         if let Some(name) = new.display_name {
@@ -150,7 +150,7 @@ impl Control {
         site: Option<&str>,
     ) -> Result<BegunView, ControlError> {
         let Open { store, oauth } = self.open_for(id)?;
-        if !self.can_connect {
+        if !self.settings().oauth.is_configured() {
             return Err(ControlError::NoClient);
         }
         store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
@@ -163,7 +163,7 @@ impl Control {
     /// When the tenant is not connected.
     pub async fn callback(&self, query: &str, tenant: Option<&TenantId>) -> Result<ConnectedView, ControlError> {
         let Open { oauth, .. } = self.open()?;
-        if !self.can_connect {
+        if !self.settings().oauth.is_configured() {
             return Err(ControlError::NoClient);
         }
         let connected = oauth.finish(query, tenant).await?;
@@ -198,7 +198,7 @@ impl Control {
             dropped_items = self.delivery.purge(id, before).await?;
             info!(tenant = %id, items = dropped_items, "what was held for another organisation is dropped by the operator");
         }
-        let shared = matches!(self.place, StoreUrl::Postgres(_));
+        let shared = matches!(self.settings().store.url, StoreUrl::Postgres(_));
         let record = if fate == Fate::Drop && shared { record } else { oauth.release_held(id).await? };
         oauth.publish(&record).await;
         Ok(HeldView { tenant: self.view(&record), dropped_items })
@@ -252,10 +252,12 @@ impl Control {
     }
 
     fn check_site(&self, site: &str) -> Result<(), ControlError> {
-        if self.sites.get(site).is_some() {
+        let settings = self.settings();
+        let sites = &settings.datadog.sites;
+        if sites.get(site).is_some() {
             return Ok(());
         }
-        let known: Vec<&str> = self.sites.names().collect();
+        let known: Vec<&str> = sites.names().collect();
         let shown: String = site.chars().take(80).collect();
         Err(ControlError::Invalid(format!("site {shown:?} is not known: it must be one of {}", known.join(", "))))
     }

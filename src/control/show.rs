@@ -15,9 +15,10 @@ impl Control {
     /// All tenants by their ids. When the store fails, those of the configuration file.
     pub async fn list(&self) -> TenantList {
         let now = UnixMillis::now();
-        let mut tenants: Vec<TenantView> = self
-            .configured
-            .iter()
+        let settings = self.settings();
+        let mut tenants: Vec<TenantView> = settings
+            .tenants
+            .keys()
             .filter_map(|id| self.registry.get(id.as_str()))
             .map(|t| self.of_file(&t, now))
             .collect();
@@ -29,7 +30,7 @@ impl Control {
             Ok(records) => (records, None),
             Err(error) => (vec![], Some(error.to_string())),
         };
-        let theirs = records.iter().filter(|record| !self.configured.contains(&record.id));
+        let theirs = records.iter().filter(|record| !settings.tenants.contains_key(&record.id));
         let queues = self.waiting(now);
         tenants.extend(theirs.map(|record| self.of_store(record, queues.get(&record.id).copied(), now)));
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
@@ -41,7 +42,7 @@ impl Control {
     /// # Errors
     /// When there is no such tenant, or the store fails.
     pub async fn show(&self, id: &TenantId) -> Result<TenantView, ControlError> {
-        if self.configured.contains(id)
+        if self.is_of_file(id)
             && let Some(tenant) = self.registry.get(id.as_str())
         {
             return Ok(self.of_file(&tenant, UnixMillis::now()));
@@ -58,13 +59,13 @@ impl Control {
             queue.add(waiting);
         }
         let open = self.open.get();
-        let place = open.map_or_else(|| self.place.to_string(), |open| open.store.place().to_owned());
+        let place = open.map_or_else(|| self.settings().store.url.to_string(), |open| open.store.place().to_owned());
         let refused = open.and_then(|open| open.oauth.partner_fault()).map(|fault| fault.words);
         StatusView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             not_ready: not_ready.map(str::to_owned),
             store: StoreView { place, open: open.is_some(), error: incomplete },
-            oauth: OauthView { configured: self.can_connect, refused },
+            oauth: OauthView { configured: self.settings().oauth.is_configured(), refused },
             queue,
             tenants,
         }
@@ -132,11 +133,11 @@ impl Control {
         let (key, state) = (tenant.key(), tenant.state());
         let (status, to_do) = match (&key, state) {
             (None, _) => {
-                let to_do = format!("Set tenants.{id}.api_key_file and restart the daemon.");
+                let to_do = format!("Set tenants.{id}.api_key_file, and reload the configuration.");
                 ("without an API key; telemetry is held".to_owned(), Some(to_do))
             }
             (Some(_), TenantState::Unauthorized) => {
-                let to_do = format!("Put a good key into tenants.{id}.api_key_file and restart the daemon.");
+                let to_do = format!("Put a good key into tenants.{id}.api_key_file, and reload the configuration.");
                 ("Datadog refuses the API key of the configuration file; telemetry is held".to_owned(), Some(to_do))
             }
             _ => (format!("has the API key of the configuration file, on {}", tenant.site.name), None),

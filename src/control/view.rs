@@ -2,6 +2,7 @@
 
 use crate::deliver::LastError;
 use crate::oauth::{self, Begun, Connected, Disconnected, KeyUse};
+use crate::settings::Difference;
 use crate::store::{IngestToken, KeyInfo, Organisation, Origin, TenantRecord, TokensInfo};
 use crate::types::{Endpoint, UnixMillis};
 use serde::Serialize;
@@ -300,6 +301,37 @@ pub struct OauthView {
     pub configured: bool,
     /// Why Datadog refuses this service's client, if it does: no tenant can connect or refresh then.
     pub refused: Option<String>,
+}
+
+/// What reading the configuration again has changed.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ReloadedView {
+    /// What is in force now.
+    pub changed: Vec<DifferenceView>,
+    /// What else is new in the configuration, and comes into force with the next restart.
+    pub needs_restart: Vec<DifferenceView>,
+    /// What is allowed in it, but probably not meant.
+    pub warnings: Vec<String>,
+    /// What follows for tenants.
+    pub notes: Vec<String>,
+}
+
+/// A key of the configuration that has another value, or a table that came or went. Secrets are `[redacted]`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct DifferenceView {
+    /// The key.
+    pub key: String,
+    /// Its value before, if there was one.
+    pub from: Option<String>,
+    /// Its value in the configuration as it is now, if there is one.
+    pub to: Option<String>,
+}
+
+impl From<Difference> for DifferenceView {
+    fn from(difference: Difference) -> Self {
+        let Difference { key, from, to } = difference;
+        Self { key, from, to }
+    }
 }
 
 /// A time as RFC 3339 writes it.

@@ -121,7 +121,13 @@ impl Oauth {
                 Duration::from_millis(u64::try_from(at.0.saturating_sub(self.0.now().0)).unwrap_or_default())
             });
             // Running out of time is what is waited for.
-            let _ = tokio::time::timeout(next.min(LOOK), changed.told.notified()).await;
+            let _ = tokio::time::timeout(next.min(LOOK), async {
+                tokio::select! {
+                    () = changed.told.notified() => {}
+                    () = self.0.renewed.notified() => due.values_mut().for_each(|at| *at = UnixMillis(0)),
+                }
+            })
+            .await;
         }
     }
 
@@ -167,7 +173,7 @@ impl Oauth {
 impl Inner {
     /// Lets go of a tenant that was removed.
     fn forget(&self, tenant: &TenantId) {
-        if !self.configured.contains(tenant) {
+        if !self.is_of_file(tenant) {
             self.registry.remove(tenant);
         }
         self.pauses().remove(tenant);
@@ -225,7 +231,7 @@ impl Inner {
                 let told = self.keep(lease, &record.id, &[Change::Connection(trouble.connection())]).await;
                 told.map(drop).map_err(|error| error.to_string())
             }
-            Task::Refresh if !self.settings.is_configured() => Err("no OAuth client is configured".into()),
+            Task::Refresh if !self.settings.get().oauth.is_configured() => Err("no OAuth client is configured".into()),
             Task::Refresh if self.partner_fault().as_ref().is_some_and(|fault| fault.next > self.now()) => {
                 Err("this service's client is refused".into())
             }

@@ -39,15 +39,16 @@ pub use site::{Field, SiteError, Why, check_domain, check_site};
 pub use status::{Status, Trouble, status};
 
 use crate::outbound::SetupError;
-use crate::settings::{self, Settings, Site, Sites};
+use crate::settings::{Settings, Site};
 use crate::store::{Change, Connection, Guard, Lease, Store, StoreError, TenantRecord};
 use crate::tenancy::{Access, Hold, Registry, Tenant};
-use crate::types::{TenantId, UnixMillis};
+use crate::types::{Current, TenantId, UnixMillis};
 use datadog::Datadog;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -99,11 +100,9 @@ struct Inner {
     store: Store,
     registry: Arc<Registry>,
     datadog: Datadog,
-    settings: settings::Oauth,
-    sites: Sites,
-    default_site: String,
-    /// Tenants of the configuration file, which the store does not govern.
-    configured: BTreeSet<TenantId>,
+    settings: Current<Settings>,
+    /// Told when another client is configured.
+    renewed: Notify,
     clock: Clock,
     partner: Mutex<Option<PartnerFault>>,
     pauses: Mutex<HashMap<TenantId, Pause>>,
@@ -140,14 +139,54 @@ impl Oauth {
             store,
             registry,
             datadog: Datadog::new(settings)?,
-            settings: settings.oauth.clone(),
-            sites: settings.datadog.sites.clone(),
-            default_site: settings.datadog.default_site.clone(),
-            configured: settings.tenants.keys().cloned().collect(),
+            settings: Current::new(settings.clone()),
+            renewed: Notify::new(),
             clock,
             partner: Mutex::default(),
             pauses: Mutex::default(),
         })))
+    }
+
+    /// Goes by another configuration from now on, but for the listener and `datadog.ca_file`. To be called before tenants of
+    /// the file are shown to this host, and those that are no longer of the file again by [`show`](Self::show).
+    pub async fn reload(&self, settings: &Arc<Settings>) {
+        let inner = &self.0;
+        let before = inner.settings.set(settings.clone());
+        inner.datadog.reload(&settings.oauth);
+        if before.oauth.client_id != settings.oauth.client_id
+            || before.oauth.client_secret != settings.oauth.client_secret
+        {
+            // What the former client was refused says nothing about this one.
+            inner.partner_fault().take();
+            inner.pauses().clear();
+            inner.renewed.notify_one();
+        }
+        if before.datadog.sites != settings.datadog.sites {
+            match inner.store.tenants().await {
+                Ok(tenants) => {
+                    for record in &tenants {
+                        inner.publish(record).await;
+                    }
+                }
+                Err(error) => {
+                    warn!(
+                        "tenants of the store keep their hosts of before until they change, or until a restart: {error}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Shows this host a tenant as the store has it; says whether it has.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn show(&self, tenant: &TenantId) -> Result<bool, StoreError> {
+        let record = self.0.store.tenant(tenant).await?;
+        if let Some(record) = &record {
+            self.0.publish(record).await;
+        }
+        Ok(record.is_some())
     }
 
     /// Whether Datadog refuses the partner's client, and since when.
@@ -245,10 +284,11 @@ impl Inner {
     /// Lets this host's deliveries have a tenant as the store has it.
     async fn publish(&self, record: &TenantRecord) {
         let id = &record.id;
-        if self.configured.contains(id) {
+        let settings = self.settings.get();
+        if settings.tenants.contains_key(id) {
             return;
         }
-        let Some(site) = self.sites.get(&record.site) else {
+        let Some(site) = settings.datadog.sites.get(&record.site) else {
             error!(tenant = %id, "its site {:?} is not known any more: add [datadog.sites.\"{}\"]", record.site, record.site);
             return;
         };
@@ -284,8 +324,13 @@ impl Inner {
         }
     }
 
+    /// Whether a tenant is of the configuration file, so that the store does not govern it.
+    fn is_of_file(&self, tenant: &TenantId) -> bool {
+        self.settings.get().tenants.contains_key(tenant)
+    }
+
     fn site_of(&self, record: &TenantRecord) -> Option<Site> {
-        self.sites.get(&record.site)
+        self.settings.get().datadog.sites.get(&record.site)
     }
 }
 

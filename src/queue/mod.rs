@@ -103,6 +103,13 @@ impl Queues {
         }
     }
 
+    /// Goes by another configuration from now on, but for `memory.max_queue_bytes`. What waits beyond a quota that has become
+    /// smaller stays; what is too old is dropped.
+    pub fn reload(&self, settings: &Settings) {
+        self.ground.disk.set_limit(settings.journal.max_bytes);
+        self.meters.configure(settings);
+    }
+
     /// What each tenant may do, of which the quotas are kept to here.
     pub fn meters(&self) -> &Arc<Meters> {
         &self.meters

@@ -1,6 +1,7 @@
 //! The nouns every other module speaks in. Nothing here does I/O.
 
 mod chunk;
+mod current;
 mod follow;
 mod kind;
 mod secret;
@@ -8,6 +9,7 @@ mod tenant_id;
 mod time;
 
 pub use chunk::Chunk;
+pub use current::Current;
 pub use follow::{Fate, Follow};
 pub use kind::{Encoding, Endpoint, HostRole, Kind, Limits};
 pub use secret::Secret;

@@ -1,0 +1,71 @@
+//! Another configuration while everything goes on.
+
+use super::Control;
+use crate::settings::Settings;
+use crate::types::TenantId;
+use std::sync::Arc;
+use tracing::warn;
+
+impl Control {
+    /// Has tenants, queues, deliveries and the OAuth client go by another configuration from now on, one that
+    /// [`Settings::plan`] has made. Gives what the operator should know.
+    pub async fn reload(&self, settings: Settings) -> Vec<String> {
+        let _alone = self.reloading.lock().await;
+        let settings = Arc::new(settings);
+        let before = self.settings.set(settings.clone());
+        self.queues.reload(&settings);
+        self.delivery.reload(&settings);
+        let open = self.open.get();
+        if let Some(open) = open {
+            open.oauth.reload(&settings).await;
+        }
+        let gone = self.registry.configure(&before, &settings);
+        let mut notes = Vec::new();
+        for tenant in &gone {
+            notes.extend(self.release(tenant).await);
+        }
+        let new = settings.tenants.keys().filter(|id| !before.tenants.contains_key(*id));
+        if let Some(open) = open {
+            for tenant in new {
+                if open.store.tenant(tenant).await.is_ok_and(|record| record.is_some()) {
+                    notes.push(format!(
+                        "tenant {tenant} is both of the configuration file and of the store: the file counts; remove it from \
+                         one of the two"
+                    ));
+                }
+            }
+        }
+        notes.iter().for_each(|note| warn!("{note}"));
+        notes
+    }
+
+    /// Lets go of a tenant that is no longer of the configuration file: the store may have it, too.
+    async fn release(&self, id: &TenantId) -> Option<String> {
+        let shown = match self.open.get() {
+            Some(open) => open.oauth.show(id).await,
+            None => Ok(false),
+        };
+        match shown {
+            Ok(true) => {
+                if let Some(open) = self.open.get() {
+                    self.load_tokens(&open.store, id).await;
+                }
+                return Some(format!(
+                    "tenant {id} is no longer of the configuration file, but of the store, which counts from now on"
+                ));
+            }
+            Ok(false) => {}
+            Err(error) => {
+                warn!(tenant = %id, "whether the store has it is not known before the store can be read: {error}")
+            }
+        }
+        self.registry.remove(id);
+        let items = self.waiting_for(id).items;
+        (items > 0).then(|| {
+            format!(
+                "tenant {id} is no longer of the configuration file, and {items} items of it wait: they are kept until it is \
+                 there again, or too old (journal.max_age)"
+            )
+        })
+    }
+}
