@@ -12,12 +12,13 @@ mod upkeep;
 mod view;
 
 pub use error::ControlError;
-pub use operations::{Fate, NewTenantSpec, TenantChanges};
+pub use operations::{Fate, NewTenantSpec, OverrideChanges, TenantChanges};
 pub use upkeep::Opener;
 pub use view::{
-    BegunView, ConnectedView, DifferenceView, DisconnectedView, ErrorView, HeldView, KeyCameFrom, KeyOrigin, KeyView,
-    NewTokenView, OauthView, OrganisationView, QueueView, RateLimitView, ReloadedView, RemovedView, Source, State,
-    StatusView, StoreView, TenantList, TenantView, TokenList, TokenView, TokensView,
+    AllowanceView, BegunView, ConnectedView, DifferenceView, DisconnectedView, ErrorView, HeldView, KeyCameFrom,
+    KeyOrigin, KeyView, LimitsView, NewTokenView, OauthView, OrganisationView, QueueView, QuotaView, RateLimitView,
+    ReloadedView, RemovedView, Source, State, StatusView, StoreView, TenantList, TenantView, TokenList, TokenView,
+    TokensView, WhenFullView,
 };
 
 use crate::deliver::Delivery;

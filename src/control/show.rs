@@ -1,8 +1,8 @@
 //! Showing tenants.
 
 use super::view::{
-    ErrorView, KeyView, OauthView, OrganisationView, QueueView, RateLimitView, Source, State, StatusView, StoreView,
-    TenantList, TenantView, TokensView, time, words,
+    AllowanceView, ErrorView, KeyView, LimitsView, OauthView, OrganisationView, QueueView, QuotaView, RateLimitView,
+    Source, State, StatusView, StoreView, TenantList, TenantView, TokensView, time, words,
 };
 use super::{Control, ControlError};
 use crate::store::{StoreError, TenantRecord};
@@ -107,6 +107,7 @@ impl Control {
             record.held_for.as_ref().filter(|_| queue.oldest_seconds.is_some_and(|age| age > seconds(before, now)));
         let shown = TenantRecord { held_for: held.cloned(), ..record.clone() };
         let (status, to_do) = words(&shown, now);
+        let (own, settings) = (record.own(), self.settings());
         TenantView {
             id: id.to_string(),
             display_name: record.display_name.clone(),
@@ -120,6 +121,9 @@ impl Control {
             held_for: held.map(OrganisationView::new),
             key: record.key.as_ref().map(|key| KeyView::new(key, now)),
             tokens: record.tokens.as_ref().map(|tokens| TokensView::new(tokens, now)),
+            limits: LimitsView::new(&own),
+            journal: QuotaView::new(&own),
+            in_effect: AllowanceView::new(own.over(settings.allowance())),
             queue,
             rate_limits: self.rate_limits(id),
             last_error: self.delivery.last_error(id).map(ErrorView::new),
@@ -143,6 +147,8 @@ impl Control {
             _ => (format!("has the API key of the configuration file, on {}", tenant.site.name), None),
         };
         let queue = self.queues.all().into_iter().find(|queue| queue.id == *id);
+        let meter = self.registry.meters().of(id);
+        let own = meter.overrides();
         TenantView {
             id: id.to_string(),
             display_name: String::new(),
@@ -156,6 +162,9 @@ impl Control {
             held_for: None,
             key: key.map(|_| KeyView::of_file()),
             tokens: None,
+            limits: LimitsView::new(&own),
+            journal: QuotaView::new(&own),
+            in_effect: AllowanceView::new(meter.allowance()),
             queue: queue.map_or_else(QueueView::default, |queue| self.waiting_of(id, queue.figures(), now)),
             rate_limits: self.rate_limits(id),
             last_error: self.delivery.last_error(id).map(ErrorView::new),

@@ -2,10 +2,10 @@
 
 use crate::deliver::LastError;
 use crate::oauth::{self, Begun, Connected, Disconnected, KeyUse};
-use crate::settings::Difference;
+use crate::settings::{Allowance, Difference, Overrides, WhenFull, format_duration};
 use crate::store::{IngestToken, KeyInfo, Organisation, Origin, TenantRecord, TokensInfo};
 use crate::types::{Endpoint, UnixMillis};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// A tenant, how it stands with Datadog, and what it has waiting here.
@@ -35,6 +35,12 @@ pub struct TenantView {
     pub key: Option<KeyView>,
     /// Its OAuth tokens, without the tokens.
     pub tokens: Option<TokensView>,
+    /// Limits of its own; null where those of all hold.
+    pub limits: LimitsView,
+    /// A quota of its own; null where that of all holds.
+    pub journal: QuotaView,
+    /// What it may do, its own or not.
+    pub in_effect: AllowanceView,
     /// What waits on this host.
     pub queue: QueueView,
     /// What is left of rate limits, where Datadog has told.
@@ -125,6 +131,45 @@ pub struct TokensView {
     pub age_seconds: u64,
     /// The scopes, as Datadog wrote them.
     pub scopes: String,
+}
+
+/// How fast a tenant may send. What comes faster is refused (429).
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct LimitsView {
+    /// Items a second; 0: as many as come.
+    pub items_per_second: Option<u64>,
+    /// Bytes of items a second, uncompressed; 0: as many as come.
+    pub bytes_per_second: Option<u64>,
+}
+
+/// What a tenant may have waiting.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct QuotaView {
+    /// Bytes on disk.
+    pub max_bytes: Option<u64>,
+    /// Older items are dropped as `expired`; such as `48h`.
+    pub max_age: Option<String>,
+    /// What becomes of what comes when `max_bytes` are waiting.
+    pub when_full: Option<WhenFullView>,
+}
+
+/// What becomes of what comes when a tenant's quota is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFullView {
+    /// It is refused (429).
+    Reject,
+    /// It is taken, and the oldest items are dropped as `evicted`.
+    DropOldest,
+}
+
+/// What a tenant may do.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AllowanceView {
+    /// How fast it may send.
+    pub limits: LimitsView,
+    /// What it may have waiting.
+    pub journal: QuotaView,
 }
 
 /// What a tenant has waiting on this host.
@@ -341,6 +386,50 @@ pub(super) fn time(at: UnixMillis) -> String {
 
 fn age(since: UnixMillis, now: UnixMillis) -> u64 {
     u64::try_from((now.0 - since.0) / 1000).unwrap_or_default()
+}
+
+impl LimitsView {
+    pub(super) fn new(own: &Overrides) -> Self {
+        Self {
+            items_per_second: own.items_per_second,
+            bytes_per_second: own.bytes_per_second.map(|bytes| bytes as u64),
+        }
+    }
+}
+
+impl QuotaView {
+    pub(super) fn new(own: &Overrides) -> Self {
+        Self {
+            max_bytes: own.max_bytes.map(|bytes| bytes as u64),
+            max_age: own.max_age.map(format_duration),
+            when_full: own.when_full.map(WhenFullView::from),
+        }
+    }
+}
+
+impl AllowanceView {
+    pub(super) fn new(allowance: Allowance) -> Self {
+        let all = Overrides::from(allowance);
+        Self { limits: LimitsView::new(&all), journal: QuotaView::new(&all) }
+    }
+}
+
+impl From<WhenFull> for WhenFullView {
+    fn from(when_full: WhenFull) -> Self {
+        match when_full {
+            WhenFull::Reject => Self::Reject,
+            WhenFull::DropOldest => Self::DropOldest,
+        }
+    }
+}
+
+impl From<WhenFullView> for WhenFull {
+    fn from(when_full: WhenFullView) -> Self {
+        match when_full {
+            WhenFullView::Reject => Self::Reject,
+            WhenFullView::DropOldest => Self::DropOldest,
+        }
+    }
 }
 
 impl OrganisationView {

@@ -73,6 +73,19 @@ impl Settings {
     }
 }
 
+impl From<Allowance> for Overrides {
+    /// All of it.
+    fn from(Allowance { limits, quota }: Allowance) -> Self {
+        Self {
+            items_per_second: Some(limits.items_per_second),
+            bytes_per_second: Some(limits.bytes_per_second),
+            max_bytes: Some(quota.max_bytes),
+            max_age: Some(quota.max_age),
+            when_full: Some(quota.when_full),
+        }
+    }
+}
+
 impl Overrides {
     /// The keys, as they are called wherever they are written.
     pub const KEYS: [&str; 5] = ["items_per_second", "bytes_per_second", "max_bytes", "max_age", "when_full"];

@@ -31,4 +31,4 @@ pub use problems::{Place, Problem, SettingsError};
 pub use reload::{Difference, Plan};
 pub use sites::{Site, SiteHosts, Sites};
 pub use store_url::StoreUrl;
-pub use units::{format_duration, parse_duration, parse_size};
+pub use units::{format_duration, format_size, parse_duration, parse_size};

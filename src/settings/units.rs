@@ -97,7 +97,7 @@ pub fn format_duration(duration: Duration) -> String {
 }
 
 /// Writes a size so that [`parse_size`] reads the same, in the largest unit that divides it.
-pub(super) fn format_size(bytes: u64) -> String {
+pub fn format_size(bytes: u64) -> String {
     let unit = SIZES.iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
     unit.map_or_else(|| "0B".into(), |(name, size)| format!("{}{name}", bytes / size))
 }
