@@ -3,7 +3,9 @@
 use crate::control::{ControlError, Fate, NewTenantSpec, OverrideChanges, TenantChanges, WhenFullView};
 use crate::settings::{WhenFull, parse_duration};
 use crate::types::{Secret, TenantId};
+use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 /// A tenant to be added.
@@ -23,11 +25,11 @@ pub struct NewTenant {
     api_key: Option<Secret>,
     /// Limits of its own; null: none.
     #[schema(value_type = Option<OwnLimits>)]
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_object")]
     limits: Option<Option<OwnLimits>>,
     /// A quota of its own; null: none.
     #[schema(value_type = Option<OwnQuota>)]
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_object")]
     journal: Option<Option<OwnQuota>>,
 }
 
@@ -45,11 +47,11 @@ pub struct TenantPatch {
     api_key: Option<Secret>,
     /// Limits of its own; null: none.
     #[schema(value_type = Option<OwnLimits>)]
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_object")]
     limits: Option<Option<OwnLimits>>,
     /// A quota of its own; null: none.
     #[schema(value_type = Option<OwnQuota>)]
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_object")]
     journal: Option<Option<OwnQuota>>,
 }
 
@@ -88,6 +90,15 @@ pub struct OwnQuota {
 /// Reads a field that is there, be it null.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+/// The same with an object: an array would be taken for its fields in their order.
+fn given_object<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    let fields = Option::<Map<String, Value>>::deserialize(deserializer)?;
+    let object = fields.map(|fields| serde_json::from_value(fields.into()).map_err(D::Error::custom));
+    object.transpose().map(Some)
 }
 
 impl OwnLimits {
