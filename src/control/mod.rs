@@ -4,6 +4,7 @@
 //! configuration file are shown, and changed nowhere but there. The store may be out of reach for a while, at the start
 //! too: tenants of the file do not depend on it, and everything else says so.
 
+mod allowance;
 mod error;
 mod operations;
 mod reload;
@@ -11,14 +12,15 @@ mod show;
 mod upkeep;
 mod view;
 
+pub use allowance::{AllowanceView, LimitsView, OverrideChanges, QuotaView, WhenFullView};
 pub use error::ControlError;
-pub use operations::{Fate, NewTenantSpec, OverrideChanges, TenantChanges};
+pub use operations::{Fate, NewTenantSpec, TenantChanges};
+pub use reload::{DifferenceView, ReloadedView};
 pub use upkeep::Opener;
 pub use view::{
-    AllowanceView, BegunView, ConnectedView, DifferenceView, DisconnectedView, ErrorView, HeldView, KeyCameFrom,
-    KeyOrigin, KeyView, LimitsView, NewTokenView, OauthView, OrganisationView, QueueView, QuotaView, RateLimitView,
-    ReloadedView, RemovedView, Source, State, StatusView, StoreView, TenantList, TenantView, TokenList, TokenView,
-    TokensView, WhenFullView,
+    BegunView, ConnectedView, DisconnectedView, ErrorView, HeldView, KeyCameFrom, KeyOrigin, KeyView, NewTokenView,
+    OauthView, OrganisationView, QueueView, RateLimitView, RemovedView, Source, State, StatusView, StoreView,
+    TenantList, TenantView, TokenList, TokenView, TokensView,
 };
 
 use crate::deliver::Delivery;

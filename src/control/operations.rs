@@ -3,12 +3,11 @@
 use super::view::{
     BegunView, ConnectedView, DisconnectedView, HeldView, NewTokenView, RemovedView, TenantView, TokenList, TokenView,
 };
-use super::{Control, ControlError, Open};
-use crate::settings::{Overrides, StoreUrl, WhenFull};
+use super::{Control, ControlError, Open, OverrideChanges};
+use crate::settings::StoreUrl;
 use crate::store::{Change, Connection, Guard, NewKey, NewTenant, Origin, StoreError, TenantRecord};
 use crate::types::{Secret, TenantId, UnixMillis};
-use serde_json::{Map, Value};
-use std::time::Duration;
+use serde_json::Map;
 use tracing::{info, warn};
 
 /// The longest display name and the longest label of a token, in characters.
@@ -40,50 +39,6 @@ pub struct TenantChanges {
     pub api_key: Option<Secret>,
     /// What it may do otherwise than all.
     pub own: OverrideChanges,
-}
-
-/// What is to be changed of [`Overrides`]: nothing, another value, or none of its own.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OverrideChanges {
-    /// See [`Overrides::items_per_second`].
-    pub items_per_second: Option<Option<u64>>,
-    /// See [`Overrides::bytes_per_second`].
-    pub bytes_per_second: Option<Option<usize>>,
-    /// See [`Overrides::max_bytes`].
-    pub max_bytes: Option<Option<usize>>,
-    /// See [`Overrides::max_age`].
-    pub max_age: Option<Option<Duration>>,
-    /// See [`Overrides::when_full`].
-    pub when_full: Option<Option<WhenFull>>,
-}
-
-impl OverrideChanges {
-    /// What there is afterwards, if that is something else than `kept`.
-    fn change(self, kept: &Map<String, Value>) -> Result<Option<Change>, ControlError> {
-        let Self { items_per_second, bytes_per_second, max_bytes, max_age, when_full } = self;
-        let given = Overrides {
-            items_per_second: items_per_second.flatten(),
-            bytes_per_second: bytes_per_second.flatten(),
-            max_bytes: max_bytes.flatten(),
-            max_age: max_age.flatten(),
-            when_full: when_full.flatten(),
-        };
-        given.check().map_err(ControlError::Invalid)?;
-        let is_named = [
-            items_per_second.is_some(),
-            bytes_per_second.is_some(),
-            max_bytes.is_some(),
-            max_age.is_some(),
-            when_full.is_some(),
-        ];
-        // What this version does not know stays as it is.
-        let mut all = kept.clone();
-        all.retain(|key, _| !Overrides::KEYS.iter().zip(is_named).any(|(known, named)| named && known == key));
-        if let Ok(Value::Object(given)) = serde_json::to_value(given) {
-            all.extend(given);
-        }
-        Ok((all != *kept).then_some(Change::Overrides(all)))
-    }
 }
 
 /// What happens to telemetry that waits.

@@ -1,10 +1,43 @@
 //! Another configuration while everything goes on.
 
 use super::Control;
-use crate::settings::Settings;
+use crate::settings::{Difference, Settings};
 use crate::types::TenantId;
+use serde::Serialize;
 use std::sync::Arc;
 use tracing::warn;
+use utoipa::ToSchema;
+
+/// What reading the configuration again has changed.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ReloadedView {
+    /// What is in force now.
+    pub changed: Vec<DifferenceView>,
+    /// What else is new in the configuration, and comes into force with the next restart.
+    pub needs_restart: Vec<DifferenceView>,
+    /// What is allowed in it, but probably not meant.
+    pub warnings: Vec<String>,
+    /// What follows for tenants.
+    pub notes: Vec<String>,
+}
+
+/// A key of the configuration that has another value, or a table that came or went. Secrets are `[redacted]`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct DifferenceView {
+    /// The key.
+    pub key: String,
+    /// Its value before, if there was one.
+    pub from: Option<String>,
+    /// Its value in the configuration as it is now, if there is one.
+    pub to: Option<String>,
+}
+
+impl From<Difference> for DifferenceView {
+    fn from(difference: Difference) -> Self {
+        let Difference { key, from, to } = difference;
+        Self { key, from, to }
+    }
+}
 
 impl Control {
     /// Has tenants, queues, deliveries and the OAuth client go by another configuration from now on, one that

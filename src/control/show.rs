@@ -1,8 +1,9 @@
 //! Showing tenants.
 
+use super::allowance::{AllowanceView, LimitsView, QuotaView};
 use super::view::{
-    AllowanceView, ErrorView, KeyView, LimitsView, OauthView, OrganisationView, QueueView, QuotaView, RateLimitView,
-    Source, State, StatusView, StoreView, TenantList, TenantView, TokensView, time, words,
+    ErrorView, KeyView, OauthView, OrganisationView, QueueView, RateLimitView, Source, State, StatusView, StoreView,
+    TenantList, TenantView, TokensView, time, words,
 };
 use super::{Control, ControlError};
 use crate::store::{StoreError, TenantRecord};

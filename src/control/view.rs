@@ -1,11 +1,11 @@
 //! What the operator is shown. These types are the schema of the admin API.
 
+use super::allowance::{AllowanceView, LimitsView, QuotaView};
 use crate::deliver::LastError;
 use crate::oauth::{self, Begun, Connected, Disconnected, KeyUse};
-use crate::settings::{Allowance, Difference, Overrides, WhenFull, format_duration};
 use crate::store::{IngestToken, KeyInfo, Organisation, Origin, TenantRecord, TokensInfo};
 use crate::types::{Endpoint, UnixMillis};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 /// A tenant, how it stands with Datadog, and what it has waiting here.
@@ -131,45 +131,6 @@ pub struct TokensView {
     pub age_seconds: u64,
     /// The scopes, as Datadog wrote them.
     pub scopes: String,
-}
-
-/// How fast a tenant may send. What comes faster is refused (429).
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
-pub struct LimitsView {
-    /// Items a second; 0: as many as come.
-    pub items_per_second: Option<u64>,
-    /// Bytes of items a second, uncompressed; 0: as many as come.
-    pub bytes_per_second: Option<u64>,
-}
-
-/// What a tenant may have waiting.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct QuotaView {
-    /// Bytes on disk.
-    pub max_bytes: Option<u64>,
-    /// Older items are dropped as `expired`; such as `48h`.
-    pub max_age: Option<String>,
-    /// What becomes of what comes when `max_bytes` are waiting.
-    pub when_full: Option<WhenFullView>,
-}
-
-/// What becomes of what comes when a tenant's quota is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenFullView {
-    /// It is refused (429).
-    Reject,
-    /// It is taken, and the oldest items are dropped as `evicted`.
-    DropOldest,
-}
-
-/// What a tenant may do.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct AllowanceView {
-    /// How fast it may send.
-    pub limits: LimitsView,
-    /// What it may have waiting.
-    pub journal: QuotaView,
 }
 
 /// What a tenant has waiting on this host.
@@ -348,37 +309,6 @@ pub struct OauthView {
     pub refused: Option<String>,
 }
 
-/// What reading the configuration again has changed.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ReloadedView {
-    /// What is in force now.
-    pub changed: Vec<DifferenceView>,
-    /// What else is new in the configuration, and comes into force with the next restart.
-    pub needs_restart: Vec<DifferenceView>,
-    /// What is allowed in it, but probably not meant.
-    pub warnings: Vec<String>,
-    /// What follows for tenants.
-    pub notes: Vec<String>,
-}
-
-/// A key of the configuration that has another value, or a table that came or went. Secrets are `[redacted]`.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct DifferenceView {
-    /// The key.
-    pub key: String,
-    /// Its value before, if there was one.
-    pub from: Option<String>,
-    /// Its value in the configuration as it is now, if there is one.
-    pub to: Option<String>,
-}
-
-impl From<Difference> for DifferenceView {
-    fn from(difference: Difference) -> Self {
-        let Difference { key, from, to } = difference;
-        Self { key, from, to }
-    }
-}
-
 /// A time as RFC 3339 writes it.
 pub(super) fn time(at: UnixMillis) -> String {
     jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
@@ -386,50 +316,6 @@ pub(super) fn time(at: UnixMillis) -> String {
 
 fn age(since: UnixMillis, now: UnixMillis) -> u64 {
     u64::try_from((now.0 - since.0) / 1000).unwrap_or_default()
-}
-
-impl LimitsView {
-    pub(super) fn new(own: &Overrides) -> Self {
-        Self {
-            items_per_second: own.items_per_second,
-            bytes_per_second: own.bytes_per_second.map(|bytes| bytes as u64),
-        }
-    }
-}
-
-impl QuotaView {
-    pub(super) fn new(own: &Overrides) -> Self {
-        Self {
-            max_bytes: own.max_bytes.map(|bytes| bytes as u64),
-            max_age: own.max_age.map(format_duration),
-            when_full: own.when_full.map(WhenFullView::from),
-        }
-    }
-}
-
-impl AllowanceView {
-    pub(super) fn new(allowance: Allowance) -> Self {
-        let all = Overrides::from(allowance);
-        Self { limits: LimitsView::new(&all), journal: QuotaView::new(&all) }
-    }
-}
-
-impl From<WhenFull> for WhenFullView {
-    fn from(when_full: WhenFull) -> Self {
-        match when_full {
-            WhenFull::Reject => Self::Reject,
-            WhenFull::DropOldest => Self::DropOldest,
-        }
-    }
-}
-
-impl From<WhenFullView> for WhenFull {
-    fn from(when_full: WhenFullView) -> Self {
-        match when_full {
-            WhenFullView::Reject => Self::Reject,
-            WhenFullView::DropOldest => Self::DropOldest,
-        }
-    }
 }
 
 impl OrganisationView {
