@@ -74,24 +74,20 @@ impl Control {
 
     /// Lets go of a tenant that is no longer of the configuration file: the store may have it, too.
     async fn release(&self, id: &TenantId) -> Option<String> {
-        let shown = match self.open.get() {
-            Some(open) => open.oauth.show(id).await,
-            None => Ok(false),
-        };
-        match shown {
-            Ok(true) => {
-                if let Some(open) = self.open.get() {
-                    self.load_tokens(&open.store, id).await;
+        if let Some(open) = self.open.get() {
+            match self.take_over(open, vec![id.clone()]).await {
+                Ok(()) if self.registry.get(id.as_str()).is_some() => {
+                    return Some(format!(
+                        "tenant {id} is no longer of the configuration file, but of the store, which counts from now on"
+                    ));
                 }
-                return Some(format!(
-                    "tenant {id} is no longer of the configuration file, but of the store, which counts from now on"
-                ));
-            }
-            Ok(false) => {}
-            Err(error) => {
-                warn!(tenant = %id, "whether the store has it is not known before the store can be read: {error}")
+                Ok(()) => {}
+                Err(error) => {
+                    warn!(tenant = %id, "if the store has it, that is seen when it changes, or with a restart: {error}");
+                }
             }
         }
+        // Without a store, nobody has let go of it yet.
         self.registry.remove(id);
         let items = self.waiting_for(id).items;
         (items > 0).then(|| {

@@ -12,10 +12,12 @@ use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt as form;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt as form, reload};
+use tracing_subscriber::{Registry, reload};
 
 /// The target of the reports about what was left out; these are never left out themselves.
 const REPORTS: &str = "dogsled::log";
@@ -47,7 +49,7 @@ pub enum LoggingError {
 
 /// What is logged, to be changed while the process runs.
 #[derive(Debug, Clone)]
-pub struct Levels(reload::Handle<EnvFilter, Registry>);
+pub struct Levels(reload::Handle<Targets, Registry>);
 
 impl Levels {
     /// Logs by another level, or list of directives, from now on.
@@ -62,7 +64,7 @@ impl Levels {
     }
 }
 
-fn filter(level: &str) -> Result<EnvFilter, LoggingError> {
+fn filter(level: &str) -> Result<Targets, LoggingError> {
     level.parse().map_err(|source| LoggingError::Level { level: level.to_owned(), source })
 }
 
@@ -234,6 +236,7 @@ mod tests {
     use std::process::Command;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use tracing_subscriber::filter::LevelFilter;
 
     #[test]
     fn a_burst_is_written_and_the_rest_of_the_window_counted() {
@@ -302,7 +305,7 @@ mod tests {
         let seconds = Arc::new(AtomicU64::new(0));
         let (start, clock) = (Instant::now(), Arc::clone(&seconds));
         let quiet = Quiet::new(move || start + Duration::from_secs(clock.load(Ordering::Relaxed)));
-        let registry = tracing_subscriber::registry().with(EnvFilter::new("info"));
+        let registry = tracing_subscriber::registry().with(LevelFilter::INFO);
         registry.with(form::layer().with_writer(stderr).json().flatten_event(true)).with(quiet).init();
         let refuse = |tenant: &str| tracing::error!(tenant, "refused");
         for round in 0..50 {

@@ -5,7 +5,7 @@ use super::encoding::{DecodeError, Unsupported};
 use super::route::Intake;
 use crate::queue::Refused;
 use crate::tenancy::{Denied, Exceeded};
-use crate::types::TenantId;
+use crate::types::{TenantId, redacted};
 use crate::wire::Refusal;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -71,6 +71,12 @@ impl Problem {
     pub(super) fn too_fast(tenant: &TenantId, exceeded: &Exceeded) -> Self {
         let message = format!("tenant {tenant} sends too fast, {exceeded}: send this again later");
         Self { retry_after: Some(exceeded.retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
+    }
+
+    /// 503: no tenant is known yet.
+    pub(super) fn no_tenants() -> Self {
+        let message = "no tenant is known: the store of tenants is out of reach at present";
+        Self { retry_after: Some(STORE_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
     /// 408: the body took too long.
@@ -172,7 +178,8 @@ impl From<Refused> for Problem {
 
 impl From<Problem> for Answer {
     fn from(problem: Problem) -> Self {
-        let body = serde_json::json!({ "errors": [problem.message] }).to_string();
+        // It may quote names that were meant to be tokens.
+        let body = serde_json::json!({ "errors": [redacted(&problem.message)] }).to_string();
         let mut answer = json(problem.status, Bytes::from(body));
         let headers = answer.headers_mut();
         if let Some(after) = problem.retry_after {

@@ -102,9 +102,13 @@ impl Oauth {
         let inner = &self.0;
         let settings = inner.settings.get();
         let callback = Callback::parse(query, &settings.oauth.client_id, &settings.datadog.sites)?;
+        let Some(place) = inner.under_way.begin() else { return Err(FinishError::Ending) };
         let (task, expected) = (inner.clone(), expected.cloned());
         // Of its own: a browser that goes away must not cut it off.
-        let connected = tokio::spawn(async move { task.connect(callback, expected).await });
+        let connected = tokio::spawn(async move {
+            let _place = place;
+            task.connect(callback, expected).await
+        });
         let result = connected.await.unwrap_or(Err(FinishError::Internal));
         match &result {
             Ok(connected) => info!(

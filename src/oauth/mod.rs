@@ -8,7 +8,8 @@
 //! - What must not happen twice (spending a refresh token, creating a key) happens under a lease of the store, which holds
 //!   for all hosts that share it, and is noted there before it is begun. What was cut off in the middle is told from that
 //!   note, and never repeated by itself.
-//! - Each step is a task of its own: a browser that goes away, or a caller that is dropped, cuts off nothing.
+//! - Each step is a task of its own: a browser that goes away, or a caller that is dropped, cuts off nothing. Nor does the end
+//!   of the daemon, which waits for what is under way and lets nothing new begin ([`Oauth::end`]).
 //!
 //! `site`, `pkce`, `callback`, `answers` and `status` are pure; `datadog` asks; `connect`, `keys`, `refresh`, `disconnect`
 //! and `background` do. [`Connect`] is the listener that browsers are sent back to.
@@ -27,6 +28,7 @@ mod pkce;
 mod refresh;
 mod site;
 mod status;
+mod under_way;
 mod words;
 
 pub use callback::CallbackError;
@@ -48,9 +50,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
+use under_way::UnderWay;
 
 /// What the leases of a tenant are for: its tokens and its key.
 const PURPOSE: &str = "oauth";
@@ -101,11 +103,13 @@ struct Inner {
     registry: Arc<Registry>,
     datadog: Datadog,
     settings: Current<Settings>,
-    /// Told when another client is configured.
-    renewed: Notify,
     clock: Clock,
     partner: Mutex<Option<PartnerFault>>,
     pauses: Mutex<HashMap<TenantId, Pause>>,
+    changed: background::Changed,
+    /// Up to when this host has dropped what was held of tenants.
+    dropped: Mutex<HashMap<TenantId, UnixMillis>>,
+    under_way: UnderWay,
 }
 
 /// Datadog refuses the partner's own client: no tenant can connect or refresh until that is put right.
@@ -140,53 +144,43 @@ impl Oauth {
             registry,
             datadog: Datadog::new(settings)?,
             settings: Current::new(settings.clone()),
-            renewed: Notify::new(),
             clock,
             partner: Mutex::default(),
             pauses: Mutex::default(),
+            changed: background::Changed::default(),
+            dropped: Mutex::default(),
+            under_way: UnderWay::default(),
         })))
     }
 
-    /// Goes by another configuration from now on, but for the listener and `datadog.ca_file`. To be called before tenants of
-    /// the file are shown to this host, and those that are no longer of the file again by [`show`](Self::show).
+    /// Goes by another configuration from now on, but for the listener and `datadog.ca_file`. To be called before tenants that
+    /// have come into the file, or left it, are shown to this host.
     pub async fn reload(&self, settings: &Arc<Settings>) {
         let inner = &self.0;
         let before = inner.settings.set(settings.clone());
         inner.datadog.reload(&settings.oauth);
-        if before.oauth.client_id != settings.oauth.client_id
-            || before.oauth.client_secret != settings.oauth.client_secret
-        {
+        let is_renewed = before.oauth.client_id != settings.oauth.client_id
+            || before.oauth.client_secret != settings.oauth.client_secret;
+        if is_renewed {
             // What the former client was refused says nothing about this one.
             inner.partner_fault().take();
             inner.pauses().clear();
-            inner.renewed.notify_one();
         }
-        if before.datadog.sites != settings.datadog.sites {
-            match inner.store.tenants().await {
-                Ok(tenants) => {
-                    for record in &tenants {
-                        inner.publish(record).await;
-                    }
-                }
-                Err(error) => {
-                    warn!(
-                        "tenants of the store keep their hosts of before until they change, or until a restart: {error}"
-                    );
+        if !is_renewed && before.datadog.sites == settings.datadog.sites {
+            return;
+        }
+        match inner.store.tenants().await {
+            Ok(tenants) => {
+                for record in &tenants {
+                    inner.publish(record).await;
+                    inner.changed.tell(record.id.clone());
                 }
             }
+            Err(error) => warn!(
+                "tenants of the store go on with the sites and at the times of the former configuration, until they change \
+                 or a restart: {error}"
+            ),
         }
-    }
-
-    /// Shows this host a tenant as the store has it; says whether it has.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn show(&self, tenant: &TenantId) -> Result<bool, StoreError> {
-        let record = self.0.store.tenant(tenant).await?;
-        if let Some(record) = &record {
-            self.0.publish(record).await;
-        }
-        Ok(record.is_some())
     }
 
     /// Whether Datadog refuses the partner's client, and since when.
@@ -194,13 +188,24 @@ impl Oauth {
         self.0.partner_fault().clone()
     }
 
+    /// Lets nothing begin any more that must not be cut off in the middle, and waits until nothing of that kind is under way: the
+    /// creation of a key, which Datadog shows once, or a refresh, after which the old token may be worthless.
+    pub async fn end(&self) {
+        self.0.under_way.end().await;
+    }
+
+    /// How many such things are under way.
+    pub fn under_way(&self) -> usize {
+        self.0.under_way.count()
+    }
+
     /// Lets this host's deliveries have a tenant as the store has it, at once instead of when the change is seen.
     pub async fn publish(&self, record: &TenantRecord) {
         self.0.publish(record).await;
     }
 
-    /// The operator's word that what is held for another organisation may go to the one that is connected now, or that it
-    /// is gone. Until then [`TenantRecord::held_for`] is set, and nothing of it may be sent.
+    /// The operator's word that what is held for another organisation may go to the one that is connected now. Until then
+    /// [`TenantRecord::held_for`] is set, and nothing of it may be sent.
     ///
     /// # Errors
     /// When there is no such tenant, or the store fails.
@@ -208,6 +213,31 @@ impl Oauth {
         let record = self.0.store.apply(tenant, Guard::default(), &[Change::HeldFor(None)]).await?;
         info!(%tenant, "what was held for another organisation is released by the operator");
         Ok(record)
+    }
+
+    /// The operator's word that what is held for another organisation, and was accepted before a time, is to be dropped: this
+    /// host has dropped what it had. Others have [`TenantRecord::dropped_before`] from then on.
+    ///
+    /// # Errors
+    /// When there is no such tenant, or the store fails.
+    pub async fn drop_held(&self, tenant: &TenantId, before: UnixMillis) -> Result<TenantRecord, StoreError> {
+        let changes = [Change::HeldFor(None), Change::DroppedBefore(before)];
+        let record = self.0.store.apply(tenant, Guard::default(), &changes).await?;
+        self.dropped(&record).await;
+        Ok(record)
+    }
+
+    /// What a tenant's telemetry must be older than for this host to drop it, which it has not done yet. It is held until then.
+    pub fn to_drop(&self, record: &TenantRecord) -> Option<UnixMillis> {
+        self.0.to_drop(record)
+    }
+
+    /// This host has dropped what it had [to drop](Self::to_drop): what came later goes on.
+    pub async fn dropped(&self, record: &TenantRecord) {
+        if let Some(before) = record.dropped_before {
+            self.0.dropped().insert(record.id.clone(), before);
+        }
+        self.0.publish(record).await;
     }
 }
 
@@ -243,6 +273,14 @@ impl Inner {
 
     fn pauses(&self) -> MutexGuard<'_, HashMap<TenantId, Pause>> {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, HashMap<TenantId, UnixMillis>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn to_drop(&self, record: &TenantRecord) -> Option<UnixMillis> {
+        record.dropped_before.filter(|before| self.dropped().get(&record.id).is_none_or(|done| done < before))
     }
 
     /// Takes the lease for a tenant's tokens and key, waiting at most `patience` for whoever has it.
@@ -281,30 +319,43 @@ impl Inner {
         }
     }
 
-    /// Lets this host's deliveries have a tenant as the store has it.
+    /// Lets this host's deliveries have a tenant as the store has it now. When that fails, the change is seen all the same,
+    /// when those who follow the store come to it.
     async fn publish(&self, record: &TenantRecord) {
+        if let Err(failed) = self.show(record).await {
+            warn!(tenant = %record.id, "its change is not seen by this host's deliveries yet: {failed}");
+        }
+    }
+
+    /// Lets this host's deliveries have a tenant as the store has it.
+    async fn show(&self, record: &TenantRecord) -> Result<(), StoreError> {
         let id = &record.id;
         let settings = self.settings.get();
         if settings.tenants.contains_key(id) {
-            return;
+            return Ok(());
         }
         let Some(site) = settings.datadog.sites.get(&record.site) else {
             error!(tenant = %id, "its site {:?} is not known any more: add [datadog.sites.\"{}\"]", record.site, record.site);
-            return;
+            return Ok(());
         };
+        let known = self.registry.get(id.as_str());
         let access = match &record.connection {
             Connection::Pending => Access::None,
             Connection::Unauthorized { .. } => Access::Refused,
             Connection::Connected => match self.store.api_key(id).await {
                 Ok(key) => key.map_or(Access::None, |key| Access::Key(key.key)),
+                Err(failed) if failed.is_transient() => return Err(failed),
                 Err(failed) => {
                     error!(tenant = %id, "its API key cannot be read: {failed}");
-                    return;
+                    if known.is_some() {
+                        return Ok(());
+                    }
+                    // It exists, so its telemetry is taken, and held.
+                    Access::None
                 }
             },
         };
         self.registry.meters().set(id, record.own());
-        let known = self.registry.get(id.as_str());
         let is_new = known.is_none();
         let tenant = known.filter(|tenant| tenant.site == site).unwrap_or_else(|| {
             let tenant = Arc::new(Tenant::new(id.clone(), site, None));
@@ -312,7 +363,8 @@ impl Inner {
             tenant
         });
         // Whatever is older than the key was meant for the organisation before it.
-        let before = record.held_for.as_ref().and(record.key.as_ref()).map(|key| key.created);
+        let foreign = record.held_for.as_ref().and(record.key.as_ref()).map(|key| key.created);
+        let before = foreign.max(self.to_drop(record));
         if tenant.set_terms(access, Hold { paused: record.paused, before }) {
             let text = || status(record, self.now()).text;
             match &record.connection {
@@ -322,6 +374,7 @@ impl Inner {
                 _ => info!(tenant = %id, "{}", text()),
             }
         }
+        Ok(())
     }
 
     /// Whether a tenant is of the configuration file, so that the store does not govern it.

@@ -3,6 +3,7 @@
 mod chunk;
 mod current;
 mod follow;
+mod html;
 mod kind;
 mod secret;
 mod tenant_id;
@@ -11,7 +12,8 @@ mod time;
 pub use chunk::Chunk;
 pub use current::Current;
 pub use follow::{Fate, Follow};
+pub use html::escape_html;
 pub use kind::{Encoding, Endpoint, HostRole, Kind, Limits};
-pub use secret::Secret;
+pub use secret::{Secret, redacted};
 pub use tenant_id::{InvalidTenantId, TenantId};
 pub use time::UnixMillis;

@@ -2,11 +2,13 @@
 //! removed.
 
 mod allowances;
+mod ending;
 mod errors;
 mod harness;
 mod keys;
 mod life;
 mod organisations;
+mod outages;
 #[allow(dead_code)] // the tests of the store use more of it
 #[path = "../support/postgres.rs"]
 mod postgres;

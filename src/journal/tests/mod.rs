@@ -1,7 +1,9 @@
 //! Tests of the journal.
 
+mod account;
 mod damage;
 mod lost;
 mod model;
+mod room;
 mod shell;
 pub(crate) mod sim_disk;
