@@ -78,7 +78,7 @@ async fn run(settings: Settings, config: Option<PathBuf>, levels: Levels, record
             return ExitCode::FAILURE;
         }
     };
-    // The daemon has its own copy now, which a reload replaces: no other one of the keys is kept.
+    // The daemon has copies of its own, which a reload replaces.
     drop(settings);
     let reloader = daemon.reloader(config, levels);
     systemd::ready();

@@ -49,10 +49,12 @@ impl Control {
         self.queues.reload(&settings);
         self.delivery.reload(&settings);
         let open = self.open.get();
-        if let Some(open) = open {
-            open.oauth.reload(&settings).await;
-        }
+        let again = open.filter(|open| open.oauth.reload(&settings));
         let gone = self.registry.configure(&before, &settings);
+        // From here on, the store may have to be waited for.
+        if let Some(open) = again {
+            open.oauth.look_again().await;
+        }
         let mut notes = Vec::new();
         for tenant in &gone {
             notes.extend(self.release(tenant).await);

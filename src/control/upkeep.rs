@@ -95,7 +95,9 @@ impl Opener {
         let place = open.store.place().to_owned();
         // The configuration may have been read again meanwhile.
         let _alone = control.reloading.lock().await;
-        open.oauth.reload(&control.settings()).await;
+        if open.oauth.reload(&control.settings()) {
+            open.oauth.look_again().await;
+        }
         // It is set once, here.
         let _ = control.open.set(open);
         control.set_failure(None);

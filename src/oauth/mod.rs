@@ -154,8 +154,9 @@ impl Oauth {
     }
 
     /// Goes by another configuration from now on, but for the listener and `datadog.ca_file`. To be called before tenants that
-    /// have come into the file, or left it, are shown to this host.
-    pub async fn reload(&self, settings: &Arc<Settings>) {
+    /// have come into the file, or left it, are shown to this host. Says whether all tenants are to be
+    /// [looked at again](Self::look_again).
+    pub fn reload(&self, settings: &Arc<Settings>) -> bool {
         let inner = &self.0;
         let before = inner.settings.set(settings.clone());
         inner.datadog.reload(&settings.oauth);
@@ -166,9 +167,12 @@ impl Oauth {
             inner.partner_fault().take();
             inner.pauses().clear();
         }
-        if !is_renewed && before.datadog.sites == settings.datadog.sites {
-            return;
-        }
+        is_renewed || before.datadog.sites != settings.datadog.sites
+    }
+
+    /// Shows all tenants to this host again, and does what is due for each.
+    pub async fn look_again(&self) {
+        let inner = &self.0;
         match inner.store.tenants().await {
             Ok(tenants) => {
                 for record in &tenants {

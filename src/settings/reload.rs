@@ -5,7 +5,6 @@ use super::{Datadog, Delivery, Ingest, Journal, Log, Oauth, Settings, SettingsEr
 use crate::types::Secret;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 /// What a configuration changes of the one that is in force.
 #[derive(Debug, Clone)]
@@ -27,19 +26,6 @@ pub struct Difference {
     pub from: Option<String>,
     /// The new value.
     pub to: Option<String>,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.from, &self.to) {
-            (None, Some(to)) => write!(f, "{}: {to}", self.key),
-            (Some(from), None) => write!(f, "{}: no more {from}", self.key),
-            (from, to) if from == to => write!(f, "{}: another one", self.key),
-            (from, to) => {
-                write!(f, "{}: {} instead of {}", self.key, to.as_deref().unwrap_or(""), from.as_deref().unwrap_or(""))
-            }
-        }
-    }
 }
 
 impl Settings {
@@ -168,7 +154,13 @@ mod tests {
     }
 
     fn told(differences: &[Difference]) -> Vec<String> {
-        differences.iter().map(ToString::to_string).collect()
+        let one = |Difference { key, from, to }: &Difference| match (from, to) {
+            (from, to) if from == to => format!("{key}: another one"),
+            (None, to) => format!("{key}: {}", to.as_deref().unwrap()),
+            (Some(from), None) => format!("{key}: no more {from}"),
+            (Some(from), Some(to)) => format!("{key}: {to} instead of {from}"),
+        };
+        differences.iter().map(one).collect()
     }
 
     #[test]
@@ -228,7 +220,7 @@ mod tests {
         assert_eq!(running.plan(&of(one, two, one)).unwrap().changed.len(), 1);
         let without = settings("store.url = \"postgres://u:x@localhost/d\"\n[tenants.acme]");
         for difference in [plan.changed, plan.needs_restart, running.plan(&without).unwrap().changed].concat() {
-            let text = format!("{difference} {difference:?}");
+            let text = format!("{difference:?}");
             assert!(!text.contains(&one[..8]) && !text.contains(&two[..8]), "{text}");
         }
     }
