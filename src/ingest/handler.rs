@@ -306,8 +306,10 @@ impl<Q: Submit> Shared<Q> {
                 _ => self.tickets.withdraw(&followed),
             }
         }
-        submitted?;
-        charges.into_iter().for_each(Charge::keep);
+        if let Err(refused) = submitted {
+            charges.into_iter().for_each(Charge::give_back);
+            return Err(refused.into());
+        }
         Ok(answer)
     }
 
@@ -410,10 +412,17 @@ fn charge(parts: &[Part], tenants: &[Arc<Tenant>]) -> Result<Vec<Charge>, Proble
         *bytes += part.bytes.len() as u64;
     }
     let now = Instant::now();
-    let one = |(tenant, (meter, items, bytes)): (&TenantId, (&Arc<Meter>, u64, u64))| {
-        meter.charge(items, bytes, now).map_err(|exceeded| Problem::too_fast(tenant, &exceeded))
-    };
-    needs.into_iter().map(one).collect()
+    let mut charges = Vec::with_capacity(needs.len());
+    for (tenant, (meter, items, bytes)) in needs {
+        match meter.charge(items, bytes, now) {
+            Ok(charge) => charges.push(charge),
+            Err(exceeded) => {
+                charges.into_iter().for_each(Charge::give_back);
+                return Err(Problem::too_fast(tenant, &exceeded));
+            }
+        }
+    }
+    Ok(charges)
 }
 
 /// Copies a part that is the lesser half of its request's body, which it would otherwise keep in memory whole for as

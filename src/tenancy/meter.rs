@@ -49,7 +49,8 @@ struct Terms {
 #[derive(Debug, Default)]
 struct Bucket(AtomicU64);
 
-/// What was taken of a tenant's rate; given back on drop unless [`kept`](Self::keep).
+/// What was taken of a tenant's rate. It stays taken unless it is [given back](Self::give_back): when a sender goes away, what it
+/// sent may be on its way to the journal.
 #[derive(Debug)]
 pub struct Charge {
     meter: Arc<Meter>,
@@ -168,9 +169,13 @@ impl Meter {
             items_per_second,
         ))?;
         let most = bytes_per_second as u64;
-        charge.bytes =
-            self.bytes.take(bytes, most, now).map_err(exceeded("bytes_per_second", "bytes (uncompressed)", most))?;
-        Ok(charge)
+        match self.bytes.take(bytes, most, now) {
+            Ok(cost) => Ok(Charge { bytes: cost, ..charge }),
+            Err(retry_after) => {
+                charge.give_back();
+                Err(exceeded("bytes_per_second", "bytes (uncompressed)", most)(retry_after))
+            }
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Terms> {
@@ -211,14 +216,8 @@ impl Bucket {
 }
 
 impl Charge {
-    /// The request was taken.
-    pub fn keep(mut self) {
-        (self.items, self.bytes) = (0, 0);
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
+    /// The request was not taken.
+    pub fn give_back(self) {
         self.meter.items.give_back(self.items);
         self.meter.bytes.give_back(self.bytes);
     }
@@ -248,7 +247,7 @@ mod tests {
     fn a_second_of_the_rate_may_come_at_once_and_then_no_more_than_the_rate() {
         let (meters, meter) = meter(10, 0);
         for _ in 0..10 {
-            meter.charge(1, 1 << 40, ms(&meters, 5_000)).unwrap().keep();
+            meter.charge(1, 1 << 40, ms(&meters, 5_000)).unwrap();
         }
         let exceeded = meter.charge(1, 1, ms(&meters, 5_000)).unwrap_err();
         assert_eq!((exceeded.key, exceeded.retry_after.as_millis()), ("items_per_second", 0));
@@ -259,7 +258,7 @@ mod tests {
     #[test]
     fn a_request_larger_than_the_rate_is_taken_and_those_after_it_wait_until_it_is_paid_for() {
         let (meters, meter) = meter(0, 1_000);
-        meter.charge(1, 60_000, ms(&meters, 0)).unwrap().keep();
+        meter.charge(1, 60_000, ms(&meters, 0)).unwrap();
         let exceeded = meter.charge(1, 1, ms(&meters, 1_000)).unwrap_err();
         assert_eq!((exceeded.key, exceeded.retry_after.as_secs()), ("bytes_per_second", 58));
         assert!(exceeded.to_string().contains("1000 bytes"), "{exceeded}");
@@ -272,10 +271,10 @@ mod tests {
         let (meters, meter) = meter(1, 1);
         let now = ms(&meters, 0);
         for _ in 0..1_000 {
-            drop(meter.charge(1_000, 1_000, now).unwrap());
+            meter.charge(1_000, 1_000, now).unwrap().give_back();
         }
         // What the one limit refuses costs nothing of the other.
-        meter.charge(0, 1, now).unwrap().keep();
+        meter.charge(0, 1, now).unwrap();
         for _ in 0..1_000 {
             assert_eq!(meter.charge(1, 0, now).unwrap_err().key, "bytes_per_second");
         }
@@ -307,8 +306,7 @@ mod tests {
             let (mut now, mut taken, mut largest) = (0, 0, 0);
             for (items, later) in requests {
                 now += later;
-                if let Ok(charge) = meter.charge(items, 1, ms(&meters, now)) {
-                    charge.keep();
+                if meter.charge(items, 1, ms(&meters, now)).is_ok() {
                     taken += items;
                     largest = largest.max(items);
                 }

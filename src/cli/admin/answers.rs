@@ -17,8 +17,11 @@ pub(in crate::cli) struct Tenant {
     pub(in crate::cli) held_for: Option<Organisation>,
     pub(in crate::cli) key: Option<Key>,
     pub(in crate::cli) tokens: Option<Tokens>,
+    #[serde(default)]
     pub(in crate::cli) limits: Limits,
+    #[serde(default)]
     pub(in crate::cli) journal: Quota,
+    #[serde(default)]
     pub(in crate::cli) in_effect: InEffect,
     pub(in crate::cli) queue: Queue,
     pub(in crate::cli) rate_limits: Vec<RateLimit>,
@@ -51,14 +54,14 @@ pub(in crate::cli) struct Tokens {
 }
 
 /// How fast a tenant may send.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(in crate::cli) struct Limits {
     pub(in crate::cli) items_per_second: Option<u64>,
     pub(in crate::cli) bytes_per_second: Option<u64>,
 }
 
 /// What a tenant may have waiting.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(in crate::cli) struct Quota {
     pub(in crate::cli) max_bytes: Option<u64>,
     pub(in crate::cli) max_age: Option<String>,
@@ -66,7 +69,7 @@ pub(in crate::cli) struct Quota {
 }
 
 /// What a tenant may do, its own or as for all.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(in crate::cli) struct InEffect {
     pub(in crate::cli) limits: Limits,
     pub(in crate::cli) journal: Quota,
