@@ -4,6 +4,7 @@ mod account;
 mod damage;
 mod lost;
 mod model;
+mod quarantine;
 mod room;
 mod shell;
 pub(crate) mod sim_disk;
