@@ -105,6 +105,11 @@ impl Control {
         self.open.get().map_or(0, |open| open.oauth.under_way())
     }
 
+    /// Whether the store was ever opened.
+    pub fn is_open(&self) -> bool {
+        self.open.get().is_some()
+    }
+
     /// Whether the store cannot be used at present; [`status`](Self::status) says why.
     pub fn is_cut_off(&self) -> bool {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()

@@ -49,8 +49,8 @@ impl Opener {
         this
     }
 
-    /// Works until it is dropped.
-    pub async fn run(mut self) {
+    /// Works until [`Control::end`] has come to its end, and gives what goes on until that is dropped.
+    pub async fn run(mut self) -> JoinSet<()> {
         let mut pause = PAUSE;
         let loaded = loop {
             if let Some(loaded) = self.loaded {
@@ -63,18 +63,21 @@ impl Opener {
                 Err(failure) => self.complain(failure),
             }
         };
-        let Some(open) = self.control.open.get().cloned() else { return };
         let mut tasks = JoinSet::new();
-        if let Some(connect) = self.connect {
-            tasks.spawn(connect.serve(open.oauth.clone()));
-        }
+        let Some(open) = self.control.open.get().cloned() else { return tasks };
         let oauth = open.oauth.clone();
-        tasks.spawn(async move { oauth.run().await });
+        tasks.spawn({
+            let oauth = oauth.clone();
+            async move { oauth.run().await }
+        });
         let (control, following) = (self.control.clone(), open.clone());
         tasks.spawn(async move { control.follow(&following, loaded).await });
         tasks.spawn(replace_keys(self.control, open, self.refusals));
-        // None of them ends.
-        while tasks.join_next().await.is_some() {}
+        match self.connect {
+            Some(connect) => connect.serve(oauth).await,
+            None => oauth.ended().await,
+        }
+        tasks
     }
 
     async fn open(&self) -> Result<Revision, String> {

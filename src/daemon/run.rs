@@ -35,6 +35,9 @@ const FSYNC_INTERVAL: Duration = Duration::from_millis(200);
 const GRACE_PASSED: &str = "shutdown.grace has passed";
 const TOLD_TWICE: &str = "told a second time to end";
 
+/// How long answers that are made may take to reach whoever asked.
+const ANSWERS: Duration = Duration::from_secs(2);
+
 /// The age of what waits is looked at so often, in seconds.
 const EXPIRY_PACE: u64 = 30;
 
@@ -208,7 +211,7 @@ impl Daemon {
     /// grace has passed or `at_once` comes.
     pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
         let Self { ledger, registry, queues, delivery, tenants, ingest, admin, admin_listener, .. } = self;
-        let connecting = tokio::spawn(tenants.run());
+        let mut connecting = tokio::spawn(tenants.run());
         let sending = tokio::spawn({
             let delivery = delivery.clone();
             async move { delivery.run().await }
@@ -218,7 +221,12 @@ impl Daemon {
             let delivery = delivery.clone();
             async move { keep_house(&queues, &delivery).await }
         });
-        let operating = admin_listener.map(|listener| tokio::spawn(admin::serve(listener, admin.clone())));
+        let (closed, closing) = oneshot::channel::<()>();
+        let closing = async {
+            // An error means that the daemon is gone.
+            let _ = closing.await;
+        };
+        let operating = admin_listener.map(|listener| tokio::spawn(admin::serve(listener, admin.clone(), closing)));
         let (listeners, shared) = ingest;
         let (begun, begin) = oneshot::channel();
         let serving = ingest::serve(listeners, shared, async {
@@ -268,11 +276,17 @@ impl Daemon {
             );
         }
         keeping.abort();
+        if why.is_none() && admin.control.is_open() {
+            // Browsers get the pages of what was waited for.
+            let _ = tokio::time::timeout(ANSWERS, &mut connecting).await;
+        }
         connecting.abort();
         delivery.put_away().await;
         let journal = queues.journal().clone();
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
-        if let Some(operating) = operating {
+        drop(closed);
+        if let Some(mut operating) = operating {
+            let _ = tokio::time::timeout(ANSWERS, &mut operating).await;
             operating.abort();
         }
         let accounts = ledger.read();

@@ -198,6 +198,11 @@ impl Oauth {
         self.0.under_way.end().await;
     }
 
+    /// Waits until [`end`](Self::end) was called and nothing is under way any more.
+    pub async fn ended(&self) {
+        self.0.under_way.ended().await;
+    }
+
     /// How many such things are under way.
     pub fn under_way(&self) -> usize {
         self.0.under_way.count()
