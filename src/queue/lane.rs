@@ -47,8 +47,8 @@ struct Spilled {
     reader: Option<Reader>,
     /// Records after `after` that are lost and counted as such: not to be counted again by who has read them earlier.
     gone: BTreeSet<Seq>,
-    /// Who follows them; few are followed.
-    follows: HashMap<Seq, Follow>,
+    /// Who follows them, and how many items each; few are followed.
+    follows: HashMap<Seq, (Follow, u32)>,
 }
 
 /// A chunk that the journal has.
@@ -107,7 +107,7 @@ impl Lane {
             }
             _ => {
                 if let Some(follow) = chunk.follow.take() {
-                    self.spilled.follows.insert(receipt.seq, follow);
+                    self.spilled.follows.insert(receipt.seq, (follow, chunk.items));
                 }
                 self.spill(1, u64::from(chunk.items), receipt.room, chunk.accepted);
             }
@@ -215,6 +215,7 @@ impl Lane {
         let rest = Spilled { after: self.spilled.after, ..Spilled::default() };
         let missing = std::mem::replace(&mut self.spilled, rest);
         self.account.drop_items(missing.items, DropReason::Damaged);
+        missing.follows.into_values().for_each(|(follow, items)| follow.dropped(items));
         missing.items
     }
 
@@ -232,8 +233,9 @@ impl Lane {
             drop(room.split(bytes));
         }
         self.account.drop_items(items, DropReason::Damaged);
-        if let Some(follow) = spilled.follows.remove(&seq) {
-            follow.dropped(u32::try_from(items).unwrap_or(u32::MAX));
+        // As many as there were: the journal may not know it any more.
+        if let Some((follow, items)) = spilled.follows.remove(&seq) {
+            follow.dropped(items);
         }
     }
 
@@ -267,7 +269,7 @@ impl Lane {
             Some(all) if spilled.records > 0 => all.split(bytes),
             all => all.take()?,
         };
-        Some((room, spilled.follows.remove(&seq)))
+        Some((room, spilled.follows.remove(&seq).map(|(follow, _)| follow)))
     }
 
     /// Gives up the memory of all that waits: it is spilled from now on.
@@ -276,7 +278,7 @@ impl Lane {
         let (before, oldest) = (first.receipt.seq.0.checked_sub(1).map(Seq), first.chunk.accepted);
         for mut waiting in std::mem::take(&mut self.chunks) {
             if let Some(follow) = waiting.chunk.follow.take() {
-                self.spilled.follows.insert(waiting.receipt.seq, follow);
+                self.spilled.follows.insert(waiting.receipt.seq, (follow, waiting.chunk.items));
             }
             self.spill(1, u64::from(waiting.chunk.items), waiting.receipt.room, waiting.chunk.accepted);
         }
