@@ -186,13 +186,15 @@ impl Log {
         if self.shared.with_indices(|view, indices| view.kill_places(originals.clone(), indices)).is_err() {
             self.originals = originals;
         }
+        // A segment at a time: acks of many segments take no more memory than of one, and what is done for one segment is
+        // not done again while the index of the next is read.
         let stamps = std::mem::take(&mut self.kills);
-        if stamps.is_empty() {
-            return;
-        }
-        match self.shared.with_indices(|view, indices| view.kill(&stamps, indices)) {
-            Ok(places) => self.acks.add(places),
-            Err(_) => self.kills = stamps,
+        let groups = self.shared.view().by_segment(stamps);
+        for group in groups {
+            match self.shared.with_indices(|view, indices| view.kill(&group, indices)) {
+                Ok(places) => self.acks.add(places),
+                Err(_) => self.kills.extend(group),
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Tests of the journal.
 
 mod damage;
+mod garbage;
 mod lost;
 mod model;
 mod shell;
