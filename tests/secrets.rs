@@ -184,6 +184,13 @@ async fn no_secret_is_in_what_the_daemon_logs_answers_or_keeps() {
         ("/api/v2/logs".into(), unknown, 403),
         ("/api/v2/logs".into(), token, 202),
         ("/api/v9/logs".into(), token, 404),
+        (format!("/v1/input/{token}/x"), "", 404),
+        (format!("/v1/input/{}/x", token.replace('a', "%61")), "", 404),
+        (format!("/api/v9/{token}"), "", 404),
+        (format!("/api/v9/{}", token.replace('a', "%61")), "", 404),
+        (format!("/tenants/{token}/api/v2/logs"), "", 403),
+        (format!("/tenants/{token}%21/api/v2/logs"), "", 400),
+        (format!("/api/v2/logs?ddtags=tenant:{token}"), "", 403),
     ] {
         let request = support::client().post(format!("http://{}{path}", daemon.address())).header("DD-API-KEY", key);
         let response = request.header("Content-Type", "application/json").body(r#"[{"message":"m"}]"#).send().await;
@@ -225,6 +232,27 @@ async fn no_secret_is_in_what_the_daemon_logs_answers_or_keeps() {
     ] {
         let reply = operator.post("tenants", body).await;
         search.place(format!("the answer {} to a key", reply.status), reply.body.to_string());
+    }
+    // Nor is what stands in the wrong place.
+    for (method, path, body) in [
+        ("POST", "tenants".to_owned(), json!({ "id": "other", key.as_str(): true })),
+        ("POST", "tenants".to_owned(), json!({ "id": format!("{key}!") })),
+        ("POST", "tenants".to_owned(), json!({ "id": "other", "site": key })),
+        ("POST", "tenants".to_owned(), json!(key)),
+        ("POST", "tenants/acme/held".to_owned(), json!({ "action": key })),
+        ("POST", "tenants/acme/connect".to_owned(), json!({ "domain": key })),
+        ("POST", "tenants/acme/tokens".to_owned(), json!({ "label": { key.as_str(): 1 } })),
+        ("POST", "oauth/callback".to_owned(), json!({ "query": "", "tenant": format!("{key}!") })),
+        ("DELETE", format!("tenants/acme/tokens/{token}"), json!(null)),
+        ("DELETE", format!("tenants/acme?{token}=1"), json!(null)),
+        ("DELETE", format!("tenants/acme?telemetry={token}"), json!(null)),
+        ("GET", format!("tenants/{token}"), json!(null)),
+        ("GET", token.to_owned(), json!(null)),
+    ] {
+        let request = operator.request(method.parse().unwrap(), &path).header("Content-Type", "application/json");
+        let reply = operator.send(request.body(body.to_string())).await;
+        assert!((400..500).contains(&reply.status), "{method} {path} {body}: {reply:?}");
+        search.place(format!("the answer {} to {method} {path} {body}", reply.status), reply.body.to_string());
     }
     let wrong = "wrong-token-of-the-admin-api";
     search.secret("a wrong token of the admin API", wrong);

@@ -182,7 +182,10 @@ async fn what_was_held_for_another_organisation_is_dropped_or_released_by_comman
             let unasked = run(&daemon, "tenant held drop acme").await.refused(2);
             assert!(unasked.contains("The alpha & Co") && unasked.contains("--yes"), "{unasked}");
             assert!(
-                run(&daemon, "tenant held drop acme --yes").await.fine().starts_with("dropped 2 items; tenant acme")
+                run(&daemon, "tenant held drop acme --yes")
+                    .await
+                    .fine()
+                    .starts_with("dropped 2 items on this host; tenant acme")
             );
         } else {
             assert!(run(&daemon, "tenant held release acme").await.fine().starts_with("released what was held"));

@@ -79,7 +79,17 @@ impl Admin {
         if !self.ready.load(Ordering::Relaxed) {
             return Some("the daemon is shutting down");
         }
-        self.exposition.journal_fails().then_some("the journal cannot be written; the daemon's log says why")
+        if self.exposition.journal_fails() {
+            return Some("the journal cannot be written; the daemon's log says why");
+        }
+        self.control.is_blind().then_some("no tenant is known: the store of tenants is out of reach; the log says why")
+    }
+
+    /// What is amiss although telemetry is taken.
+    fn warning(&self) -> Option<&'static str> {
+        let text = "the store of tenants is out of reach: those that are known go on, unknown ones are refused (503); the \
+                    log says why";
+        self.control.is_cut_off().then_some(text)
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Answer {
@@ -91,7 +101,10 @@ impl Admin {
             "/metrics" => (StatusCode::OK, PROMETHEUS, self.exposition.render(UnixMillis::now())),
             "/healthz" => (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
             "/readyz" => match self.unready() {
-                None => (StatusCode::OK, JSON, r#"{"status":"ok"}"#.to_owned()),
+                None => {
+                    let warning = self.warning().map(|text| format!(r#","warnings":["{text}"]"#)).unwrap_or_default();
+                    (StatusCode::OK, JSON, format!(r#"{{"status":"ok"{warning}}}"#))
+                }
                 Some(why) => (StatusCode::SERVICE_UNAVAILABLE, JSON, format!(r#"{{"errors":["{why}"]}}"#)),
             },
             _ => {

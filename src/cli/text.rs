@@ -1,6 +1,6 @@
 //! How the commands write what they tell people.
 
-use std::io::{self, IsTerminal, Write, stderr, stdin};
+use std::io::{self, IsTerminal, Write, stderr, stdin, stdout};
 
 /// A text of others in a form that does nothing to a terminal.
 pub(super) fn printable(text: &str) -> String {
@@ -15,6 +15,16 @@ pub(super) fn printable(text: &str) -> String {
 /// The same in one line.
 pub(super) fn one_line(text: &str) -> String {
     printable(&text.replace('\n', " "))
+}
+
+/// Whether what stands on the standard output can be drawn over.
+pub(super) fn can_draw() -> bool {
+    stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Whether the standard output may have colours (<https://no-color.org>).
+pub(super) fn can_colour() -> bool {
+    can_draw() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// "no letters", "1 letter", "2 letters".

@@ -42,6 +42,7 @@ pub struct Control {
     can_connect: bool,
     place: StoreUrl,
     open: OnceLock<Open>,
+    /// Why the store cannot be opened or read at present.
     failure: Mutex<Option<String>>,
 }
 
@@ -87,6 +88,29 @@ impl Control {
 
     fn set_failure(&self, failure: Option<String>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    /// Lets nothing begin any more that must not be cut off in the middle, and waits until nothing of that kind is under way;
+    /// see [`Oauth::end`].
+    pub async fn end(&self) {
+        if let Some(open) = self.open.get() {
+            open.oauth.end().await;
+        }
+    }
+
+    /// How many such things are under way.
+    pub fn under_way(&self) -> usize {
+        self.open.get().map_or(0, |open| open.oauth.under_way())
+    }
+
+    /// Whether the store cannot be used at present; [`status`](Self::status) says why.
+    pub fn is_cut_off(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Whether telemetry of no tenant at all can be taken for now, since those that there are cannot be read.
+    pub fn is_blind(&self) -> bool {
+        self.registry.is_blind()
     }
 
     /// The store and the OAuth client, for a tenant that is not of the configuration file.

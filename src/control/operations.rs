@@ -4,8 +4,7 @@ use super::view::{
     BegunView, ConnectedView, DisconnectedView, HeldView, NewTokenView, RemovedView, TenantView, TokenList, TokenView,
 };
 use super::{Control, ControlError, Open};
-use crate::settings::StoreUrl;
-use crate::store::{Change, Connection, Guard, NewKey, NewTenant, Origin, StoreError, TenantRecord};
+use crate::store::{Change, Connection, Guard, NewKey, NewTenant, Origin, Store, StoreError, TenantRecord};
 use crate::types::{Secret, TenantId, UnixMillis};
 use tracing::{info, warn};
 
@@ -181,7 +180,7 @@ impl Control {
     }
 
     /// Decides about telemetry that was meant for another organisation than the present one: it goes there all the same, or
-    /// it is dropped. Of a store that several hosts share, the hosts drop it one by one, each when it is told to.
+    /// it is dropped. Hosts that share the store do the same within seconds, or when they are started again.
     ///
     /// # Errors
     /// When nothing of that kind is held, there is no such tenant, it is of the configuration file, or the store fails.
@@ -191,16 +190,20 @@ impl Control {
         if record.held_for.is_none() {
             return Err(ControlError::NothingHeld(id.clone()));
         }
-        let mut dropped_items = 0;
-        if fate == Fate::Drop {
-            // What is older than the key is not for the key's organisation.
-            let before = record.key.as_ref().map_or_else(UnixMillis::now, |key| key.created);
-            dropped_items = self.delivery.purge(id, before).await?;
-            info!(tenant = %id, items = dropped_items, "what was held for another organisation is dropped by the operator");
-        }
-        let shared = matches!(self.place, StoreUrl::Postgres(_));
-        let record = if fate == Fate::Drop && shared { record } else { oauth.release_held(id).await? };
-        oauth.publish(&record).await;
+        let (record, dropped_items) = match fate {
+            Fate::Keep => {
+                let record = oauth.release_held(id).await?;
+                oauth.publish(&record).await;
+                (record, 0)
+            }
+            Fate::Drop => {
+                // What is older than the key is not for the key's organisation.
+                let before = record.key.as_ref().map_or_else(UnixMillis::now, |key| key.created);
+                let items = self.delivery.purge(id, before).await?;
+                info!(tenant = %id, items, "what was held for another organisation is dropped by the operator");
+                (oauth.drop_held(id, before).await?, items)
+            }
+        };
         Ok(HeldView { tenant: self.view(&record), dropped_items })
     }
 
@@ -223,7 +226,7 @@ impl Control {
         check_text("label", label)?;
         let Open { store, .. } = self.open_for(id)?;
         let (token, info) = store.create_ingest_token(id, label).await?;
-        self.load_tokens(store, id).await;
+        self.show_tokens(store, id).await;
         info!(tenant = %id, token = info.id, "an ingest token was made by the operator");
         Ok(NewTokenView { token: token.expose().to_owned(), info: TokenView::new(info) })
     }
@@ -239,7 +242,7 @@ impl Control {
             let token = token.chars().take(40).collect();
             return Err(ControlError::UnknownToken { tenant: id.clone(), token });
         }
-        self.load_tokens(store, id).await;
+        self.show_tokens(store, id).await;
         info!(tenant = %id, token, "an ingest token was revoked by the operator");
         Ok(())
     }
@@ -260,12 +263,19 @@ impl Control {
         Err(ControlError::Invalid(format!("site {shown:?} is not known: it must be one of {}", known.join(", "))))
     }
 
-    /// Shows a tenant's ingest tokens to this host's listeners.
-    pub(super) async fn load_tokens(&self, store: &crate::store::Store, id: &TenantId) {
-        match store.ingest_tokens(Some(id)).await {
-            Ok(tokens) => self.registry.set_tokens(id, tokens.into_iter().map(|token| token.digest)),
-            Err(error) => warn!(tenant = %id, "its ingest tokens are not known here before it changes again: {error}"),
+    /// Shows a tenant's ingest tokens to this host's listeners at once. When that fails, the change is seen all the same, by
+    /// following the store.
+    async fn show_tokens(&self, store: &Store, id: &TenantId) {
+        if let Err(failed) = self.load_tokens(store, id).await {
+            warn!(tenant = %id, "its ingest tokens are not known here yet: {failed}");
         }
+    }
+
+    /// Shows a tenant's ingest tokens to this host's listeners.
+    pub(super) async fn load_tokens(&self, store: &Store, id: &TenantId) -> Result<(), StoreError> {
+        let tokens = store.ingest_tokens(Some(id)).await?;
+        self.registry.set_tokens(id, tokens.into_iter().map(|token| token.digest));
+        Ok(())
     }
 }
 

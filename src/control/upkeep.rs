@@ -1,11 +1,11 @@
-//! Opening the store, however long that takes, and what goes on from then: tokens that other hosts make or revoke, and
+//! Opening the store, however long that takes, and what goes on from then: following what other hosts change, and replacing
 //! keys that Datadog refuses.
 
 use super::{Control, Open};
 use crate::deliver::KeyRefused;
 use crate::oauth::{Clock, Connect, KeyTrouble, Oauth};
 use crate::settings::Settings;
-use crate::store::{Origin, Revision, Store, StoreError};
+use crate::store::{Origin, Revision, Store, StoreError, TenantRecord};
 use crate::types::TenantId;
 use crate::vault::Source;
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 /// The first and the longest pause after the store could not be opened.
 const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// So long the start of the daemon waits for the store.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -71,9 +71,9 @@ impl Opener {
             tasks.spawn(connect.serve(open.oauth.clone()));
         }
         let oauth = open.oauth.clone();
-        tasks.spawn(async move { oauth.run(loaded).await });
-        let (control, store) = (self.control.clone(), open.store.clone());
-        tasks.spawn(async move { control.follow_tokens(&store, loaded).await });
+        tasks.spawn(async move { oauth.run().await });
+        let (control, following) = (self.control.clone(), open.clone());
+        tasks.spawn(async move { control.follow(&following, loaded).await });
         tasks.spawn(replace_keys(self.control, open, self.refusals));
         // None of them ends.
         while tasks.join_next().await.is_some() {}
@@ -134,20 +134,64 @@ impl Control {
                     tenant = %record.id,
                     "is both of the configuration file and of the store: the file counts; remove it from one of the two"
                 );
+            } else {
+                self.drop_decided(open, &record).await;
             }
         }
         Ok(loaded)
     }
 
-    /// Follows the ingest tokens that any host makes or revokes.
-    async fn follow_tokens(&self, store: &Store, loaded: Revision) {
-        let mut watch = store.watch(loaded);
+    /// Follows what any host changes. While the store cannot be read, an unknown tenant may be a new one.
+    async fn follow(&self, open: &Open, loaded: Revision) {
+        let mut watch = open.store.watch(loaded);
         loop {
-            for tenant in watch.next().await.tenants {
-                if !self.configured.contains(&tenant) {
-                    self.load_tokens(store, &tenant).await;
-                }
+            let seen = match watch.next().await {
+                Ok(changes) => self.take_over(open, changes.tenants).await.inspect_err(|_| watch.again()),
+                Err(failed) => Err(failed),
+            };
+            match &seen {
+                Err(failed) if !self.is_cut_off() => error!(
+                    "tenants go on with the keys that they have; their tokens are not refreshed, changes are not seen, \
+                     unknown tenants are told to come again (503), and the store is tried again: {failed}"
+                ),
+                Ok(()) if self.is_cut_off() => info!(place = open.store.place(), "the store can be read again"),
+                _ => {}
             }
+            self.registry.set_partial(seen.is_err());
+            self.set_failure(seen.err().map(|failed| failed.to_string()));
+        }
+    }
+
+    /// Shows tenants that have changed to this host, tokens first.
+    async fn take_over(&self, open: &Open, tenants: Vec<TenantId>) -> Result<(), StoreError> {
+        for tenant in tenants.iter().filter(|tenant| !self.configured.contains(*tenant)) {
+            let followed = match self.load_tokens(&open.store, tenant).await {
+                Ok(()) => open.oauth.follow(tenant).await,
+                Err(failed) => Err(failed),
+            };
+            match followed {
+                Ok(Some(record)) => self.drop_decided(open, &record).await,
+                Ok(None) => {}
+                Err(failed) if failed.is_transient() => return Err(failed),
+                Err(failed) => error!(%tenant, "its change is not seen before it changes again: {failed}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what the operator has told any host to drop of a tenant, where this one has not done it yet.
+    async fn drop_decided(&self, open: &Open, record: &TenantRecord) {
+        let Some(before) = open.oauth.to_drop(record) else { return };
+        match self.delivery.purge(&record.id, before).await {
+            Ok(items) => {
+                info!(tenant = %record.id, items, "what was held for another organisation is dropped, as the operator decided");
+                open.oauth.dropped(record).await;
+            }
+            Err(failed) => error!(
+                tenant = %record.id,
+                "what the operator decided to drop is held until the tenant changes, or the next start: the journal cannot \
+                 be read: {failed}"
+            ),
         }
     }
 }

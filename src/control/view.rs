@@ -230,7 +230,7 @@ pub struct RemovedView {
 pub struct HeldView {
     /// The tenant, as it is now.
     pub tenant: TenantView,
-    /// Items that were dropped on this host.
+    /// Items that were dropped on this host; others that share the store drop and count their own.
     pub dropped_items: u64,
 }
 

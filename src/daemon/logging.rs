@@ -12,10 +12,11 @@ use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt as form;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt as form};
 
 /// The target of the reports about what was left out; these are never left out themselves.
 const REPORTS: &str = "dogsled::log";
@@ -50,7 +51,7 @@ pub enum LoggingError {
 /// # Errors
 /// When the level is no list of directives, or a log was set up before.
 pub fn init(log: &Log) -> Result<(), LoggingError> {
-    let filter: EnvFilter =
+    let filter: Targets =
         log.level.parse().map_err(|source| LoggingError::Level { level: log.level.clone(), source })?;
     let is_terminal = stderr().is_terminal();
     let human = match log.format {
@@ -214,6 +215,7 @@ mod tests {
     use std::process::Command;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use tracing_subscriber::filter::LevelFilter;
 
     #[test]
     fn a_burst_is_written_and_the_rest_of_the_window_counted() {
@@ -282,7 +284,7 @@ mod tests {
         let seconds = Arc::new(AtomicU64::new(0));
         let (start, clock) = (Instant::now(), Arc::clone(&seconds));
         let quiet = Quiet::new(move || start + Duration::from_secs(clock.load(Ordering::Relaxed)));
-        let registry = tracing_subscriber::registry().with(EnvFilter::new("info"));
+        let registry = tracing_subscriber::registry().with(LevelFilter::INFO);
         registry.with(form::layer().with_writer(stderr).json().flatten_event(true)).with(quiet).init();
         let refuse = |tenant: &str| tracing::error!(tenant, "refused");
         for round in 0..50 {

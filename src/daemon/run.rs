@@ -5,7 +5,7 @@ use crate::admin::{self, Admin, Exposition, Token, TokenError};
 use crate::control::{Control, Opener};
 use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
-use crate::journal::{Fsync, Health, Journal, OpenError, Options, Recovery};
+use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
 use crate::ledger::{Balance, Ledger};
 use crate::oauth::{Connect, ConnectError};
 use crate::queue::Queues;
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 /// With `journal.fsync = "interval"`, so often.
 const FSYNC_INTERVAL: Duration = Duration::from_millis(200);
@@ -217,7 +217,7 @@ impl Daemon {
         let ending = async {
             serving.await;
             queues.stop_accepting();
-            drained(&ledger, &registry).await;
+            tokio::join!(drained(&ledger, &registry), admin.control.end());
         };
         // Clients that take their time to send a request do not get more than the grace either.
         let cut_short = async {
@@ -245,6 +245,13 @@ impl Daemon {
             }
         };
         end_or_abort(sending, hurry).await;
+        let cut_off = admin.control.under_way();
+        if why.is_some() && cut_off > 0 {
+            warn!(
+                "{cut_off} connections of customers, or refreshes, were under way and are cut off; of a key that was being \
+                 created, the tenant's status says after the next start what is to be done"
+            );
+        }
         keeping.abort();
         connecting.abort();
         delivery.put_away().await;
@@ -286,20 +293,12 @@ async fn end_or_abort(mut task: JoinHandle<()>, hurry: impl Future<Output = ()>)
 
 /// What is to be done now and then.
 pub(crate) async fn keep_house(queues: &Queues, delivery: &Delivery) {
-    let mut fine = true;
     let mut look = tokio::time::interval(Duration::from_secs(1));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for second in 0_u64.. {
         look.tick().await;
         delivery.relieve();
         queues.count_lost();
-        let health = queues.journal().health();
-        match &health {
-            Health::Fine if !fine => info!("the journal can be written again; telemetry is taken"),
-            Health::Failing(error) if fine => error!("telemetry is refused (503) until this is mended: {error}"),
-            _ => {}
-        }
-        fine = matches!(health, Health::Fine);
         if second % EXPIRY_PACE == 0 {
             queues.expire(UnixMillis::now()).await;
         }

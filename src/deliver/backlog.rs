@@ -165,7 +165,7 @@ impl Backlog {
 mod tests {
     use super::*;
     use crate::deliver::dead_letter::Reason;
-    use crate::journal::Seq;
+    use crate::journal::{AckGuard, Seq};
     use crate::payload::Payload;
     use crate::queue::{Acknowledge, Batch, Budget, Cover};
     use crate::types::{Encoding, TenantId};
@@ -176,7 +176,7 @@ mod tests {
     struct NoJournal;
 
     impl Acknowledge for NoJournal {
-        fn acknowledge(&self, _: &[Seq]) {}
+        fn acknowledge(&self, _: &[Seq], _: Option<AckGuard>) {}
     }
 
     fn cover() -> Arc<Cover> {

@@ -11,17 +11,18 @@ pub use terms::LastError;
 use super::Phase;
 use super::auth::Auth;
 use super::backlog::{Backlog, Flight, Held, Place};
+use super::client::Destination;
 use super::dead_letter::Reason;
 use super::endpoint::{EndpointState, Start};
 use super::gate::Backoff;
-
 use super::permits::Turn;
 use super::put_away::put_away;
+use super::settling::Settling;
 use super::work::{self, Landed, Tools, Work};
 use crate::host::chance;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
-use crate::payload::Built;
+use crate::payload::{Built, Payload};
 use crate::queue::{LaneFigures, Take, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::{Hold, Registry};
@@ -44,6 +45,7 @@ pub(super) struct Sender {
     tools: Arc<Tools>,
     rules: Rules,
     state: Mutex<State>,
+    settling: Arc<Settling>,
 }
 
 /// The configuration, as far as it concerns sending.
@@ -131,7 +133,7 @@ impl Sender {
             purge: None,
             last_error: None,
         };
-        Self { queue, registry, ledger, tools, rules, state: Mutex::new(state) }
+        Self { queue, registry, ledger, tools, rules, state: Mutex::new(state), settling: Arc::default() }
     }
 
     /// Sends until there is nothing left, or until the end.
@@ -169,6 +171,7 @@ impl Sender {
                     }
                 },
                 () = self.queue.changed() => {}
+                () = self.settling.fewer() => {}
                 Ok(()) = terms.changed() => {}
                 () = sleep_until(timer) => {}
             }
@@ -222,7 +225,8 @@ impl Sender {
                 let Held { work, place, refused_once, .. } = held;
                 let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, refused_once });
                 let (tools, to, this) = (self.tools.clone(), to.clone(), self.clone());
-                let still = move || this.may_still_send(kind, probe);
+                let towards = to.clone();
+                let still = move |payload: &Payload| this.may_still_send(payload, &towards, probe);
                 spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn, still).await) }));
             }
         }
@@ -261,7 +265,8 @@ impl Sender {
         let sending = state.backlog.flying(Work::sends);
         let building = state.backlog.flying(|work| matches!(work, Work::Build(..)));
         let busy = sending + building;
-        if !state.auth.may_send() || sending >= self.rules.concurrency || self.holds(state, kind, hold) {
+        let under_way = sending + self.settling.count();
+        if !state.auth.may_send() || under_way >= self.rules.concurrency || self.holds(state, kind, hold) {
             return None;
         }
         let known = &mut state.endpoints[kind.endpoint() as usize];
@@ -324,10 +329,12 @@ impl Sender {
     }
 
     /// Whether a payload that had to wait for its turn may be sent all the same: meanwhile an answer to another may have
-    /// told to wait, or that the key is refused.
-    fn may_still_send(&self, kind: Kind, probe: bool) -> bool {
+    /// told to wait or that the key is refused, or an operator that nothing is to be sent, or not there.
+    fn may_still_send(&self, payload: &Payload, to: &Arc<Destination>, probe: bool) -> bool {
         let state = self.lock();
-        state.auth.may_send() && state.endpoints[kind.endpoint() as usize].is_let_through(probe, Instant::now())
+        self.terms_allow(&state, payload, to)
+            && state.auth.may_send()
+            && state.endpoints[payload.kind.endpoint() as usize].is_let_through(probe, Instant::now())
     }
 
     /// A task panicked: what it had is tried again.

@@ -14,7 +14,11 @@ mod judge;
 mod pace;
 mod permits;
 mod put_away;
+mod settling;
 mod work;
+
+#[cfg(test)]
+mod tests;
 
 pub use client::{Client, ClientError, Destination, Soon, Transport, Validity};
 pub use dead_letter::{Content, DeadLetters, Letter, Line, Lines, Overhaul, OverhaulError, Reason};

@@ -142,14 +142,14 @@ impl Work {
     }
 }
 
-/// Does the work; `turn` is for what [`sends`](Work::sends), and `still` says whether it may when the turn has come. A payload built is not sent at once: the sender does so
-/// when its turn has come.
+/// Does the work; `turn` is for what [`sends`](Work::sends), and `still` says whether it may when the turn has come. A
+/// payload built is not sent at once: the sender does so when its turn has come.
 pub(super) async fn fly(
     tools: Arc<Tools>,
     to: Arc<Destination>,
     work: Work,
     turn: Option<Turn>,
-    still: impl Fn() -> bool,
+    still: impl Fn(&Payload) -> bool,
 ) -> Landed {
     match work {
         Work::Load(ref queue, kind) => match queue.load(kind).await {
@@ -192,7 +192,7 @@ async fn send(
     to: &Destination,
     payload: Arc<Payload>,
     turn: Option<Turn>,
-    still: impl Fn() -> bool,
+    still: impl Fn(&Payload) -> bool,
 ) -> Landed {
     let cutoff = UnixMillis::now().minus(payload.kind.max_age());
     let mut late = 0;
@@ -213,7 +213,7 @@ async fn send(
     let Some(_permit) = tools.permits.wait(turn.unwrap_or(Turn::Waiting { probe: false })).await else {
         return Landed::Unsent { payload };
     };
-    if !still() {
+    if !still(&payload) {
         return Landed::Unsent { payload };
     }
     let started = tokio::time::Instant::now();

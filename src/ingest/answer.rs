@@ -5,6 +5,7 @@ use super::encoding::{DecodeError, Unsupported};
 use super::route::Intake;
 use crate::queue::Refused;
 use crate::tenancy::Denied;
+use crate::types::redacted;
 use crate::wire::Refusal;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -63,6 +64,12 @@ impl Problem {
     /// 503: the tenants of the store are not known yet.
     pub(super) fn not_all_tenants() -> Self {
         let message = "unknown tenant or token, but the store of tenants is out of reach at present: send this again";
+        Self { retry_after: Some(STORE_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    /// 503: no tenant is known yet.
+    pub(super) fn no_tenants() -> Self {
+        let message = "no tenant is known: the store of tenants is out of reach at present";
         Self { retry_after: Some(STORE_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
@@ -165,7 +172,8 @@ impl From<Refused> for Problem {
 
 impl From<Problem> for Answer {
     fn from(problem: Problem) -> Self {
-        let body = serde_json::json!({ "errors": [problem.message] }).to_string();
+        // It may quote names that were meant to be tokens.
+        let body = serde_json::json!({ "errors": [redacted(&problem.message)] }).to_string();
         let mut answer = json(problem.status, Bytes::from(body));
         let headers = answer.headers_mut();
         if let Some(after) = problem.retry_after {

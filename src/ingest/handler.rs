@@ -6,7 +6,7 @@ use super::budget::{Budget, Reservation};
 use super::encoding::Encodings;
 use super::event;
 use super::query::Query;
-use super::route::{Intake, Route, Target};
+use super::route::{self, Intake, Route, Target};
 use super::tickets::{FOLLOW, TICKET, Tickets};
 use crate::queue::{Queues, Refused};
 use crate::settings::{self, Settings};
@@ -187,6 +187,7 @@ impl<Q: Submit> Shared<Q> {
             Target::Validate => self.validate(head, route.tenant),
             Target::Metadata => Ok(answer::fixed(StatusCode::ACCEPTED, r#"{"status":"ok"}"#)),
             Target::Ready if self.stopping.load(Ordering::Relaxed) => Err(Problem::stopping()),
+            Target::Ready if self.registry.is_blind() => Err(Problem::no_tenants()),
             Target::Health | Target::Ready => Ok(answer::fixed(StatusCode::OK, r#"{"status":"ok"}"#)),
             Target::Follow { ticket } => self.follow(ticket).await,
             Target::SeriesV3 | Target::Unknown => Err(not_found(route.target, path)),
@@ -269,6 +270,7 @@ impl<Q: Submit> Shared<Q> {
             }
             Ok(Caller::Items { default: None, unknown_key: false })
             | Err(Denied::TokenMissing | Denied::Unnamed(_)) => Err(forbidden("API key required")),
+            Err(_) if self.registry.is_partial() => Err(Problem::not_all_tenants()),
             Ok(_) | Err(_) => Err(forbidden("Forbidden")),
         }
     }
@@ -401,7 +403,7 @@ fn not_found(target: Target<'_>, path: &str) -> Problem {
          sends them to /api/v2/series"
             .to_owned()
     } else {
-        let path: String = path.chars().take(200).collect();
+        let path = route::shown(path);
         format!(
             "nothing is served at {path}: send to the paths of the Datadog API, such as /api/v2/series or /api/v2/logs"
         )

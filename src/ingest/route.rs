@@ -161,9 +161,34 @@ impl Intake {
     }
 }
 
+/// A path as an error may show it: without what could be a key, in whichever form. What stands behind `/v1/input/` is one, and
+/// what has a percent sign in it may hide one.
+pub(super) fn shown(path: &str) -> String {
+    let path: String = path.chars().take(200).collect();
+    let (path, key) = match path.find("v1/input/") {
+        Some(at) => (&path[..at + "v1/input/".len()], "…"),
+        None => (path.as_str(), ""),
+    };
+    let segments: Vec<&str> = path.split('/').map(|part| if part.contains('%') { "…" } else { part }).collect();
+    segments.join("/") + key
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_shown_without_what_could_be_a_key() {
+        for (path, as_shown) in [
+            ("/api/v9/series", "/api/v9/series"),
+            ("/v1/input/secret/more", "/v1/input/…"),
+            ("/tenants/acme/v1/input/secret/", "/tenants/acme/v1/input/…"),
+            ("/api/%30%31/logs", "/api/…/logs"),
+        ] {
+            assert_eq!(shown(path), as_shown);
+        }
+        assert_eq!(shown(&"ü".repeat(1_000)).chars().count(), 200);
+    }
 
     fn intake(intake: Intake) -> Target<'static> {
         Target::Intake { intake, key: None }

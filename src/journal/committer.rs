@@ -44,11 +44,16 @@ pub(super) struct Inner {
     pub(super) failures: AtomicU64,
 }
 
+/// What is held until acks are written; see [`ack_holding`](super::Journal::ack_holding).
+pub type AckGuard = Box<dyn Send>;
+
 /// What the committer is to do.
 #[derive(Default)]
 pub(super) struct Inbox {
     pub(super) appends: Vec<Append>,
     pub(super) acks: Vec<u64>,
+    /// Dropped when these acks are written.
+    pub(super) guards: Vec<AckGuard>,
     pub(super) flushes: Vec<oneshot::Sender<()>>,
     pub(super) round: Option<RoundResult>,
     pub(super) closing: bool,
@@ -149,6 +154,7 @@ impl Drop for Ending {
         inbox.closing = true;
         inbox.appends.clear();
         inbox.flushes.clear();
+        inbox.guards.clear();
         self.0.in_flight.close();
     }
 }
@@ -193,8 +199,8 @@ impl Committer {
             let completed = self.log.complete(result);
             self.check(completed);
         }
+        self.ack(inbox.acks, inbox.guards);
         self.append(inbox.appends);
-        self.log.ack(inbox.acks);
         let round = if inbox.flushes.is_empty() { 0 } else { self.log.rounds.after(1) };
         self.flushes.extend(inbox.flushes.into_iter().map(|flush| (round, flush)));
         self.settle();
@@ -222,6 +228,17 @@ impl Committer {
         }
     }
 
+    /// Acks come before appends, which may block: what is not written when the process dies is delivered twice.
+    fn ack(&mut self, acks: Vec<u64>, guards: Vec<AckGuard>) {
+        if !acks.is_empty() {
+            self.log.ack(acks);
+            // What fails is tried again, and told of, by `settle`. Nobody is kept waiting: on a full disk, delivery is
+            // what makes room.
+            let _ = self.log.write_acks();
+        }
+        drop(guards);
+    }
+
     fn append(&mut self, appends: Vec<Append>) {
         let mut group = Vec::new();
         let mut bytes = 0;
@@ -231,6 +248,8 @@ impl Committer {
             if bytes >= GROUP_BYTES {
                 self.commit(std::mem::take(&mut group));
                 bytes = 0;
+                let (acks, guards) = self.inner.inbox().take_acks();
+                self.ack(acks, guards);
             }
         }
         if !group.is_empty() {
@@ -274,7 +293,9 @@ impl Committer {
 
     /// Everything that follows from what was done.
     fn settle(&mut self) {
-        if self.refusal().is_none() || self.retry_is_due() {
+        // Asked before anything fails again, which puts it off: what is tried then may be what makes the rest succeed.
+        let retry = self.retry_is_due();
+        if self.refusal().is_none() || retry {
             let rescued = self.log.rescue();
             self.check(rescued);
         }
@@ -284,7 +305,7 @@ impl Committer {
         let due = self.paced.elapsed() >= self.pace;
         if due {
             self.paced = Instant::now();
-            self.less_urgent();
+            self.less_urgent(retry);
         }
         if (due || !self.flushes.is_empty())
             && !self.syncing
@@ -302,12 +323,12 @@ impl Committer {
         }
     }
 
-    fn less_urgent(&mut self) {
+    fn less_urgent(&mut self, retry: bool) {
         if self.failing.is_none() {
             let cleaned = self.log.clean().map(|_| ());
             self.check(cleaned);
-        } else if self.retry_is_due() && self.log.doubtful.is_empty() {
-            match self.log.probe() {
+        } else if retry && self.log.doubtful.is_empty() {
+            match self.log.make_room().and_then(|()| self.log.probe()) {
                 Ok(()) => self.recovered(),
                 Err(error) => {
                     self.failed(error);
@@ -332,7 +353,7 @@ impl Committer {
         let error = AppendError::new(&self.inner.dir, error);
         self.inner.failures.fetch_add(1, Ordering::Relaxed);
         if self.failing.is_none() {
-            error!("{error}");
+            error!("what comes is refused until this is mended: {error}");
         }
         self.failing = Some((Instant::now() + RETRY, error.clone()));
         *self.inner.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Failing(error.clone());
@@ -342,7 +363,7 @@ impl Committer {
     /// Notes that writing succeeded.
     fn recovered(&mut self) {
         if self.failing.take().is_some() {
-            info!("{}: the journal can be written again", self.inner.dir.display());
+            info!("{}: the journal can be written again; what comes is taken", self.inner.dir.display());
             *self.inner.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Fine;
         }
     }
@@ -382,8 +403,12 @@ impl Inbox {
         std::mem::replace(self, Self { closing, ..Self::default() })
     }
 
+    fn take_acks(&mut self) -> (Vec<u64>, Vec<AckGuard>) {
+        (std::mem::take(&mut self.acks), std::mem::take(&mut self.guards))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        let lists = self.appends.len() + self.acks.len() + self.flushes.len();
+        let lists = self.appends.len() + self.acks.len() + self.guards.len() + self.flushes.len();
         lists == 0 && self.round.is_none() && !self.closing
     }
 }

@@ -23,6 +23,8 @@ pub(super) trait Disk: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes what was created and removed durable.
     fn sync_dir(&self) -> io::Result<()>;
+    /// How many bytes there are in all, taken ones included; `None` where that cannot be told.
+    fn size(&self) -> Option<u64>;
     /// The path of a file, for messages.
     fn path(&self, name: &str) -> PathBuf;
 }
@@ -127,6 +129,12 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()
+    }
+
+    fn size(&self) -> Option<u64> {
+        let file_system = rustix::fs::statvfs(&self.dir).ok()?;
+        // Some that have no size say 0.
+        file_system.f_blocks.checked_mul(file_system.f_frsize).filter(|bytes| *bytes > 0)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -25,6 +25,9 @@ pub(super) const MAX_HEAD: usize = u16::MAX as usize;
 /// The longest payload: offsets in a segment have 32 bits.
 pub(super) const MAX_PAYLOAD: usize = 1 << 30;
 
+/// The greatest first number of a segment: those of its records have 64 bits, too.
+pub(super) const MAX_FIRST: u64 = u64::MAX - u32::MAX as u64;
+
 const SEGMENT_MAGIC: &[u8; 8] = b"dogsledj";
 
 /// What stands at the beginning of a segment.
@@ -65,6 +68,7 @@ impl SegmentHeader {
             return Err(Bad::Corrupt);
         }
         match u32_at(bytes, 8) {
+            VERSION if u64_at(bytes, 12) > MAX_FIRST => Err(Bad::Corrupt),
             VERSION => Ok(Self { first: u64_at(bytes, 12), salt: u64_at(bytes, 20) }),
             newer if newer > VERSION => Err(Bad::Newer(newer)),
             _ => Err(Bad::Corrupt),

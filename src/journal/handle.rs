@@ -1,6 +1,6 @@
 //! A journal as its callers see it: many threads and tasks on this side, the one that writes on the other.
 
-use super::committer::{Append, Inner, PERMIT_BYTES, start};
+use super::committer::{AckGuard, Append, Inner, PERMIT_BYTES, start};
 use super::disk::{Disk, RealDisk};
 use super::entry::{Backlog, Draft, Entry, Lost, Seq};
 use super::log::LogOptions;
@@ -143,10 +143,19 @@ impl Journal {
     /// Takes records out for good. Never blocks, and may be called with what is out already. Those that a crash
     /// overtakes are live again after it.
     pub fn ack(&self, seqs: impl IntoIterator<Item = Seq>) {
+        self.ack_holding(seqs, None);
+    }
+
+    /// The same, and `guard` is dropped once that is written: from then on the records do not come back when the process
+    /// dies. If the disk does not take it, `guard` is dropped all the same. Dropping it must be quick and must not panic.
+    pub fn ack_holding(&self, seqs: impl IntoIterator<Item = Seq>, guard: Option<AckGuard>) {
         let asleep = {
             let mut inbox = self.inner.inbox();
             let asleep = inbox.is_empty();
             inbox.acks.extend(seqs.into_iter().map(|seq| seq.0));
+            // Once closed, nothing is written any more.
+            let guard = guard.filter(|_| !inbox.closing);
+            inbox.guards.extend(guard);
             asleep && !inbox.is_empty()
         };
         self.inner.wake_if(asleep);

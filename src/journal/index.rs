@@ -2,7 +2,8 @@
 //! learns everything without reading the telemetry itself.
 
 use super::format::{
-    Bad, RecordHeader, RecordKind, decode_seqs, encode_seqs, put_varint, take_varint, u32_at, u64_at, unzigzag, zigzag,
+    Bad, MAX_FIRST, RecordHeader, RecordKind, decode_seqs, encode_seqs, put_varint, take_varint, u32_at, u64_at,
+    unzigzag, zigzag,
 };
 use bytes::Bytes;
 use crc32c::crc32c;
@@ -243,7 +244,8 @@ impl Trailer {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Bad> {
         let start = bytes.len().checked_sub(TRAILER).ok_or(Bad::Short)?;
         let bytes = &bytes[start..];
-        if bytes[56..] != TRAILER_MAGIC[..] || u32_at(bytes, 52) != crc32c(&bytes[..52]) {
+        if bytes[56..] != TRAILER_MAGIC[..] || u32_at(bytes, 52) != crc32c(&bytes[..52]) || u64_at(bytes, 8) > MAX_FIRST
+        {
             return Err(Bad::Corrupt);
         }
         Ok(Self {

@@ -4,10 +4,12 @@ use super::disk::{Disk, RealDisk};
 use super::entry::{Backlog, Lost};
 use super::fetch::{Damaged, Wanted, fetch};
 use super::index::SlotKind;
-use super::open::{CannotOpen, describe, find, kill_lost, read_acks, resolve_copies};
+use super::open::{CannotOpen, describe, find, forget_elsewhere, kill_lost, read_acks, resolve_copies};
 use super::options::{Figures, OpenError};
+use super::scan::Extent;
 use super::view::{Place, Shared, View, parse_name, segment_name};
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,8 +107,8 @@ fn look(disk: &Arc<dyn Disk>, verify: bool, in_use: bool) -> Result<Inspection, 
 
 /// What opening would find, with nothing changed on disk.
 fn load(disk: Arc<dyn Disk>, in_use: bool) -> Result<(Shared, u64, Vec<Lost>), CannotOpen> {
-    let (mut view, mut torn_bytes, mut damaged) = (View::default(), 0, Vec::new());
-    let (mut with_copies, mut replaced) = (Vec::new(), Vec::new());
+    let (mut view, mut torn_bytes) = (View::default(), 0);
+    let (mut with_copies, mut replaced, mut gaps) = (Vec::new(), HashSet::new(), Vec::new());
     let names = disk.list("")?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|(name, _)| parse_name(name, ".seg")).collect();
     firsts.sort_unstable();
@@ -116,11 +118,12 @@ fn load(disk: Arc<dyn Disk>, in_use: bool) -> Result<(Shared, u64, Vec<Lost>), C
             Err(CannotOpen::Io(error)) if error.kind() == io::ErrorKind::NotFound => continue,
             found => found?,
         };
-        for gap in &found.gaps {
-            torn_bytes += if gap.torn { gap.len } else { 0 };
+        for gap in found.gaps {
+            let torn = gap.extent == Extent::Torn;
+            torn_bytes += if torn { gap.len } else { 0 };
             // What has no end in a journal in use is being written.
-            if !gap.torn || gap.known.is_some() && !in_use {
-                damaged.push(describe(&*disk, first, gap));
+            if gap.is_loss() && !(torn && in_use) {
+                gaps.push((first, gap));
             }
         }
         let lanes: Vec<_> = found.overview.lanes.iter().map(|(lane, sums)| (view.names.intern(lane), *sums)).collect();
@@ -139,7 +142,14 @@ fn load(disk: Arc<dyn Disk>, in_use: bool) -> Result<(Shared, u64, Vec<Lost>), C
             read => read?,
         }
     }
-    resolve_copies(&shared, &with_copies)?;
+    let copies = resolve_copies(&shared, &with_copies)?;
+    let mut damaged = Vec::new();
+    for (first, mut gap) in gaps {
+        if forget_elsewhere(&mut gap, first, &shared.view(), &copies, &replaced, true) {
+            damaged.extend(describe(&*shared.disk, first, &gap));
+        }
+    }
+    let replaced: Vec<u64> = replaced.into_iter().collect();
     shared.with_indices(|view, indices| view.kill(&replaced, indices))?;
     Ok((shared, torn_bytes, damaged))
 }

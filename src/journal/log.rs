@@ -146,10 +146,16 @@ impl Log {
         Ok(())
     }
 
-    /// Takes records out. What fails is tried again by [`tick`](Self::tick).
+    /// Takes records out. [`write_acks`](Self::write_acks) or [`tick`](Self::tick) writes that down, and tries again
+    /// what fails.
     pub(super) fn ack(&mut self, stamps: Vec<u64>) {
         self.kills.extend(stamps);
         self.kill();
+    }
+
+    /// Writes down what is out: a process that dies does not bring it back.
+    pub(super) fn write_acks(&mut self) -> io::Result<()> {
+        self.acks.write(&self.shared, &mut self.rounds)
     }
 
     /// Everything that follows from earlier steps: acks are written, segments of which nothing is live removed,
@@ -157,7 +163,7 @@ impl Log {
     pub(super) fn tick(&mut self) -> io::Result<()> {
         self.kill();
         let removed = self.remove_dead();
-        let acked = self.acks.write(&self.shared, &mut self.rounds);
+        let acked = self.write_acks();
         let footers = self.write_footers();
         removed.and(acked).and(footers)
     }
@@ -372,19 +378,37 @@ impl Log {
                 .map(|(first, _)| *first)
                 .collect()
         };
-        for first in dead {
-            let name = segment_name(first);
-            match self.shared.disk.remove(&name) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            self.shared.view().remove(first);
-            self.rounds.removed(&name);
-            self.footerless.retain(|(other, _)| *other != first);
-            // The acks go when the segment is gone for good, or it would come back without them.
-            self.acks.forget(first, self.rounds.after(1), ack_name(first));
+        dead.into_iter().try_for_each(|first| self.remove(first))
+    }
+
+    fn remove(&mut self, first: u64) -> io::Result<()> {
+        let name = segment_name(first);
+        match self.shared.disk.remove(&name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        self.shared.view().remove(first);
+        self.rounds.removed(&name);
+        self.footerless.retain(|(other, _)| *other != first);
+        // The acks go when the segment is gone for good, or it would come back without them.
+        self.acks.forget(first, self.rounds.after(1), ack_name(first));
         Ok(())
+    }
+
+    /// Gives back what a full disk can spare: the newest segment, if nothing in it is live, and what cleaning frees.
+    pub(super) fn make_room(&mut self) -> io::Result<()> {
+        let newest = {
+            let view = self.shared.view();
+            let newest = view.segments.last_key_value();
+            newest.filter(|(_, s)| s.is_dead() && self.rounds.is_done(s.hold_until)).map(|(first, _)| *first)
+        };
+        if let Some(first) = newest {
+            // Of the next one there is the name, which needs no space, and says to the next start which numbers were used.
+            self.create()?;
+            self.active = None;
+            self.remove(first)?;
+        }
+        self.clean().map(|_| ())
     }
 
     /// There is nothing to be tried again and nothing to be synced.

@@ -9,7 +9,7 @@
 //!   .append(Vec<Entry>, then).await -> Range<Seq>          `then(range)` runs on the committer thread, in log order,
 //!                                                          before the future resolves
 //!   .seal(Entry, Vec<Seq>, then).await -> Seq              one record in place of others, atomically
-//!   .ack(seqs)                                             never blocks
+//!   .ack(seqs), .ack_holding(seqs, guard)                  never blocks; `guard` is dropped when that is written
 //!   .lanes(), .backlog(lane) -> Backlog                    records, items, bytes, oldest
 //!   .read(&mut Reader, max_bytes) -> Batch                 blocking (spawn_blocking); Reader::new(lane, from..to)
 //!   .take_lost() -> Vec<Lost>                              what cleaning found unreadable; count it, it is out already
@@ -47,6 +47,7 @@ mod simulated;
 #[cfg(test)]
 mod tests;
 
+pub use committer::AckGuard;
 pub use entry::{Backlog, Entry, Lost, Record, Seq, TooLarge};
 pub use handle::Journal;
 pub use inspect::{InspectedSegment, Inspection, inspect};

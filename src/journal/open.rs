@@ -1,15 +1,14 @@
 //! Opening a log: what is in the directory becomes a [`View`], whatever a crash or a bad disk made of it.
 
 use super::disk::Disk;
-use super::entry::Lost;
+use super::entry::{Lost, Seq};
 use super::format::{Bad, decode_acks};
 use super::index::{Index, Overview, Slot, SlotKind, Trailer};
 use super::log::{Log, LogOptions};
-use super::quarantine::set_aside;
-use super::scan::{Gap, scan};
+use super::quarantine::{account, copy};
+use super::scan::{Extent, Gap, scan};
 use super::segment::{Bitmap, Segment};
 use super::view::{Place, Shared, View, ack_name, parse_name, read_footer, read_whole, segment_name};
-use bytes::Bytes;
 use rand::rngs::StdRng;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -64,14 +63,24 @@ pub(super) struct Found {
     bytes: Vec<u8>,
 }
 
+/// A segment takes no more than one of so many parts of the disk: space is given back by the segment, and the newest stays.
+const PARTS: u64 = 16;
+
+/// However small the disk, a segment has room for so much.
+const SMALLEST: u64 = 1 << 20;
+
 /// Opens the log. Damaged contents are no error.
-pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> Result<(Log, Recovery), CannotOpen> {
+pub(super) fn open(disk: Arc<dyn Disk>, mut options: LogOptions, salts: StdRng) -> Result<(Log, Recovery), CannotOpen> {
+    if let Some(size) = disk.size() {
+        options.segment_bytes = options.segment_bytes.min((size / PARTS).max(SMALLEST));
+    }
     let (mut view, mut recovery) = (View::default(), Recovery::default());
     let names = disk.list("")?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|(name, _)| parse_name(name, ".seg")).collect();
     firsts.sort_unstable();
     let mut next = 0;
-    let (mut footerless, mut with_copies, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut footerless, mut with_copies, mut replaced) = (Vec::new(), Vec::new(), HashSet::new());
+    let mut gaps = Vec::new();
     for (at, &first) in firsts.iter().enumerate() {
         let found = find(&*disk, first)?;
         let name = segment_name(first);
@@ -80,16 +89,16 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
             disk.open(&name)?.sync()?;
         }
         let mut kept = true;
-        for gap in &found.gaps {
-            if gap.torn {
+        for gap in found.gaps {
+            let torn = gap.extent == Extent::Torn;
+            if torn {
                 recovery.torn_bytes += gap.len;
             }
-            if !gap.torn || gap.known.is_some() {
-                let lost = describe(&*disk, first, gap);
-                let range = if gap.torn { 0..0 } else { gap.offset as usize..(gap.offset + gap.len) as usize };
-                let lost = set_aside(&*disk, &name, lost, &found.bytes[range]);
-                kept &= gap.torn || lost.quarantined.is_some();
-                recovery.lost.push(lost);
+            if gap.is_loss() {
+                let bytes = &found.bytes[gap.offset as usize..(gap.offset + gap.len) as usize];
+                let copy = copy(&*disk, &name, gap.offset, bytes);
+                kept &= torn || copy.path.is_some();
+                gaps.push((first, gap, copy));
             }
         }
         let Found { mut segment, overview, copies, scanned, end, .. } = found;
@@ -145,10 +154,23 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: LogOptions, salts: StdRng) -> R
             log.acks.forget(first, round, ack_name(first));
         }
     }
+    let copies = resolve_copies(&shared, &with_copies)?;
+    let short_is_lost = !log.options.sync_each;
+    for (first, mut gap, copy) in gaps {
+        if !forget_elsewhere(&mut gap, first, &shared.view(), &copies, &replaced, short_is_lost) {
+            continue;
+        }
+        for lost in describe(&*disk, first, &gap) {
+            let lost = Lost { quarantined: copy.path.clone(), ..lost };
+            if copy.is_new {
+                account(&*disk, &lost);
+            }
+            recovery.lost.push(lost);
+        }
+    }
     // What they are copies of is taken out on disk, too, and they stay until that is durable.
-    let originals = resolve_copies(&shared, &with_copies)?;
-    log.acks.add(originals);
-    log.ack(replaced);
+    log.acks.add(copies.originals);
+    log.ack(replaced.into_iter().collect());
     for first in with_copies {
         log.rounds.hold(&mut shared.view(), first, 2);
     }
@@ -205,19 +227,51 @@ fn with_footer(trailer: &Trailer, overview: Overview, len: u64) -> Found {
     Found { segment, overview, copies, gaps: Vec::new(), scanned: false, end: trailer.end, bytes: Vec::new() }
 }
 
-/// What is known of a part of a segment that cannot be read.
-pub(super) fn describe(disk: &dyn Disk, first: u64, gap: &Gap) -> Lost {
-    let known = gap.known.as_ref();
-    Lost {
+/// Takes out of a gap what is there in another place or was replaced, and what was never answered. False when that
+/// leaves nothing to be told.
+pub(super) fn forget_elsewhere(
+    gap: &mut Gap,
+    first: u64,
+    view: &View,
+    copies: &Copies,
+    replaced: &HashSet<u64>,
+    short_is_lost: bool,
+) -> bool {
+    gap.forget(|missing| {
+        let own = first + u64::from(missing.number);
+        let (stamp, short) = missing.known.as_ref().map_or((own, false), |known| (known.stamp, known.short));
+        let elsewhere = copies.stamps.contains(&stamp) || replaced.contains(&stamp) || view.locate(stamp).is_some();
+        // Where every write is synced before it is answered, one that is not whole was not.
+        elsewhere || short && !short_is_lost
+    }) && gap.is_loss()
+}
+
+/// What is known of a part of a segment that cannot be read: one for each record that is known, and one for the others.
+pub(super) fn describe(disk: &dyn Disk, first: u64, gap: &Gap) -> Vec<Lost> {
+    let unknown = Lost {
         file: disk.path(&segment_name(first)),
         offset: gap.offset,
         bytes: gap.len,
-        records: gap.records.or(known.map(|_| 1)),
+        records: None,
         seq: None,
-        lane: known.map(|(lane, _)| Bytes::copy_from_slice(lane)),
-        items: known.map(|(_, items)| u64::from(*items)),
+        lane: None,
+        items: None,
         quarantined: None,
+    };
+    let known = gap.missing.iter().filter_map(|missing| missing.known.as_ref()).map(|known| Lost {
+        records: Some(1),
+        seq: Some(Seq(known.stamp)),
+        lane: Some(known.lane.clone()),
+        items: Some(u64::from(known.items)),
+        ..unknown.clone()
+    });
+    let mut lost: Vec<Lost> = known.collect();
+    let others = gap.missing.len() - lost.len();
+    if others > 0 || lost.is_empty() {
+        let records = (gap.extent != Extent::Unreadable).then_some(others as u64);
+        lost.push(Lost { records, ..unknown });
     }
+    lost
 }
 
 /// The record numbers that a segment's ack file names; none without a file.
@@ -276,9 +330,16 @@ fn numbered(index: &Index) -> impl Iterator<Item = (u32, &Slot)> {
     index.slots.iter().enumerate().map(|(number, slot)| (number as u32, slot))
 }
 
+/// What is there of copies of earlier records.
+pub(super) struct Copies {
+    /// Where the others are of records that are there more than once.
+    pub(super) originals: Vec<Place>,
+    /// The stamps of all copies.
+    stamps: HashSet<u64>,
+}
+
 /// Where a record and copies of it are there, because a crash came between copying and removing, the last copy counts.
-/// Gives the places of the others.
-pub(super) fn resolve_copies(shared: &Shared, segments: &[u64]) -> io::Result<Vec<Place>> {
+pub(super) fn resolve_copies(shared: &Shared, segments: &[u64]) -> io::Result<Copies> {
     let mut last: HashMap<u64, Place> = HashMap::new();
     let mut superseded: HashSet<Place> = HashSet::new();
     for &first in segments {
@@ -303,10 +364,10 @@ pub(super) fn resolve_copies(shared: &Shared, segments: &[u64]) -> io::Result<Ve
     originals.sort_unstable();
     shared.with_indices(|view, indices| view.kill_places(originals.clone(), indices))?;
     let mut view = shared.view();
-    for (stamp, place) in last {
+    for (&stamp, place) in &last {
         if view.segments.get(&place.segment).is_some_and(|segment| segment.is_live(place.number)) {
             view.moved.insert(stamp, place.segment + u64::from(place.number));
         }
     }
-    Ok(originals)
+    Ok(Copies { originals, stamps: last.into_keys().collect() })
 }

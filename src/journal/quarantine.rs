@@ -20,34 +20,42 @@ const COPIES: u64 = 256 << 20;
 /// The account is not continued beyond so many bytes; the program's own log goes on telling.
 const ACCOUNT_BYTES: u64 = 16 << 20;
 
-/// Copies the bytes, as far as they could be read, and adds to the account. Says where the copy is, unless there is none: no
-/// space, or no bytes.
+/// What has become of bytes that were to be copied.
+pub(super) struct Copy {
+    /// The copy; none without space, or without bytes.
+    pub(super) path: Option<PathBuf>,
+    /// Otherwise it is there from an earlier start, which has accounted for it.
+    pub(super) is_new: bool,
+}
+
+/// Copies the bytes, as far as they could be read, and adds to the account. Says where the copy is.
 pub(super) fn set_aside(disk: &dyn Disk, segment: &str, lost: Lost, bytes: &[u8]) -> Lost {
-    let lost = match copy(disk, segment, lost.offset, bytes) {
-        // There from an earlier start, which has accounted for it.
-        Ok((path, false)) => return Lost { quarantined: path, ..lost },
-        Ok((path, true)) => Lost { quarantined: path, ..lost },
-        Err(_) => lost,
-    };
-    // Where not even that can be written, the program's log is all there is.
-    let _ = account(disk, &lost);
+    let Copy { path, is_new } = copy(disk, segment, lost.offset, bytes);
+    let lost = Lost { quarantined: path, ..lost };
+    if is_new {
+        account(disk, &lost);
+    }
     lost
 }
 
-/// The path of the copy, and whether it is new.
-fn copy(disk: &dyn Disk, segment: &str, offset: u64, bytes: &[u8]) -> io::Result<(Option<PathBuf>, bool)> {
+/// Copies the bytes of a segment from this offset on.
+pub(super) fn copy(disk: &dyn Disk, segment: &str, offset: u64, bytes: &[u8]) -> Copy {
+    try_copy(disk, segment, offset, bytes).unwrap_or(Copy { path: None, is_new: true })
+}
+
+fn try_copy(disk: &dyn Disk, segment: &str, offset: u64, bytes: &[u8]) -> io::Result<Copy> {
     if bytes.is_empty() {
-        return Ok((None, true));
+        return Ok(Copy { path: None, is_new: true });
     }
     let stem = format!("{}-{offset:08x}.bin", segment.trim_end_matches(".seg"));
     let (name, len) = (format!("{DIR}/{stem}"), bytes.len() as u64);
     let files = disk.list(DIR)?;
     if files.iter().any(|(other, there)| *other == stem && *there >= len) {
-        return Ok((Some(disk.path(&name)), false));
+        return Ok(Copy { path: Some(disk.path(&name)), is_new: false });
     }
     let taken: u64 = files.iter().filter(|(other, _)| other.ends_with(".bin")).map(|(_, len)| len).sum();
     if taken + len > COPIES {
-        return Ok((None, true));
+        return Ok(Copy { path: None, is_new: true });
     }
     let file = disk.open_or_create(&name)?;
     // Half of it may be there.
@@ -56,10 +64,11 @@ fn copy(disk: &dyn Disk, segment: &str, offset: u64, bytes: &[u8]) -> io::Result
         let _ = disk.remove(&name);
         return Err(error);
     }
-    Ok((Some(disk.path(&name)), true))
+    Ok(Copy { path: Some(disk.path(&name)), is_new: true })
 }
 
-fn account(disk: &dyn Disk, lost: &Lost) -> io::Result<()> {
+/// Adds a line. Where not even that can be written, the program's log is all there is.
+pub(super) fn account(disk: &dyn Disk, lost: &Lost) {
     let line = json!({
         "found_ms": UnixMillis::now().0,
         "file": lost.file,
@@ -71,8 +80,12 @@ fn account(disk: &dyn Disk, lost: &Lost) -> io::Result<()> {
         "items": lost.items,
         "copy": lost.quarantined,
     });
+    let _ = append(disk, &format!("{line}\n"));
+}
+
+fn append(disk: &dyn Disk, line: &str) -> io::Result<()> {
     let file = disk.open_or_create(ACCOUNT)?;
-    if file.len()? < ACCOUNT_BYTES { file.append(&mut [IoSlice::new(format!("{line}\n").as_bytes())]) } else { Ok(()) }
+    if file.len()? < ACCOUNT_BYTES { file.append(&mut [IoSlice::new(line.as_bytes())]) } else { Ok(()) }
 }
 
 /// The error is the medium's: reading again would not help.

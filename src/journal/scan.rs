@@ -1,23 +1,52 @@
 //! Reading a segment that has no footer, record by record: what recovery does after a crash.
 
-use super::format::{Bad, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader, u64_at};
-use super::index::{Index, TRAILER, Trailer};
+use super::format::{Bad, RECORD_HEADER, RecordHeader, RecordKind, SEGMENT_HEADER, SegmentHeader, decode_seqs, u64_at};
+use super::index::{Index, Slot, SlotKind, TRAILER, Trailer};
 use super::segment::Bitmap;
+use bytes::Bytes;
 use memchr::memmem;
 
-/// A part of a segment that could not be read.
+/// A segment of the usual size has room for so many records. A larger number costs memory and is none of a segment.
+const MOST: u32 = ((64 << 20) / RECORD_HEADER) as u32;
+
+/// A part of a segment that could not be read, and the records that are missing there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Gap {
     pub(super) offset: u64,
     pub(super) len: u64,
-    /// The number of the first record that is missing.
+    /// Which records it held, as far as that can be told.
+    pub(super) missing: Vec<Missing>,
+    /// How much `missing` can tell.
+    pub(super) extent: Extent,
+}
+
+/// What is known of how many records a gap held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of them are known of: what comes after it, or the trailer, has the number.
+    Counted,
+    /// Nothing sound came after it: a write that a crash cut short, or more.
+    Torn,
+    /// The segment's salt is not known.
+    Unreadable,
+}
+
+/// A record that is not where it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Missing {
     pub(super) number: u32,
-    /// How many records it held, if that can be told.
-    pub(super) records: Option<u64>,
-    /// The one record whose description was sound though its payload was not: lane and items.
-    pub(super) known: Option<(Vec<u8>, u32)>,
-    /// Nothing sound came after it: a write that a crash cut short.
-    pub(super) torn: bool,
+    /// The footer or its own header, without the payload, say what it was.
+    pub(super) known: Option<Known>,
+}
+
+/// What a missing record was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) stamp: u64,
+    pub(super) lane: Bytes,
+    pub(super) items: u32,
+    /// The file ends before the record does.
+    pub(super) short: bool,
 }
 
 /// What a segment's bytes turned out to hold.
@@ -38,91 +67,155 @@ pub(super) fn scan(bytes: &[u8], first: u64) -> Result<Scan, Bad> {
         _ => None,
     };
     // Without the header, the trailer or the first record tell the salt.
-    let trailer = || Trailer::decode(bytes).ok().filter(|trailer| trailer.first == first).map(|trailer| trailer.salt);
+    let trailer = Trailer::decode(bytes).ok().filter(|trailer| trailer.first == first);
     let record = || {
         let salt = bytes.get(SEGMENT_HEADER..SEGMENT_HEADER + RECORD_HEADER).map(|record| u64_at(record, 0))?;
         RecordHeader::decode(&bytes[SEGMENT_HEADER..], salt).ok().map(|_| salt)
     };
-    let mut scan = Scan { end: SEGMENT_HEADER.min(bytes.len()) as u64, ..Scan::default() };
-    let Some(salt) = header.or_else(trailer).or_else(record) else {
-        if !bytes.is_empty() {
-            scan.gap(bytes, 0, bytes.len(), None);
-        }
-        return Ok(scan);
+    let Some(salt) = header.or_else(|| trailer.map(|trailer| trailer.salt)).or_else(record) else {
+        let (missing, extent) = (Vec::new(), Extent::Unreadable);
+        let gap = Gap { offset: 0, len: bytes.len() as u64, missing, extent };
+        let gaps = if bytes.is_empty() { Vec::new() } else { vec![gap] };
+        return Ok(Scan { end: SEGMENT_HEADER.min(bytes.len()) as u64, gaps, ..Scan::default() });
     };
-    scan.salt = salt;
-    let trailer = Trailer::decode(bytes).ok().filter(|trailer| trailer.salt == salt);
-    // In a file of this length. More would be none of this segment's, and cost memory.
-    let most = (bytes.len() / RECORD_HEADER) as u32;
-    let finder = memmem::Finder::new(&salt.to_le_bytes()).into_owned();
-    let mut at = SEGMENT_HEADER.min(bytes.len());
-    let mut gap_from = None;
-    while at < bytes.len() {
-        match scan.record(bytes, at, first, gap_from, most) {
-            Some(len) => {
-                gap_from = None;
-                at += len;
-                scan.end = at as u64;
-            }
-            None => {
-                gap_from.get_or_insert(at);
-                let next = finder.find(&bytes[at + 1..]);
-                at = next.map_or(bytes.len(), |found| at + 1 + found);
-            }
-        }
-    }
-    let missing = trailer.map(|trailer| trailer.count.saturating_sub(scan.index.slots.len() as u32));
-    // With all records there, what follows them is the footer, and no gap even where it is damaged.
-    if let Some(from) = gap_from.filter(|_| missing != Some(0)) {
-        scan.gap(bytes, from, bytes.len(), missing);
-        scan.index.push_lost(missing.unwrap_or(0).min(most), from as u32, first);
-    }
-    Ok(scan)
+    let trailer = trailer.filter(|trailer| trailer.salt == salt);
+    // It is behind the records, whose places it tells wrongly if bytes are missing or too many before it.
+    let footer = trailer.and_then(|trailer| trailer.index(footer(bytes, &trailer)?).ok());
+    let scanner = Scanner { bytes, first, salt, footer, most: MOST.max((bytes.len() / RECORD_HEADER) as u32) };
+    Ok(scanner.run(trailer))
+}
+
+/// The footer before a trailer that ends the bytes.
+fn footer<'a>(bytes: &'a [u8], trailer: &Trailer) -> Option<&'a [u8]> {
+    let end = bytes.len().checked_sub(TRAILER)?;
+    bytes.get(end.checked_sub(trailer.footer_len())?..end)
 }
 
 impl Gap {
-    /// What is acked is no loss. False when nothing else was in the gap.
+    /// What is acked, or there in another place, is no loss. False when that leaves nothing to be told.
+    pub(super) fn forget(&mut self, mut is_no_loss: impl FnMut(&Missing) -> bool) -> bool {
+        let told_of_none = self.missing.is_empty();
+        self.missing.retain(|missing| !is_no_loss(missing));
+        told_of_none || !self.missing.is_empty() || self.extent == Extent::Torn
+    }
+
+    /// It is more than what a crash leaves of a write that was not complete.
+    pub(super) fn is_loss(&self) -> bool {
+        self.extent != Extent::Torn || !self.missing.is_empty()
+    }
+
+    /// [`forget`](Self::forget)s what an ack file names.
     pub(super) fn forget_acked(&mut self, acked: &Bitmap) -> bool {
-        let Some(records) = self.records.filter(|records| *records > 0) else { return true };
-        let end = self.number.saturating_add(u32::try_from(records).unwrap_or(u32::MAX));
-        let live = (self.number..end).filter(|number| !acked.contains(*number)).count();
-        self.records = Some(live as u64);
-        self.known.take_if(|_| acked.contains(self.number));
-        live > 0
+        self.forget(|missing| acked.contains(missing.number))
     }
 }
 
-impl Scan {
-    /// Takes the record at `at` if it is sound, and closes the gap before it; the record's length.
-    fn record(&mut self, bytes: &[u8], at: usize, first: u64, gap_from: Option<usize>, most: u32) -> Option<usize> {
-        let header = RecordHeader::decode(&bytes[at..], self.salt).ok()?;
-        header.payload(&bytes[at..]).ok()?;
-        let expected = self.index.slots.len() as u32;
-        let missing = header.number.checked_sub(expected)?;
-        if missing > most || header.stamp > first + u64::from(header.number) {
-            return None;
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    first: u64,
+    salt: u64,
+    footer: Option<Index>,
+    /// No record has a number that is so much greater than that of the one before.
+    most: u32,
+}
+
+/// A gap whose end is not found yet.
+struct Open {
+    from: usize,
+    /// What the headers in it say, in the order of their numbers.
+    described: Vec<Missing>,
+}
+
+impl Scanner<'_> {
+    fn run(&self, trailer: Option<Trailer>) -> Scan {
+        let mut at = SEGMENT_HEADER.min(self.bytes.len());
+        let mut scan = Scan { salt: self.salt, end: at as u64, ..Scan::default() };
+        let finder = memmem::Finder::new(&self.salt.to_le_bytes()).into_owned();
+        let mut open: Option<Open> = None;
+        while at < self.bytes.len() {
+            let header = self.header(at, scan.index.slots.len() as u32);
+            if let Some(header) = header.as_ref().filter(|header| header.payload(&self.bytes[at..]).is_ok()) {
+                // Bytes may be missing as well as damaged.
+                if open.is_some() || header.number > scan.index.slots.len() as u32 {
+                    let open = open.take().unwrap_or(Open { from: at, described: Vec::new() });
+                    self.close(&mut scan, open, at, header.number, Extent::Counted);
+                }
+                // Fails for a `replaces` that was encoded wrongly only, which `header` has seen to.
+                let _ = scan.index.push(header, at as u32, self.first);
+                at += header.record_len();
+                scan.end = at as u64;
+                continue;
+            }
+            let open = open.get_or_insert(Open { from: at, described: Vec::new() });
+            if let Some(header) = header
+                && open.described.last().is_none_or(|last| last.number < header.number)
+            {
+                open.described.push(self.described(&header, at));
+            }
+            let next = finder.find(&self.bytes[at + 1..]);
+            at = next.map_or(self.bytes.len(), |found| at + 1 + found);
         }
-        // Bytes may be missing as well as damaged.
-        if gap_from.is_some() || missing > 0 {
-            let from = gap_from.unwrap_or(at);
-            self.gap(bytes, from, at, Some(missing));
-            self.index.push_lost(missing, from as u32, first);
+        let slots = scan.index.slots.len() as u32;
+        let count = trailer.map(|trailer| trailer.count.min(slots.saturating_add(self.most)));
+        match (open, count) {
+            // With all records there, what follows them is the footer, and no gap even where it is damaged.
+            (_, Some(count)) if count <= slots => {}
+            (Some(open), Some(count)) => self.close(&mut scan, open, self.bytes.len(), count, Extent::Counted),
+            (Some(open), None) => {
+                let end = open.described.last().map_or(slots, |last| last.number + 1);
+                self.close(&mut scan, open, self.bytes.len(), end, Extent::Torn);
+            }
+            (None, _) => {}
         }
-        self.index.push(&header, at as u32, first).ok()?;
-        Some(header.record_len())
+        scan
     }
 
-    fn gap(&mut self, bytes: &[u8], from: usize, to: usize, missing: Option<u32>) {
-        let number = self.index.slots.len() as u32;
-        let known = RecordHeader::decode(&bytes[from..], self.salt).ok().filter(|header| header.number == number);
-        self.gaps.push(Gap {
-            offset: from as u64,
-            len: (to - from) as u64,
-            number,
-            records: missing.map(u64::from),
-            known: known.map(|header| (header.lane.to_vec(), header.items)),
-            torn: missing.is_none() && from >= SEGMENT_HEADER,
-        });
+    /// The header at this place, if it can be that of the record with this number or a later one.
+    fn header(&self, at: usize, number: u32) -> Option<RecordHeader<'_>> {
+        let header = RecordHeader::decode(&self.bytes[at..], self.salt).ok()?;
+        let later = header.number.checked_sub(number)? <= self.most;
+        let stamped = header.stamp <= self.first.saturating_add(u64::from(header.number));
+        let replaces = header.kind != RecordKind::Sealed || decode_seqs(header.replaces).is_ok();
+        (later && stamped && replaces).then_some(header)
+    }
+
+    fn described(&self, header: &RecordHeader<'_>, at: usize) -> Missing {
+        let known = Known {
+            stamp: header.stamp,
+            lane: Bytes::copy_from_slice(header.lane),
+            items: header.items,
+            short: self.bytes.len() - at < header.record_len(),
+        };
+        Missing { number: header.number, known: Some(known) }
+    }
+
+    /// Ends a gap before the record with this number.
+    fn close(&self, scan: &mut Scan, open: Open, to: usize, number: u32, extent: Extent) {
+        let before = scan.index.slots.len() as u32;
+        let mut described = open.described.into_iter().peekable();
+        let mut missing = Vec::new();
+        for number in before..number {
+            while described.next_if(|described| described.number < number).is_some() {}
+            let slot = self.footer.as_ref().and_then(|footer| Some((footer, footer.slots.get(number as usize)?)));
+            match (described.next_if(|described| described.number == number), slot) {
+                // It was lost when the footer was written, and told of then.
+                (_, Some((_, Slot { kind: SlotKind::Lost, .. }))) => {}
+                (Some(described), _) => missing.push(described),
+                (None, slot) => {
+                    let known = slot.and_then(|(footer, slot)| {
+                        let lane = footer.lanes.get(slot.lane as usize)?.clone();
+                        Some(Known { stamp: slot.stamp, lane, items: slot.items, short: false })
+                    });
+                    missing.push(Missing { number, known });
+                }
+            }
+        }
+        scan.index.push_lost(number.saturating_sub(before), open.from as u32, self.first);
+        // Else all that was in it is told of already.
+        if before == number || !missing.is_empty() {
+            let (offset, len) = (open.from as u64, (to - open.from) as u64);
+            scan.gaps.push(Gap { offset, len, missing, extent });
+        }
     }
 }
 
@@ -130,15 +223,9 @@ impl Scan {
 /// panics, whatever the bytes. Gives the number of sound records.
 pub fn recover_bytes(bytes: &[u8]) -> usize {
     let first = SegmentHeader::decode(bytes).map_or(0, |header| header.first);
-    let footer = Trailer::decode(bytes).ok().and_then(|trailer| {
-        let end = bytes.len() - TRAILER;
-        let footer = bytes.get(end.checked_sub(trailer.footer_len())?..end)?;
-        trailer.index(footer).ok()
-    });
-    let scanned = scan(bytes, first).map_or(0, |scan| scan.index.slots.len() - lost(&scan));
-    footer.map_or(scanned, |index| index.slots.len().max(scanned))
-}
-
-fn lost(scan: &Scan) -> usize {
-    scan.gaps.iter().filter_map(|gap| gap.records).sum::<u64>() as usize
+    let trailer = Trailer::decode(bytes).ok();
+    let index = trailer.and_then(|trailer| trailer.index(footer(bytes, &trailer)?).ok());
+    let sound = |index: &Index| index.slots.iter().filter(|slot| slot.kind != SlotKind::Lost).count();
+    let scanned = scan(bytes, first).map_or(0, |scan| sound(&scan.index));
+    index.map_or(scanned, |index| sound(&index).max(scanned))
 }

@@ -3,7 +3,7 @@
 
 use super::disk::Disk;
 use super::entry::{Backlog, Seq};
-use super::format::Bad;
+use super::format::{Bad, MAX_FIRST};
 use super::index::{Index, Slot, SlotKind, Summary, TRAILER, Trailer};
 use super::options::Figures;
 use super::quarantine::is_media;
@@ -248,7 +248,7 @@ pub(super) fn ack_name(first: u64) -> String {
 /// The segment or ack file that a name is of.
 pub(super) fn parse_name<'a>(name: &'a str, extension: &str) -> Option<u64> {
     let stem: &'a str = name.strip_suffix(extension)?;
-    if stem.len() == 16 { u64::from_str_radix(stem, 16).ok() } else { None }
+    if stem.len() == 16 { u64::from_str_radix(stem, 16).ok().filter(|first| *first <= MAX_FIRST) } else { None }
 }
 
 /// Reads the trailer and the footer of a segment; `None` if they are not sound.

@@ -39,16 +39,16 @@ enum Task {
     Refresh,
 }
 
-/// Tenants that have changed since they were last looked at.
+/// Tenants that have changed since they were last attended to.
 #[derive(Debug, Default)]
-struct Changed {
+pub(super) struct Changed {
     tenants: Mutex<BTreeSet<TenantId>>,
     told: Notify,
 }
 
 impl Changed {
-    fn tell(&self, tenants: Vec<TenantId>) {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).extend(tenants);
+    fn tell(&self, tenant: TenantId) {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant);
         self.told.notify_one();
     }
 
@@ -65,36 +65,28 @@ impl Oauth {
     pub async fn load(&self) -> Result<Revision, StoreError> {
         let revision = self.0.store.changes_since(Revision::default()).await?.revision;
         for record in self.0.store.tenants().await? {
-            self.0.publish(&record).await;
+            self.0.show(&record).await?;
         }
         Ok(revision)
     }
 
-    /// Attends to all tenants until it is dropped: `loaded` is what [`load`](Self::load) gave.
-    pub async fn run(&self, loaded: Revision) {
-        let changed = Changed::default();
-        // Apart: what other hosts change is seen at once, however long Datadog takes to answer.
-        tokio::join!(self.follow(loaded, &changed), self.maintain(&changed));
-    }
-
-    /// Shows this host what changes.
-    async fn follow(&self, loaded: Revision, changed: &Changed) {
-        let mut watch = self.0.store.watch(loaded);
-        loop {
-            let changes = watch.next().await;
-            for tenant in &changes.tenants {
-                match self.0.store.tenant(tenant).await {
-                    Ok(Some(record)) => self.0.publish(&record).await,
-                    Ok(None) => self.0.forget(tenant),
-                    Err(error) => warn!(%tenant, "its change is not seen before it changes again: {error}"),
-                }
-            }
-            changed.tell(changes.tenants);
+    /// Shows this host a tenant that has changed, by whichever host, or lets go of it.
+    ///
+    /// # Errors
+    /// When the store fails; what this host has of the tenant stays.
+    pub async fn follow(&self, tenant: &TenantId) -> Result<Option<TenantRecord>, StoreError> {
+        let record = self.0.store.tenant(tenant).await?;
+        match &record {
+            Some(record) => self.0.show(record).await?,
+            None => self.0.forget(tenant),
         }
+        self.0.changed.tell(tenant.clone());
+        Ok(record)
     }
 
-    /// Does what is due for each tenant.
-    async fn maintain(&self, changed: &Changed) {
+    /// Does what is due for each tenant until it is dropped. Of what changes it is told by [`follow`](Self::follow).
+    pub async fn run(&self) {
+        let changed = &self.0.changed;
         let mut due: BTreeMap<TenantId, UnixMillis> = BTreeMap::new();
         let mut pause = Duration::from_secs(1);
         loop {
@@ -103,7 +95,7 @@ impl Oauth {
                 Err(error) => warn!("the tenants are not attended to yet: {error}"),
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LOOK);
+            pause = (pause * 2).min(PAUSE);
         }
         loop {
             due.extend(changed.take().into_iter().map(|tenant| (tenant, UnixMillis(0))));
@@ -171,6 +163,7 @@ impl Inner {
             self.registry.remove(tenant);
         }
         self.pauses().remove(tenant);
+        self.dropped().remove(tenant);
     }
 
     /// Does what is due for a tenant, and says when to look again; never when only a change can make something due.
@@ -195,6 +188,7 @@ impl Inner {
         if let Some(later) = paused.or((at > now).then_some(at)) {
             return Ok(Some(later));
         }
+        let Some(_place) = self.under_way.begin() else { return Ok(Some(later(now, LONGEST_PAUSE))) };
         let Some(lease) = self.store.lock(tenant, PURPOSE, LEASE).await? else { return Ok(Some(later(now, TAKEN))) };
         // Under the lease: another host may have done it meanwhile.
         let Some(record) = self.store.tenant(tenant).await? else { return Ok(None) };

@@ -100,9 +100,13 @@ impl Oauth {
     pub async fn finish(&self, query: &str, expected: Option<&TenantId>) -> Result<Connected, FinishError> {
         let inner = &self.0;
         let callback = Callback::parse(query, &inner.settings.client_id, &inner.sites)?;
+        let Some(place) = inner.under_way.begin() else { return Err(FinishError::Ending) };
         let (task, expected) = (inner.clone(), expected.cloned());
         // Of its own: a browser that goes away must not cut it off.
-        let connected = tokio::spawn(async move { task.connect(callback, expected).await });
+        let connected = tokio::spawn(async move {
+            let _place = place;
+            task.connect(callback, expected).await
+        });
         let result = connected.await.unwrap_or(Err(FinishError::Internal));
         match &result {
             Ok(connected) => info!(

@@ -93,6 +93,9 @@ pub enum FinishError {
     /// Something else is under way for the tenant.
     #[error("something else is under way for tenant {0}, here or on another host; begin again a little later")]
     Busy(TenantId),
+    /// The daemon is ending. The authorisation is as good as before.
+    #[error("this service is being restarted: load this page again in some seconds")]
+    Ending,
     /// Another tenant has the organisation.
     #[error("tenant {tenant} is not connected: {}; {}", .trouble.reason, .trouble.instructions)]
     OrganisationHeld {
@@ -159,6 +162,7 @@ impl FinishError {
             Self::Partner { .. } => "client_refused",
             Self::Unreachable { .. } => "datadog_unreachable",
             Self::Busy(_) => "busy",
+            Self::Ending => "ending",
             Self::OrganisationHeld { .. } => "organisation_held",
             Self::NoKey { .. } => "no_key",
             Self::Store(error) => store_code(error),
@@ -174,7 +178,7 @@ impl FinishError {
             Self::OrganisationHeld { .. } | Self::NoKey { .. } => 409,
             Self::UsedState(_) | Self::ExpiredState(_) => 410,
             Self::CodeRefused { .. } | Self::Partner { .. } => 502,
-            Self::Unreachable { .. } | Self::Busy(_) => 503,
+            Self::Unreachable { .. } | Self::Busy(_) | Self::Ending => 503,
             Self::Store(error) => store_status(error),
             Self::Internal => 500,
         }

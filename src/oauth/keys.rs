@@ -69,8 +69,14 @@ impl Oauth {
     /// # Errors
     /// When there is no such tenant, or the store fails.
     pub async fn key_refused(&self, tenant: &TenantId, refused: &Secret) -> Result<KeyTrouble, StoreError> {
+        let Some(place) = self.0.under_way.begin() else {
+            return Ok(KeyTrouble::Later(FinishError::Ending.to_string()));
+        };
         let (task, id, refused) = (self.0.clone(), tenant.clone(), refused.clone());
-        let replaced = tokio::spawn(async move { task.replace_key(&id, &refused).await });
+        let replaced = tokio::spawn(async move {
+            let _place = place;
+            task.replace_key(&id, &refused).await
+        });
         replaced.await.unwrap_or_else(|_| Ok(KeyTrouble::Later(FinishError::Internal.to_string())))
     }
 }

@@ -8,7 +8,8 @@
 //! - What must not happen twice (spending a refresh token, creating a key) happens under a lease of the store, which holds
 //!   for all hosts that share it, and is noted there before it is begun. What was cut off in the middle is told from that
 //!   note, and never repeated by itself.
-//! - Each step is a task of its own: a browser that goes away, or a caller that is dropped, cuts off nothing.
+//! - Each step is a task of its own: a browser that goes away, or a caller that is dropped, cuts off nothing. Nor does the end
+//!   of the daemon, which waits for what is under way and lets nothing new begin ([`Oauth::end`]).
 //!
 //! `site`, `pkce`, `callback`, `answers` and `status` are pure; `datadog` asks; `connect`, `keys`, `refresh`, `disconnect`
 //! and `background` do. [`Connect`] is the listener that browsers are sent back to.
@@ -27,6 +28,7 @@ mod pkce;
 mod refresh;
 mod site;
 mod status;
+mod under_way;
 mod words;
 
 pub use callback::CallbackError;
@@ -50,6 +52,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
+use under_way::UnderWay;
 
 /// What the leases of a tenant are for: its tokens and its key.
 const PURPOSE: &str = "oauth";
@@ -107,6 +110,10 @@ struct Inner {
     clock: Clock,
     partner: Mutex<Option<PartnerFault>>,
     pauses: Mutex<HashMap<TenantId, Pause>>,
+    changed: background::Changed,
+    /// Up to when this host has dropped what was held of tenants.
+    dropped: Mutex<HashMap<TenantId, UnixMillis>>,
+    under_way: UnderWay,
 }
 
 /// Datadog refuses the partner's own client: no tenant can connect or refresh until that is put right.
@@ -147,6 +154,9 @@ impl Oauth {
             clock,
             partner: Mutex::default(),
             pauses: Mutex::default(),
+            changed: background::Changed::default(),
+            dropped: Mutex::default(),
+            under_way: UnderWay::default(),
         })))
     }
 
@@ -155,13 +165,24 @@ impl Oauth {
         self.0.partner_fault().clone()
     }
 
+    /// Lets nothing begin any more that must not be cut off in the middle, and waits until nothing of that kind is under way: the
+    /// creation of a key, which Datadog shows once, or a refresh, after which the old token may be worthless.
+    pub async fn end(&self) {
+        self.0.under_way.end().await;
+    }
+
+    /// How many such things are under way.
+    pub fn under_way(&self) -> usize {
+        self.0.under_way.count()
+    }
+
     /// Lets this host's deliveries have a tenant as the store has it, at once instead of when the change is seen.
     pub async fn publish(&self, record: &TenantRecord) {
         self.0.publish(record).await;
     }
 
-    /// The operator's word that what is held for another organisation may go to the one that is connected now, or that it
-    /// is gone. Until then [`TenantRecord::held_for`] is set, and nothing of it may be sent.
+    /// The operator's word that what is held for another organisation may go to the one that is connected now. Until then
+    /// [`TenantRecord::held_for`] is set, and nothing of it may be sent.
     ///
     /// # Errors
     /// When there is no such tenant, or the store fails.
@@ -169,6 +190,31 @@ impl Oauth {
         let record = self.0.store.apply(tenant, Guard::default(), &[Change::HeldFor(None)]).await?;
         info!(%tenant, "what was held for another organisation is released by the operator");
         Ok(record)
+    }
+
+    /// The operator's word that what is held for another organisation, and was accepted before a time, is to be dropped: this
+    /// host has dropped what it had. Others have [`TenantRecord::dropped_before`] from then on.
+    ///
+    /// # Errors
+    /// When there is no such tenant, or the store fails.
+    pub async fn drop_held(&self, tenant: &TenantId, before: UnixMillis) -> Result<TenantRecord, StoreError> {
+        let changes = [Change::HeldFor(None), Change::DroppedBefore(before)];
+        let record = self.0.store.apply(tenant, Guard::default(), &changes).await?;
+        self.dropped(&record).await;
+        Ok(record)
+    }
+
+    /// What a tenant's telemetry must be older than for this host to drop it, which it has not done yet. It is held until then.
+    pub fn to_drop(&self, record: &TenantRecord) -> Option<UnixMillis> {
+        self.0.to_drop(record)
+    }
+
+    /// This host has dropped what it had [to drop](Self::to_drop): what came later goes on.
+    pub async fn dropped(&self, record: &TenantRecord) {
+        if let Some(before) = record.dropped_before {
+            self.0.dropped().insert(record.id.clone(), before);
+        }
+        self.0.publish(record).await;
     }
 }
 
@@ -204,6 +250,14 @@ impl Inner {
 
     fn pauses(&self) -> MutexGuard<'_, HashMap<TenantId, Pause>> {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, HashMap<TenantId, UnixMillis>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn to_drop(&self, record: &TenantRecord) -> Option<UnixMillis> {
+        record.dropped_before.filter(|before| self.dropped().get(&record.id).is_none_or(|done| done < before))
     }
 
     /// Takes the lease for a tenant's tokens and key, waiting at most `patience` for whoever has it.
@@ -242,28 +296,41 @@ impl Inner {
         }
     }
 
-    /// Lets this host's deliveries have a tenant as the store has it.
+    /// Lets this host's deliveries have a tenant as the store has it now. When that fails, the change is seen all the same,
+    /// when those who follow the store come to it.
     async fn publish(&self, record: &TenantRecord) {
+        if let Err(failed) = self.show(record).await {
+            warn!(tenant = %record.id, "its change is not seen by this host's deliveries yet: {failed}");
+        }
+    }
+
+    /// Lets this host's deliveries have a tenant as the store has it.
+    async fn show(&self, record: &TenantRecord) -> Result<(), StoreError> {
         let id = &record.id;
         if self.configured.contains(id) {
-            return;
+            return Ok(());
         }
         let Some(site) = self.sites.get(&record.site) else {
             error!(tenant = %id, "its site {:?} is not known any more: add [datadog.sites.\"{}\"]", record.site, record.site);
-            return;
+            return Ok(());
         };
+        let known = self.registry.get(id.as_str());
         let access = match &record.connection {
             Connection::Pending => Access::None,
             Connection::Unauthorized { .. } => Access::Refused,
             Connection::Connected => match self.store.api_key(id).await {
                 Ok(key) => key.map_or(Access::None, |key| Access::Key(key.key)),
+                Err(failed) if failed.is_transient() => return Err(failed),
                 Err(failed) => {
                     error!(tenant = %id, "its API key cannot be read: {failed}");
-                    return;
+                    if known.is_some() {
+                        return Ok(());
+                    }
+                    // It exists, so its telemetry is taken, and held.
+                    Access::None
                 }
             },
         };
-        let known = self.registry.get(id.as_str());
         let is_new = known.is_none();
         let tenant = known.filter(|tenant| tenant.site == site).unwrap_or_else(|| {
             let tenant = Arc::new(Tenant::new(id.clone(), site, None));
@@ -271,7 +338,8 @@ impl Inner {
             tenant
         });
         // Whatever is older than the key was meant for the organisation before it.
-        let before = record.held_for.as_ref().and(record.key.as_ref()).map(|key| key.created);
+        let foreign = record.held_for.as_ref().and(record.key.as_ref()).map(|key| key.created);
+        let before = foreign.max(self.to_drop(record));
         if tenant.set_terms(access, Hold { paused: record.paused, before }) {
             let text = || status(record, self.now()).text;
             match &record.connection {
@@ -281,6 +349,7 @@ impl Inner {
                 _ => info!(tenant = %id, "{}", text()),
             }
         }
+        Ok(())
     }
 
     fn site_of(&self, record: &TenantRecord) -> Option<Site> {

@@ -3,6 +3,7 @@
 
 use super::connect::Connected;
 use super::{CallbackError, FinishError};
+use crate::types::escape_html as escape;
 use std::fmt::Write;
 
 const STYLE: &str = ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
@@ -63,6 +64,11 @@ pub(super) fn failed(error: &FinishError) -> String {
             let body = format!("<p>{}</p><p><strong>{}</strong></p>", escape(&trouble.reason), escape(&trouble.instructions));
             return page("Not connected", TROUBLE, &body);
         }
+        FinishError::Ending => (
+            "One moment, please",
+            "This service is being restarted.".to_owned(),
+            "Please load this page again in some seconds.",
+        ),
         FinishError::Store(_) | FinishError::Internal => (
             "Not connected",
             "Something is wrong with this service; its log says what.".to_owned(),
@@ -95,20 +101,4 @@ fn page(title: &str, look: &str, body: &str) -> String {
          <style>{STYLE}</style>\n</head>\n<body>\n<main class=\"{look}\">\n<h1>{title}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     );
     page
-}
-
-/// Text as it may stand in HTML, attributes included.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }

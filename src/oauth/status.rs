@@ -223,6 +223,7 @@ mod tests {
             connection: Connection::Connected,
             organisation,
             held_for,
+            dropped_before: None,
             overrides: serde_json::Map::new(),
             key_creation_begun: None,
             key: None,

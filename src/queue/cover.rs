@@ -1,7 +1,7 @@
 //! Which records of the journal items came from, so that these are acknowledged when the last of the items is settled.
 
 use super::budget::Reservation;
-use crate::journal::Seq;
+use crate::journal::{AckGuard, Seq};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +17,8 @@ pub struct Receipt {
 
 /// Takes note of records that are no longer needed. Does not block.
 pub trait Acknowledge: fmt::Debug + Send + Sync {
-    /// These will not be asked for again.
-    fn acknowledge(&self, seqs: &[Seq]);
+    /// These will not be asked for again. `guard` is dropped when that is written down.
+    fn acknowledge(&self, seqs: &[Seq], guard: Option<AckGuard>);
 }
 
 /// The records that a batch was made of. All payloads made of the batch share one.
@@ -36,14 +36,16 @@ impl Cover {
         Self { receipts: Mutex::new(receipts), items, left: AtomicU64::new(items), journal }
     }
 
-    /// So many of the items have come to their end: delivered, dead-lettered or dropped, and counted as such.
-    pub fn settle(&self, items: u64) {
+    /// So many of the items have come to their end: delivered, dead-lettered or dropped, and counted as such. `guard` is
+    /// dropped when the journal has written down what follows from that: for the last of the items, that the records are
+    /// not needed any more; for others nothing.
+    pub fn settle(&self, items: u64, guard: Option<AckGuard>) {
         if self.left.fetch_sub(items, Ordering::AcqRel) != items {
             return;
         }
         let receipts = std::mem::take(&mut *self.lock());
         let seqs: Vec<Seq> = receipts.iter().map(|receipt| receipt.seq).collect();
-        self.journal.acknowledge(&seqs);
+        self.journal.acknowledge(&seqs, guard);
     }
 
     /// Whether none of the items is settled: the journal's records are exactly what is left to do.
@@ -71,7 +73,7 @@ pub(crate) mod tests {
     pub(crate) struct Acknowledged(Mutex<Vec<Seq>>);
 
     impl Acknowledge for Acknowledged {
-        fn acknowledge(&self, seqs: &[Seq]) {
+        fn acknowledge(&self, seqs: &[Seq], _: Option<AckGuard>) {
             self.0.lock().unwrap().extend(seqs);
         }
     }
@@ -88,10 +90,10 @@ pub(crate) mod tests {
         let receipt = |seq| Receipt { seq: Seq(seq), room: budget.reserve(&Arc::default(), 100).unwrap() };
         let cover = Cover::new(vec![receipt(3), receipt(7)], 5, journal.clone());
         assert!(cover.is_whole());
-        cover.settle(2);
+        cover.settle(2, None);
         assert!(!cover.is_whole());
         assert_eq!((journal.seqs(), cover.seqs().len(), budget.used()), (vec![], 2, 200));
-        cover.settle(3);
+        cover.settle(3, None);
         assert_eq!((journal.seqs(), cover.seqs().len(), budget.used()), (vec![3, 7], 0, 0));
     }
 }

@@ -22,7 +22,7 @@ pub use record::entry_of;
 pub use tenant::{LaneFigures, TenantQueue};
 
 use crate::host;
-use crate::journal::{AppendError, Journal, Lost, Seq};
+use crate::journal::{AckGuard, AppendError, Journal, Lost, Seq};
 use crate::ledger::{DropReason, Ledger};
 use crate::settings::{Quota, Settings};
 use crate::types::{Chunk, TenantId, UnixMillis};
@@ -290,7 +290,7 @@ fn report_unknown(lost: &Lost) {
 }
 
 impl Acknowledge for Journal {
-    fn acknowledge(&self, seqs: &[Seq]) {
-        self.ack(seqs.iter().copied());
+    fn acknowledge(&self, seqs: &[Seq], guard: Option<AckGuard>) {
+        self.ack_holding(seqs.iter().copied(), guard);
     }
 }

@@ -254,7 +254,7 @@ impl TenantQueue {
             let Some(seqs) = self.with(kind, |lane| lane.drop_front(reason, |c, _| c.accepted < cutoff)) else {
                 continue;
             };
-            self.ground.acks.acknowledge(&seqs);
+            self.ground.acks.acknowledge(&seqs, None);
             while self.with(kind, |lane| older(lane) && lane.wants().is_some()).unwrap_or(false) {
                 if !self.drop_piece(kind, reason, PIECE, |record| record.entry.accepted < cutoff).await? {
                     break;
@@ -282,7 +282,7 @@ impl TenantQueue {
             };
             let seqs = self.with(kind, |lane| lane.drop_front(DropReason::Evicted, doomed)).unwrap_or_default();
             if !seqs.is_empty() {
-                self.ground.acks.acknowledge(&seqs);
+                self.ground.acks.acknowledge(&seqs, None);
                 continue;
             }
             let mut left = excess;
@@ -412,7 +412,7 @@ impl TenantQueue {
         }
         lane.keep_reader(piece.reader);
         drop(inner);
-        self.ground.acks.acknowledge(&dropped);
+        self.ground.acks.acknowledge(&dropped, None);
         true
     }
 

@@ -52,7 +52,7 @@ impl Fixture {
                     let items = batch.chunks.iter().map(|chunk| u64::from(chunk.items)).sum();
                     indices.extend(batch.chunks.iter().map(|chunk| chunk.oldest.0));
                     self.ledger.account(&queue.id, Kind::Logs).deliver(items, 0);
-                    batch.cover.settle(items);
+                    batch.cover.settle(items, None);
                 }
                 _ if queue.wants(Kind::Logs) => queue.load(Kind::Logs).await.unwrap(),
                 _ => return indices,

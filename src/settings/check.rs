@@ -4,7 +4,7 @@ use super::problems::{Problems, join, nearest};
 use super::units::format_duration;
 use super::{Compression, Settings, journal, oauth};
 use std::net::{IpAddr, SocketAddr};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use url::{Host, Url};
 
 /// The longest path of a Unix socket, in bytes (unix(7): `sun_path` has 108 with its final zero).
@@ -178,7 +178,7 @@ fn check_site(key: &str, name: &str, settings: &Settings, problems: &mut Problem
 }
 
 fn check_log_level(level: &str, problems: &mut Problems) {
-    if let Err(error) = level.parse::<EnvFilter>() {
+    if let Err(error) = level.parse::<Targets>() {
         return problems.error("log.level", format!("{level:?} is no level and no list of directives: {error}"));
     }
     // A lone word that is no level would be taken as the name of a module, and everything of it be logged.

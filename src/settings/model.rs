@@ -213,7 +213,7 @@ pub struct Admin {
 /// The daemon's own log.
 #[derive(Debug, Clone, Serialize)]
 pub struct Log {
-    /// A level, or directives as of `tracing-subscriber`'s `EnvFilter`.
+    /// A level, or directives as of `tracing-subscriber`'s `Targets`.
     pub level: String,
     /// Its form.
     pub format: LogFormat,

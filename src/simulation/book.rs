@@ -3,7 +3,7 @@
 use super::host::elapsed;
 use crate::queue::Cover;
 use crate::types::Kind;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
@@ -33,6 +33,8 @@ pub(super) struct Item {
     doomed: bool,
     /// A loss of power may have taken it.
     excused: bool,
+    /// The payload that it was confirmed with, if a process was killed soon after.
+    killed_with: Option<(Duration, u64)>,
 }
 
 /// How a process ends.
@@ -61,6 +63,8 @@ pub(super) struct Book {
     /// The place of the last first attempt.
     first_attempts: BTreeMap<(usize, Kind), u64>,
     confirmed: BTreeMap<u64, Confirmed>,
+    /// Payloads that came to their end and came again, by the time of the kill in between and by tenant.
+    repeated: BTreeMap<(Duration, usize), BTreeSet<u64>>,
     /// The disk failed until then, as of late.
     pub(super) disk_trouble: Option<(Duration, Duration)>,
     /// Items that the ledger counts as dropped, over all lives.
@@ -114,6 +118,7 @@ impl Book {
             sure: false,
             doomed: poison,
             excused: false,
+            killed_with: None,
         });
         self.items.len() as u64 - 1
     }
@@ -164,6 +169,11 @@ impl Book {
                 let poison = item.poison;
                 self.wrong(format_args!("item {id} was stored again (poison: {poison})"));
             }
+            let item = self.item_mut(*id);
+            if let Some((at, payload)) = item.killed_with.take() {
+                let tenant = item.tenant;
+                self.repeated.entry((at, tenant)).or_default().insert(payload);
+            }
         }
     }
 
@@ -204,7 +214,7 @@ impl Book {
         let unwritten = |at: Duration| {
             at + recent > now || trouble.is_some_and(|(begin, until)| at + recent > begin && until + recent * 2 > now)
         };
-        for batch in std::mem::take(&mut self.confirmed).into_values() {
+        for (first, batch) in std::mem::take(&mut self.confirmed) {
             let again = match end {
                 // The end waits for the last ack to be written, if the disk takes it.
                 End::Shutdown => trouble.is_some_and(|(_, until)| until + recent * 2 > now),
@@ -212,6 +222,11 @@ impl Book {
             };
             if again {
                 batch.items.iter().for_each(|id| self.item_mut(*id).sure = false);
+            }
+            // Of what was divided any number may be under way in part, and acks that the disk did not take are not written.
+            let healthy = trouble.is_none_or(|(_, until)| until + recent * 2 < now);
+            if end == End::Kill && healthy && batch.settled.is_some() {
+                batch.items.iter().for_each(|id| self.item_mut(*id).killed_with = Some((now, first)));
             }
         }
         if end == End::PowerLoss {
@@ -231,7 +246,7 @@ impl Book {
     }
 
     /// At the very end: everything accepted has arrived or is accounted for.
-    pub(super) fn close(&mut self, dead: &BTreeMap<u64, usize>) {
+    pub(super) fn close(&mut self, dead: &BTreeMap<u64, usize>, concurrency: usize) {
         let mut missing: BTreeMap<(usize, Kind), Vec<u64>> = BTreeMap::new();
         for (id, item) in self.items.iter().enumerate() {
             let id = id as u64;
@@ -241,6 +256,14 @@ impl Book {
             }
             if is_dead && !item.doomed || dead.get(&id).is_some_and(|tenant| *tenant != item.tenant) {
                 self.wrong.push(format!("item {id} is a dead letter, and should not be: {item:?}"));
+            }
+        }
+        for ((at, tenant), payloads) in std::mem::take(&mut self.repeated) {
+            if payloads.len() > concurrency {
+                let count = payloads.len();
+                self.wrong(format_args!(
+                    "{count} payloads of {tenant} came again after the kill at {at:?}: {payloads:?}"
+                ));
             }
         }
         for (lane, ids) in missing {

@@ -87,7 +87,7 @@ impl World {
         }
         journal.close();
         let dead = self.dead_letters();
-        self.book().close(&dead);
+        self.book().close(&dead, self.plan.rules.concurrency);
     }
 
     fn open(&mut self) -> (Journal, crate::journal::Recovery) {

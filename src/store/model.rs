@@ -115,6 +115,9 @@ pub struct TenantRecord {
     pub organisation: Option<Organisation>,
     /// The organisation that telemetry which is held was meant for, where that is not the present one.
     pub held_for: Option<Organisation>,
+    /// What was accepted before this time is to be dropped by every host that has some of it: the operator's word on what was
+    /// held.
+    pub dropped_before: Option<UnixMillis>,
     /// Settings of its own.
     pub overrides: Map<String, Value>,
     /// Since when the creation of a key has been under way. When nobody is at it any more, the answer was lost, and the
@@ -156,6 +159,8 @@ pub enum Change {
     Organisation(Option<Organisation>),
     /// The organisation that held telemetry was meant for.
     HeldFor(Option<Organisation>),
+    /// What was accepted before this time is to be dropped.
+    DroppedBefore(UnixMillis),
     /// Settings of its own, all of them.
     Overrides(Map<String, Value>),
     /// Its key; none forgets it.

@@ -5,7 +5,9 @@ use super::error::StoreError;
 
 /// The statements of each version, applied in order, each version in one transaction with the note that it is there.
 /// What was released is never edited; a change is a new version.
-const VERSIONS: [&[&str]; 1] = [&[
+const VERSIONS: [&[&str]; 2] = [FIRST, &["ALTER TABLE dogsled_tenants ADD COLUMN dropped_before BIGINT"]];
+
+const FIRST: &[&str] = &[
     // One row: the counter of changes, and the key that everything is sealed with.
     "CREATE TABLE dogsled_meta (one BIGINT PRIMARY KEY CHECK (one = 1), revision BIGINT NOT NULL, master_key TEXT)",
     "INSERT INTO dogsled_meta (one, revision) VALUES (1, 0)",
@@ -27,7 +29,7 @@ const VERSIONS: [&[&str]; 1] = [&[
     "CREATE TABLE dogsled_removed (tenant TEXT PRIMARY KEY, revision BIGINT NOT NULL)",
     "CREATE TABLE dogsled_leases (tenant TEXT NOT NULL, purpose TEXT NOT NULL, fencing BIGINT NOT NULL, \
      expires BIGINT NOT NULL, PRIMARY KEY (tenant, purpose))",
-]];
+];
 
 /// The newest version that this code knows.
 const KNOWN: i64 = VERSIONS.len() as i64;

@@ -8,8 +8,8 @@ use super::{
 use crate::types::{TenantId, UnixMillis};
 
 const SELECT: &str = "SELECT t.id, t.display_name, t.site, t.paused, t.connection, t.reason, t.instructions, \
-     t.organisation_id, t.organisation_name, t.held_id, t.held_name, t.overrides, t.key_creation_begun, t.created, \
-     t.updated, t.revision, k.origin, k.datadog_id, k.created, o.expires, o.scopes, o.granted, o.generation \
+     t.organisation_id, t.organisation_name, t.held_id, t.held_name, t.dropped_before, t.overrides, t.key_creation_begun, \
+     t.created, t.updated, t.revision, k.origin, k.datadog_id, k.created, o.expires, o.scopes, o.granted, o.generation \
      FROM dogsled_tenants t LEFT JOIN dogsled_api_keys k ON k.tenant = t.id LEFT JOIN dogsled_tokens o ON o.tenant = t.id";
 
 /// What must hold for a change to be made.
@@ -151,6 +151,7 @@ impl Step {
                 ("organisation_id = $2, organisation_name = $3", columns(organisation.as_ref()))
             }
             Change::HeldFor(organisation) => ("held_id = $2, held_name = $3", columns(organisation.as_ref())),
+            Change::DroppedBefore(time) => ("dropped_before = $2", vec![time.0.into()]),
             Change::Overrides(overrides) => {
                 let text = serde_json::to_string(overrides).map_err(|error| StoreError::Damaged(error.to_string()))?;
                 ("overrides = $2", vec![text.as_str().into()])
@@ -210,6 +211,7 @@ fn tenant(mut row: Row) -> Result<TenantRecord, StoreError> {
         (other, ..) => return Err(StoreError::Damaged(format!("tenant {id} is {other:?}, which is no state"))),
     };
     let (organisation, held_for) = (organisation(&mut row)?, organisation(&mut row)?);
+    let dropped_before = row.opt_int()?.map(UnixMillis);
     let overrides = serde_json::from_str(&row.text()?)
         .map_err(|error| StoreError::Damaged(format!("the overrides of tenant {id} are no JSON ({error})")))?;
     let key_creation_begun = row.opt_int()?.map(UnixMillis);
@@ -238,6 +240,7 @@ fn tenant(mut row: Row) -> Result<TenantRecord, StoreError> {
         connection,
         organisation,
         held_for,
+        dropped_before,
         overrides,
         key_creation_begun,
         key,

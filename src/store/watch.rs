@@ -5,16 +5,20 @@ use super::{Changes, Revision, Store, StoreError};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::task::AbortHandle;
-use tracing::{info, warn};
 
-/// The longest pause after a failure.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The first and the longest pause after a failure: what others change is seen within seconds of its end.
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Yields what changes from some revision on.
 #[derive(Debug)]
 pub struct Watch {
     store: Store,
     revision: Revision,
+    /// The revision before what was given last.
+    before: Revision,
+    /// How long to wait before the next look; none while all is well.
+    pause: Option<Duration>,
     listener: AbortHandle,
 }
 
@@ -45,41 +49,51 @@ impl Store {
     pub fn watch(&self, after: Revision) -> Watch {
         let store = self.clone();
         let listener = tokio::spawn(async move { store.inner.backend.listen(&store.inner.changed).await });
-        Watch { store: self.clone(), revision: after, listener: listener.abort_handle() }
+        Watch { store: self.clone(), revision: after, before: after, pause: None, listener: listener.abort_handle() }
     }
 }
 
 impl Watch {
-    /// Waits for the next change. While the store cannot be reached, it goes on trying.
-    pub async fn next(&mut self) -> Changes {
+    /// Waits for the next change.
+    ///
+    /// # Errors
+    /// When the store cannot be read: changes are not seen then. The next call tries again after a pause, and gives what has
+    /// changed meanwhile, even if that is nothing.
+    pub async fn next(&mut self) -> Result<Changes, StoreError> {
         let store = self.store.clone();
-        let mut pause = None;
+        if let Some(pause) = self.pause {
+            tokio::time::sleep(pause).await;
+        }
         loop {
             let mut told = pin!(store.inner.changed.notified());
             // From here on no change is missed, though nobody waits yet.
             told.as_mut().enable();
-            match store.changes_since(self.revision).await {
-                Ok(changes) => {
-                    if pause.take().is_some() {
-                        info!("store {}: can be read again", store.place());
-                    }
-                    self.revision = changes.revision;
-                    if !changes.tenants.is_empty() {
-                        return changes;
-                    }
-                    // Running out of time is no error: others may change something without telling.
-                    let _ = tokio::time::timeout(store.inner.backend.poll_interval(), told).await;
-                }
+            let changes = match store.changes_since(self.revision).await {
+                Ok(changes) => changes,
                 Err(error) => {
-                    if pause.is_none() {
-                        warn!("changes by other hosts are not seen for now: {error}");
-                    }
-                    let wait = pause.map_or(Duration::from_secs(1), |pause: Duration| (pause * 2).min(LONGEST_PAUSE));
-                    pause = Some(wait);
-                    tokio::time::sleep(wait).await;
+                    self.slow_down();
+                    return Err(error);
                 }
+            };
+            let is_back = self.pause.take().is_some();
+            self.before = self.revision;
+            self.revision = changes.revision;
+            if is_back || !changes.tenants.is_empty() {
+                return Ok(changes);
             }
+            // Running out of time is no error: others may change something without telling.
+            let _ = tokio::time::timeout(store.inner.backend.poll_interval(), told).await;
         }
+    }
+
+    /// Has the changes that were given last given again after a pause: whoever got them could not look at them.
+    pub fn again(&mut self) {
+        self.revision = self.before;
+        self.slow_down();
+    }
+
+    fn slow_down(&mut self) {
+        self.pause = Some(self.pause.map_or(PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE)));
     }
 
     /// The last revision that was seen.

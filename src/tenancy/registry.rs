@@ -47,6 +47,11 @@ impl Registry {
         self.partial.load(Ordering::Acquire)
     }
 
+    /// Whether telemetry of no tenant at all can be taken for now, since those that there are cannot be read.
+    pub fn is_blind(&self) -> bool {
+        self.is_partial() && self.read().tenants.is_empty()
+    }
+
     /// Forgets a tenant; its tokens stand for nobody then.
     pub fn remove(&self, id: &TenantId) {
         let mut inner = self.write();

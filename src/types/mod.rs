@@ -2,6 +2,7 @@
 
 mod chunk;
 mod follow;
+mod html;
 mod kind;
 mod secret;
 mod tenant_id;
@@ -9,7 +10,8 @@ mod time;
 
 pub use chunk::Chunk;
 pub use follow::{Fate, Follow};
+pub use html::escape_html;
 pub use kind::{Encoding, Endpoint, HostRole, Kind, Limits};
-pub use secret::Secret;
+pub use secret::{Secret, redacted};
 pub use tenant_id::{InvalidTenantId, TenantId};
 pub use time::UnixMillis;

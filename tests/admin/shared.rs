@@ -1,8 +1,8 @@
-//! Hosts that share a store, and a store that is out of reach.
+//! Hosts that share a store.
 
 use crate::harness::{Datadog, Operator};
 use crate::postgres;
-use crate::support::until;
+use crate::support::{Daemon, Home, until};
 use serde_json::json;
 
 #[tokio::test]
@@ -34,20 +34,43 @@ async fn what_one_host_connects_the_other_delivers_within_seconds() {
 }
 
 #[tokio::test]
-async fn with_a_store_out_of_reach_static_tenants_flow_and_others_are_told_to_come_again() {
+async fn what_one_host_is_told_to_drop_is_dropped_by_all_also_by_one_that_was_down() {
+    let Some(cluster) = postgres::shared() else { return };
+    let database = cluster.database().await;
     let datadog = Datadog::start(3600).await;
-    let nowhere = "postgres://nobody@127.0.0.1:1/none";
     let key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff";
-    let setup = datadog.setup(&["fixed"]).set("store.url", nowhere).set("store.master_key", key);
-    let daemon = setup.start().await;
-    let operator = Operator::of(&daemon);
-    daemon.logs("fixed", [1]).await;
-    datadog.intake.wait_items("fixed", "logs", 1).await;
-    let answer = daemon.try_post("acme", "/api/v2/logs", b"[]".into()).await.unwrap();
-    assert_eq!((answer.status, answer.retry_after.is_some()), (503, true), "{}", answer.text);
-    let refused = operator.post("tenants", json!({ "id": "acme" })).await;
-    assert_eq!((refused.status, &refused.body["code"]), (503, &json!("store")), "{}", refused.body);
-    let status = operator.get("status").await;
-    assert_eq!((&status["store"]["open"], &status["tenants"][0]["id"]), (&json!(false), &json!("fixed")), "{status}");
-    assert!(!daemon.log("tenants of the store are not served yet").is_empty());
+    let setup = datadog.setup(&[]).set("store.url", cluster.url(&database)).set("store.master_key", key);
+    let (home, one, other) = (Home::new(), setup.start().await, setup.start().await);
+    let late = setup.start_in(&home).await;
+    let operator = Operator::of(&one);
+    operator.create("acme").await;
+    operator.connect(&datadog, "acme", "alpha").await;
+    operator.order("acme", "disconnect").await;
+    let hosts = [(&one, 1), (&other, 2), (&late, 3)];
+    for (host, id) in hosts {
+        host.wait_state("acme", "pending").await;
+        host.logs("acme", [id]).await;
+    }
+    late.stop().await;
+    operator.connect(&datadog, "acme", "beta").await;
+    for (host, id) in [(&one, 11), (&other, 12)] {
+        host.wait_state("acme", "paused").await;
+        host.logs("acme", [id]).await;
+    }
+    let dropped = operator.post("tenants/acme/held", json!({ "action": "drop" })).await;
+    assert_eq!((dropped.status, &dropped.body["dropped_items"]), (200, &json!(1)), "{}", dropped.body);
+    datadog.wait_logs("beta", &[11, 12]).await;
+
+    let late = setup.start_in(&home).await;
+    late.logs("acme", [13]).await;
+    datadog.wait_logs("beta", &[11, 12, 13]).await;
+    let purged = async |host: &Daemon| {
+        host.scrape().await.sum("dogsled_items_dropped_total", &[("tenant", "acme"), ("reason", "purged")])
+    };
+    for host in [&one, &other, &late] {
+        assert_eq!(purged(host).await, 1.0);
+        host.scrape().await.assert_balanced();
+    }
+    let again = operator.post("tenants/acme/held", json!({ "action": "drop" })).await;
+    assert_eq!((again.status, &again.body["code"]), (409, &json!("nothing_held")), "{}", again.body);
 }

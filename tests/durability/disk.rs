@@ -80,6 +80,8 @@ async fn a_full_disk_refuses_what_comes_delivers_what_is_there_and_mends_by_itse
     daemon.wait_empty("b").await;
     assert_ids(&intake, "b", 0..50).await;
     assert_eq!(daemon.try_post("b", LOGS, b"[{\"id\":50}]".to_vec()).await.unwrap().status, 503);
+    let (told, mended) = (daemon.log("the disk is full").len(), daemon.log("can be written again").len());
+    assert!(told <= mended + 1, "told more than once:\n{}", daemon.log_text());
 
     // A start on the full disk, with the backlog.
     daemon.stop().await;
@@ -114,6 +116,58 @@ async fn a_disk_that_the_journal_itself_has_filled_is_free_again_when_all_is_del
     daemon.logs("a", [of_a]).await;
     daemon.wait_empty("a").await;
     assert_eq!(intake.count("a", "logs", "items").await, of_a + 1);
+}
+
+/// Fills a disk of this size, less what something else takes, and has it delivered, round after round.
+async fn fill_and_empty(size: u64, taken: usize) {
+    let home = Home::new();
+    let Some(_mounted) = Mounted::new(&home.state_dir(), size) else { return };
+    fs::write(home.state_dir().join("filler"), vec![1; taken]).unwrap();
+    let intake = Intake::start();
+    let setup = Setup::new(&intake, &["a", "b"]).set("delivery.concurrency_per_tenant", 1);
+    let daemon = setup.start_in(&home).await;
+    let mut next = 0;
+    for round in 1..4 {
+        // A little of somebody else stays where it is.
+        intake.set_key("b", false).await;
+        daemon.logs("b", [round]).await;
+        intake.set_key("a", false).await;
+        let (full, refused) = fill(&daemon, "a", next, 300_000).await;
+        assert_eq!(refused.status, 503, "round {round}: {refused:?}");
+        assert!(refused.retry_after.is_some_and(|seconds| seconds.parse::<u64>().unwrap() > 0));
+        assert!(full - next > 5, "round {round}: {next} to {full}");
+        next = full;
+        until("it to say that it is not ready", async || (daemon.ready().await.0 == 503).then_some(())).await;
+        intake.set_key("a", true).await;
+        daemon.wait_empty("a").await;
+        if taken > 0 {
+            // All of it is in one segment.
+            intake.set_key("b", true).await;
+            daemon.wait_empty("b").await;
+        }
+        until("it to be ready again", async || (daemon.ready().await.0 == 200).then_some(())).await;
+        daemon.scrape().await.assert_balanced();
+    }
+    intake.set_key("b", true).await;
+    daemon.wait_empty("b").await;
+    assert_ids(&intake, "a", 0..next).await;
+    assert_ids(&intake, "b", 1..4).await;
+    assert_eq!(daemon.scrape().await.sum("dogsled_items_dropped_total", &[]), 0.0);
+    daemon.stop().await;
+    let daemon = setup.start_in(&home).await;
+    daemon.logs("a", [next]).await;
+    daemon.wait_empty("a").await;
+    assert_ids(&intake, "a", 0..=next).await;
+}
+
+#[tokio::test]
+async fn a_disk_smaller_than_a_segment_is_filled_and_emptied_again_and_again() {
+    fill_and_empty(20 << 20, 0).await;
+}
+
+#[tokio::test]
+async fn what_others_leave_of_a_disk_may_be_smaller_than_a_segment() {
+    fill_and_empty(110 << 20, 105 << 20).await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod disk;
 mod leftovers;
 mod load;
 mod quotas;
+mod read_only;
 mod shutdown;
 
 const LOGS: &str = "/api/v2/logs";

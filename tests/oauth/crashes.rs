@@ -121,8 +121,14 @@ async fn hosts_learn_of_each_others_changes() {
     let acme = host.add("acme").await;
     let loaded = other.oauth.load().await.unwrap();
     let running = tokio::spawn({
-        let oauth = other.oauth.clone();
-        async move { oauth.run(loaded).await }
+        let (oauth, mut watch) = (other.oauth.clone(), other.store.watch(loaded));
+        async move {
+            loop {
+                for tenant in watch.next().await.unwrap().tenants {
+                    oauth.follow(&tenant).await.unwrap();
+                }
+            }
+        }
     });
     world.connect(&host, &acme, "alpha").await.unwrap();
     let key = crate::harness::until("the key on the other host", || async { other.key(&acme) }).await;

@@ -7,6 +7,7 @@ mod leases;
 mod model;
 mod oauth;
 mod opening;
+#[allow(dead_code)] // the tests of the admin API use more of it
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod rekey;

@@ -3,7 +3,7 @@
 use crate::harness::{Place, add, both, key_source};
 use dogsled::settings::{Settings, StoreUrl};
 use dogsled::store::{Change, Guard, NewKey, Origin, Store, StoreError};
-use dogsled::types::Secret;
+use dogsled::types::{Secret, UnixMillis};
 use dogsled::vault::Source;
 use std::os::unix::fs::PermissionsExt;
 
@@ -14,12 +14,24 @@ fn mode(path: &std::path::Path) -> u32 {
 both! {
     async fn a_store_of_a_newer_version_is_refused_and_left_alone(place: Place) {
         drop(place.open().await);
-        place.sql("UPDATE dogsled_schema SET version = 999").await;
+        place.sql("UPDATE dogsled_schema SET version = version + 1000").await;
         let error = place.try_open().await.unwrap_err();
-        assert!(matches!(error, StoreError::NewerSchema { found: 999, .. }), "{error}");
+        assert!(matches!(error, StoreError::NewerSchema { found: 1001.., .. }), "{error}");
         assert!(error.to_string().contains("install the newer dogsled"), "{error}");
-        place.sql("UPDATE dogsled_schema SET version = 1").await;
+        place.sql("UPDATE dogsled_schema SET version = version - 1000").await;
         place.open().await;
+    }
+
+    async fn a_store_of_the_first_version_is_brought_up_to_date_with_all_that_is_in_it(place: Place) {
+        let store = place.open().await;
+        let acme = add(&store, "acme").await;
+        drop(store);
+        place.sql("ALTER TABLE dogsled_tenants DROP COLUMN dropped_before; UPDATE dogsled_schema SET version = 1").await;
+        let store = place.open().await;
+        assert_eq!(store.tenant(&acme).await.unwrap().unwrap().dropped_before, None);
+        let change = [Change::DroppedBefore(UnixMillis(7))];
+        store.apply(&acme, Guard::default(), &change).await.unwrap();
+        assert_eq!(place.open().await.tenant(&acme).await.unwrap().unwrap().dropped_before, Some(UnixMillis(7)));
     }
 
     async fn many_processes_may_open_a_new_store_at_once(place: Place) {

@@ -2,7 +2,7 @@
 
 use crate::harness::{add, both, id, tokens};
 use dogsled::store::{Change, Connection, Guard, NewKey, NewTenant, Organisation, Origin, Replaces, StoreError};
-use dogsled::types::Secret;
+use dogsled::types::{Secret, UnixMillis};
 
 fn organisation(id: &str) -> Organisation {
     Organisation { id: id.into(), name: Some(format!("The {id}s")) }
@@ -26,6 +26,7 @@ both! {
             Change::Connection(connection.clone()),
             Change::Organisation(Some(organisation("org-1"))),
             Change::HeldFor(Some(Organisation { id: "org-0".into(), name: None })),
+            Change::DroppedBefore(UnixMillis(1_700_000_000_000)),
             Change::Overrides(overrides.as_object().unwrap().clone()),
             Change::Key(Some(key("0123456789abcdef0123456789abcdef"))),
             Change::Tokens(Some(tokens("access-1", "refresh-1", Replaces::Any))),
@@ -44,6 +45,7 @@ both! {
         assert_eq!(found.connection, connection);
         assert_eq!(found.organisation, Some(organisation("org-1")));
         assert_eq!(found.held_for.unwrap().name, None);
+        assert_eq!(found.dropped_before, Some(UnixMillis(1_700_000_000_000)));
         assert_eq!(serde_json::Value::Object(found.overrides), overrides);
         assert!(found.key_creation_begun.unwrap() >= found.created && found.updated >= found.created);
         let api_key = store.api_key(&acme).await.unwrap().unwrap();

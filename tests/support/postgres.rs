@@ -4,20 +4,26 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
 
-/// Initialises and runs the server. It ends, and everything is removed, when standard input closes; that happens when
-/// the test process ends, by `kill -9` too.
+/// Initialises and runs the server, stops it and starts it when it is told to. It ends, and everything is removed, when
+/// standard input closes; that happens when the test process ends, by `kill -9` too.
 const SCRIPT: &str = r#"
 cd "$2" && chmod 700 . || exit 1
 "$1/initdb" -D data -U postgres -A trust -E UTF8 --locale=C --no-sync >log 2>&1 || exit 1
 printf '%s\n' "$3" >>data/postgresql.conf
-"$1/postgres" -D "$2/data" >>log 2>&1 </dev/null &
-read -r _
+serve() { "$1/postgres" -D "$2/data" >>log 2>&1 </dev/null & }
+serve "$1" "$2"
+while read -r order; do
+    case $order in
+        stop) kill -INT $!; wait $! ;;
+        start) serve "$1" "$2" ;;
+    esac
+done
 kill -QUIT $!
 wait
 cd / && rm -rf "$2"
@@ -28,6 +34,7 @@ pub struct Cluster {
     /// Where its socket is.
     pub directory: PathBuf,
     port: u16,
+    orders: Mutex<ChildStdin>,
 }
 
 /// The server that the tests of a process share; nothing where PostgreSQL is not installed, which is an error if
@@ -80,10 +87,28 @@ impl Cluster {
             chown(&directory, Some(uid), Some(gid)).unwrap();
             command.uid(uid).gid(gid);
         }
-        let child = command.spawn().unwrap();
-        // Its standard input stays open as long as this process lives.
-        std::mem::forget(child);
-        Some(Self { directory, port })
+        // Its standard input stays open as long as this value lives.
+        let orders = command.spawn().unwrap().stdin.take().unwrap();
+        Some(Self { directory, port, orders: Mutex::new(orders) })
+    }
+
+    /// Has the server end, and waits until it is gone.
+    pub async fn stop(&self) {
+        self.order("stop");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.directory.join("data/postmaster.pid").exists() {
+            assert!(Instant::now() < deadline, "PostgreSQL does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Starts the server again; waits for nothing.
+    pub fn resume(&self) {
+        self.order("start");
+    }
+
+    fn order(&self, order: &str) {
+        writeln!(self.orders.lock().unwrap(), "{order}").unwrap();
     }
 
     /// The address of a database.

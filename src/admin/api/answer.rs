@@ -1,6 +1,7 @@
 //! Answers of the admin API.
 
 use crate::control::ControlError;
+use crate::types::redacted;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -61,7 +62,11 @@ impl From<ControlError> for Problem {
 }
 
 impl From<Problem> for Answer {
-    fn from(problem: Problem) -> Self {
+    fn from(mut problem: Problem) -> Self {
+        for error in &mut problem.errors {
+            // It may quote names and values that were meant to be something else: a key in the place of a name, say.
+            *error = redacted(error).into_owned();
+        }
         let mut answer = json(problem.status, &problem);
         let headers = answer.headers_mut();
         match problem.status {

@@ -56,7 +56,7 @@ impl Sent {
         if !self.starts_with(b"{") {
             return Err(Problem::bad("the body is not as asked for: it must be a JSON object"));
         }
-        // The error tells where, and quotes no value of the body but its type.
+        // The error tells where. What it quotes is looked through when it is answered.
         serde_json::from_slice(&self.bytes)
             .map_err(|error| Problem::bad(format!("the body is not as asked for: {error}")))
     }

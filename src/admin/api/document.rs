@@ -2,9 +2,8 @@
 
 use super::answer::Problem;
 use super::handlers;
-use std::sync::OnceLock;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 #[derive(OpenApi)]
@@ -13,7 +12,7 @@ use utoipa::{Modify, OpenApi};
         title = "Dogsled admin API",
         description = "Tenants of a running Dogsled: who they are, how they stand with Datadog, what waits. \
             The token is in `admin.token` in the state directory. Every answer that is no success is `{\"errors\": [\"...\"]}` \
-            with a `code` for programs; a method that a path does not have is answered 405, with `Allow`.",
+            with a `code` for programs.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
@@ -34,9 +33,13 @@ impl Modify for Everywhere {
     fn modify(&self, document: &mut Document) {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-        let problem = |description: &str| {
+        let problem = |description: &str, header: Option<(&str, &str)>| {
             let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-            RefOr::T(ResponseBuilder::new().description(description).content("application/json", content).build())
+            let mut response = ResponseBuilder::new().description(description).content("application/json", content);
+            if let Some((name, description)) = header {
+                response = response.header(name, HeaderBuilder::new().description(Some(description)).build());
+            }
+            RefOr::T(response.build())
         };
         for item in document.paths.paths.values_mut() {
             let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete]
@@ -44,28 +47,30 @@ impl Modify for Everywhere {
                 .filter_map(Option::as_mut);
             for operation in operations {
                 let mut more = vec![
-                    ("401", "The token is missing or wrong"),
-                    ("408", "The body took too long"),
-                    ("413", "The body is too large"),
+                    ("401", "The token is missing or wrong", Some(("WWW-Authenticate", "`Bearer`"))),
+                    ("405", "The path has no such method", Some(("Allow", "The methods that it has"))),
+                    ("408", "The body took too long", None),
+                    ("413", "The body is too large", None),
                     (
                         "503",
-                        "The store cannot be used, something else is under way for the tenant, or Datadog cannot be \
-                        reached: come again after `Retry-After`",
+                        "The store cannot be used, something else is under way for the tenant, the daemon is about to end, \
+                        or Datadog cannot be reached",
+                        Some(("Retry-After", "When to come again, in seconds")),
                     ),
                 ];
                 if operation.request_body.is_some() {
-                    more.push(("415", "The body is no JSON"));
+                    more.push(("415", "The body is no JSON", None));
                 }
-                for (status, description) in more {
-                    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| problem(description));
+                for (status, description, header) in more {
+                    let answers = &mut operation.responses.responses;
+                    answers.entry(status.to_owned()).or_insert_with(|| problem(description, header));
                 }
             }
         }
     }
 }
 
-/// The document.
-pub(super) fn document() -> &'static Document {
-    static DOCUMENT: OnceLock<Document> = OnceLock::new();
-    DOCUMENT.get_or_init(Api::openapi)
+/// The document, made anew each time: it is asked for too seldom to be kept.
+pub(super) fn document() -> Document {
+    Api::openapi()
 }

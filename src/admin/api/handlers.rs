@@ -33,7 +33,7 @@ fn ok(body: &impl serde::Serialize) -> Outcome {
     )
 )]
 pub(super) async fn openapi() -> Outcome {
-    ok(document::document())
+    ok(&document::document())
 }
 
 /// The daemon and all tenants at a glance.
@@ -221,8 +221,8 @@ pub(super) async fn resume(asked: &Asked<'_>, id: &TenantId) -> Outcome {
 
 /// Decides about telemetry that was meant for another organisation.
 ///
-/// What a tenant had waiting when it was connected to another organisation is not sent there by itself. Of hosts that share a
-/// store, each drops what it has when it is told to; a release is for all of them.
+/// What a tenant had waiting when it was connected to another organisation is not sent there by itself. Hosts that share the
+/// store follow the decision within seconds, or when they are started again; `dropped_items` are those of the host that is asked.
 #[utoipa::path(
     post, path = "/admin/v1/tenants/{id}/held", operation_id = "decideHeld", tag = "connecting",
     params(("id" = String, Path, description = "The tenant's id", min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9._-]+$")),

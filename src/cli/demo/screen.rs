@@ -2,10 +2,11 @@
 //! 80 columns.
 
 use super::stage::TENANTS;
+use crate::cli::text::{can_colour, can_draw};
 use crate::ledger::Balance;
 use crate::tenancy::TenantState;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _, stdout};
+use std::io::{Write as _, stdout};
 use std::time::Duration;
 
 /// Columns of a story line.
@@ -44,9 +45,7 @@ pub(super) struct Row {
 impl Screen {
     /// The standard output.
     pub(super) fn new() -> Self {
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let terminal = stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self { terminal, colour: terminal && !set("NO_COLOR"), drawn: 0 }
+        Self { terminal: can_draw(), colour: can_colour(), drawn: 0 }
     }
 
     /// Whether there is a table that changes in place.

@@ -2,7 +2,7 @@
 
 use super::rates::Rates;
 use crate::cli::admin::{Status, Tenant};
-use crate::cli::text::{counted, cut, one_line, span};
+use crate::cli::text::{can_colour, counted, cut, one_line, span};
 use std::io::{IsTerminal, stdout};
 
 /// The most characters of a tenant's id, so that there is room for its error.
@@ -36,12 +36,10 @@ pub(super) struct Frame<'a> {
 impl Style {
     /// As the standard output is.
     pub(super) fn of_output() -> Self {
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let terminal = stdout().is_terminal();
         let size = terminal_size::terminal_size()
             .map_or((80, 24), |(width, height)| (usize::from(width.0), usize::from(height.0)));
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { size: terminal.then_some(size), colour: terminal && !dumb && !set("NO_COLOR") }
+        Self { size: terminal.then_some(size), colour: can_colour() }
     }
 
     /// A text as wide as the terminal at most.

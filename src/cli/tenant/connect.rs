@@ -80,7 +80,7 @@ pub(super) async fn decide(place: &Place, held: &Held) -> Result<(), Failure> {
         let Decided { tenant, dropped_items } = place.client.read(&answer)?;
         let done = match held {
             Held::Release(_) => "released what was held".to_owned(),
-            Held::Drop { .. } => format!("dropped {}", counted(dropped_items, "item")),
+            Held::Drop { .. } => format!("dropped {} on this host", counted(dropped_items, "item")),
         };
         Ok(format!("{done}; {}", show::in_short(&tenant)))
     })

@@ -193,7 +193,7 @@ impl Sender {
                 items
             }
         };
-        payload.cover.settle(u64::from(items));
+        payload.cover.settle(u64::from(items), Some(Box::new(self.settling.begin())));
     }
 
     pub(super) fn failed(&self, state: &mut State, now: Instant, endpoint: Endpoint, flight: &Flight, words: &str) {

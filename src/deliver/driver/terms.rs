@@ -8,6 +8,7 @@ use crate::deliver::endpoint::EndpointState;
 use crate::deliver::work::Work;
 use crate::host::chance;
 use crate::ledger::DropReason;
+use crate::payload::Payload;
 use crate::tenancy::{Hold, Tenant, TenantState};
 use crate::types::{Kind, Secret, UnixMillis};
 use std::sync::Arc;
@@ -39,6 +40,17 @@ impl Sender {
         hold.paused || hold.before.is_some_and(|before| self.oldest(state, kind).is_some_and(|oldest| oldest < before))
     }
 
+    /// Whether a payload may be sent there at this moment, as far as it is for the operator to say.
+    pub(super) fn terms_allow(&self, state: &State, payload: &Payload, to: &Arc<Destination>) -> bool {
+        let (Some(tenant), Some(bound)) = (self.tenant(), &state.bound) else { return false };
+        let (key, hold) = tenant.terms();
+        let leads_there = Arc::ptr_eq(&bound.tenant, &tenant) && Arc::ptr_eq(&bound.to, to);
+        leads_there
+            && key.as_ref() == Some(&bound.key)
+            && !self.holds(state, payload.kind, hold)
+            && state.purge.is_none_or(|before| payload.accepted >= before)
+    }
+
     /// When the oldest item of a kind was accepted.
     fn oldest(&self, state: &State, kind: Kind) -> Option<UnixMillis> {
         let taken = state.backlog.all().map(Work::figures).filter(|lane| lane.kind == kind);
@@ -66,7 +78,7 @@ impl Sender {
                     for chunk in &batch.chunks {
                         account.drop_items(u64::from(chunk.items), DropReason::Purged);
                         chunk.follow.iter().for_each(|follow| follow.dropped(chunk.items));
-                        batch.cover.settle(u64::from(chunk.items));
+                        batch.cover.settle(u64::from(chunk.items), None);
                         items += u64::from(chunk.items);
                     }
                 }

@@ -1,10 +1,10 @@
-//! Records that a crash took from the middle of a segment.
+//! Records that a crash took from the middle of a segment, or a failed sync from its end.
 
-use super::sim_disk::SimDisk;
-use crate::journal::Entry;
+use super::sim_disk::{Faults, SimDisk};
 use crate::journal::entry::Draft;
 use crate::journal::log::{Log, LogOptions};
 use crate::journal::open::open;
+use crate::journal::{Entry, Reader, Seq};
 use crate::types::UnixMillis;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -16,15 +16,22 @@ fn open_on(disk: &SimDisk) -> Log {
 }
 
 fn append(log: &mut Log, payload: &str) -> u64 {
-    let entry = Entry {
+    log.commit(&[Draft::new(entry(payload), None).unwrap()]).unwrap()
+}
+
+fn append_in_place_of(log: &mut Log, payload: &str, stamps: [u64; 2]) {
+    log.commit(&[Draft::new(entry(payload), Some(stamps.map(Seq).into())).unwrap()]).unwrap();
+}
+
+fn entry(payload: &str) -> Entry {
+    Entry {
         lane: "a".into(),
         items: 1,
         accepted: UnixMillis(1),
         oldest: UnixMillis(1),
         head: "".into(),
         payload: payload.to_owned().into(),
-    };
-    log.commit(&[Draft::new(entry, None).unwrap()]).unwrap()
+    }
 }
 
 /// Closes the segment and has it get its footer.
@@ -61,4 +68,56 @@ fn a_record_that_is_lost_does_not_keep_its_segment_after_the_segment_has_a_foote
     close(&mut log);
     let figures = log.shared.view().figures();
     assert_eq!((figures.segments, figures.records), (1, 1), "the first segment is gone");
+}
+
+/// What is live, by payload.
+fn live(log: &Log) -> Vec<String> {
+    let mut reader = Reader::new("a".into(), Seq(0)..Seq(u64::MAX));
+    let mut payloads = Vec::new();
+    loop {
+        let batch = reader.read(&log.shared, 1 << 20).unwrap();
+        assert_eq!(batch.lost, []);
+        payloads.extend(batch.records.iter().map(|record| String::from_utf8(record.entry.payload.to_vec()).unwrap()));
+        if batch.end {
+            return payloads;
+        }
+    }
+}
+
+/// A copy that a failed sync leads to says what the record replaces, too: never are both there.
+#[test]
+fn what_a_record_replaces_stays_out_when_the_record_is_written_again_after_a_failed_sync() {
+    let mut replaced = 0;
+    for seed in 0..400 {
+        let disk = SimDisk::new(seed);
+        let mut log = open_on(&disk);
+        let stamps = ["one", "two"].map(|payload| append(&mut log, payload));
+        close(&mut log);
+        append_in_place_of(&mut log, "both", stamps);
+        disk.set_faults(Faults { sync_error_in: Some(1), ..Faults::default() });
+        let round = log.rounds.begin(&log.shared.disk.clone()).unwrap();
+        log.complete(round.run()).unwrap_err();
+        disk.set_faults(Faults::default());
+        log.rescue().unwrap();
+        assert_eq!(live(&log), ["both"]);
+        // As far as it comes.
+        for _ in 0..seed % 4 {
+            log.tick().unwrap();
+            if let Some(round) = log.rounds.begin(&log.shared.disk.clone()) {
+                log.complete(round.run()).unwrap();
+            }
+        }
+        let durable = seed % 4 > 0;
+        drop(log);
+        if seed % 8 < 4 {
+            disk.lose_power();
+        } else {
+            disk.kill();
+        }
+        let found = live(&open_on(&disk));
+        let expected = found == ["both"] || !durable && found == ["one", "two"];
+        assert!(expected, "seed {seed}: {found:?}");
+        replaced += usize::from(found == ["both"]);
+    }
+    assert!((300..400).contains(&replaced), "{replaced}: the loss of power was never, or always, too early");
 }

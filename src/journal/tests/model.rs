@@ -32,12 +32,14 @@ enum Op {
         lane: u8,
         count: u8,
     },
+    WriteAcks,
     Tick,
     /// A whole round of syncing.
     Sync,
     BeginRound,
     FinishRound,
     Clean,
+    MakeRoom,
     Read,
     Faults(Faults),
     Heal,
@@ -56,11 +58,13 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (0u8..4, any::<u16>(), 1u8..5).prop_map(|(lane, pick, count)| Op::Seal { lane, pick, count }),
         3 => (any::<u16>(), 1u8..9).prop_map(|(pick, count)| Op::Ack { pick, count }),
         3 => (0u8..4, 1u8..20).prop_map(|(lane, count)| Op::AckLane { lane, count }),
+        2 => Just(Op::WriteAcks),
         4 => Just(Op::Tick),
         3 => Just(Op::Sync),
         1 => Just(Op::BeginRound),
         1 => Just(Op::FinishRound),
         3 => Just(Op::Clean),
+        2 => Just(Op::MakeRoom),
         2 => Just(Op::Read),
         1 => faults.prop_map(|(quota, read_only, write_error_in, sync_error_in, reserves)| {
             Op::Faults(Faults { quota, read_only, write_error_in, sync_error_in, reserves, unreadable: 0..0 })
@@ -185,9 +189,13 @@ impl World {
 
     fn tick(&mut self) {
         if self.log.tick().is_ok() {
-            for known in self.known.values_mut() {
-                known.ack_written |= known.acked;
-            }
+            self.acks_written();
+        }
+    }
+
+    fn acks_written(&mut self) {
+        for known in self.known.values_mut() {
+            known.ack_written |= known.acked;
         }
     }
 
@@ -358,6 +366,11 @@ impl World {
                 let stamps = of_lane.take(usize::from(*count)).collect();
                 self.ack(stamps);
             }
+            Op::WriteAcks => {
+                if self.log.write_acks().is_ok() {
+                    self.acks_written();
+                }
+            }
             Op::Tick => self.tick(),
             Op::Sync => {
                 self.tick();
@@ -370,6 +383,11 @@ impl World {
             Op::Clean => {
                 if self.log.doubtful.is_empty() {
                     let _ = self.log.clean();
+                }
+            }
+            Op::MakeRoom => {
+                if self.log.doubtful.is_empty() {
+                    let _ = self.log.make_room();
                 }
             }
             Op::Read => self.check(),

@@ -143,6 +143,87 @@ async fn segments_of_which_nothing_is_live_are_removed() {
     assert!(figures.segments <= 2 && figures.records == 0, "{figures:?}");
 }
 
+/// Tells when it is dropped.
+struct Told(std::sync::mpsc::Sender<()>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.send(()).unwrap();
+    }
+}
+
+/// Whether acks are on disk.
+fn acks_written(dir: &Path) -> bool {
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    files.into_iter().any(|path| path.extension().is_some_and(|e| e == "ack") && path.metadata().unwrap().len() > 0)
+}
+
+#[tokio::test]
+async fn acks_are_written_before_the_next_group_of_appends_and_what_is_held_for_them_is_let_go_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Arc::new(Journal::open(Options::new(dir.path())).unwrap().0);
+    let acked = journal.append(vec![entry("a", "1")], |_| ()).await.unwrap();
+    let (told, tells) = std::sync::mpsc::channel();
+    let (waiting, waits) = tokio::sync::oneshot::channel();
+    let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+    let large = "x".repeat(10 << 20);
+    let append = |payload: &str, then: Box<dyn FnOnce() + Send>| {
+        let (journal, entries) = (journal.clone(), vec![entry("a", payload)]);
+        tokio::spawn(async move { journal.append(entries, |_| then()).await.unwrap() })
+    };
+    let busy = append(
+        "2",
+        Box::new(move || {
+            waiting.send(()).unwrap();
+            goes_on.recv().unwrap();
+        }),
+    );
+    waits.await.unwrap();
+    // Two groups, which are there when the thread is free again.
+    let ack = {
+        let (journal, path) = (journal.clone(), dir.path().to_owned());
+        move || {
+            assert!(!acks_written(&path));
+            journal.ack_holding([acked.start], Some(Box::new(Told(told))));
+        }
+    };
+    let first = [append(&large, Box::new(ack)), append(&large, Box::new(|| ()))];
+    let path = dir.path().to_owned();
+    let second = append(
+        &large,
+        Box::new(move || {
+            tells.try_recv().expect("let go before the second group");
+            assert!(acks_written(&path));
+        }),
+    );
+    tokio::task::yield_now().await;
+    go_on.send(()).unwrap();
+    for append in first.into_iter().chain([busy, second]) {
+        append.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_for_an_ack_is_let_go_though_the_disk_does_not_take_it() {
+    let disk = SimDisk::new(3);
+    let options = Options { fsync: INTERVAL, ..Options::new("/sim") };
+    let (journal, _) = Journal::open_on(Arc::new(disk.clone()), &options).unwrap();
+    let range = journal.append(vec![entry("a", "x")], |_| ()).await.unwrap();
+    disk.set_faults(Faults { read_only: true, ..Faults::default() });
+    let (told, tells) = std::sync::mpsc::channel();
+    journal.ack_holding([range.start], Some(Box::new(Told(told))));
+    let told = tokio::task::spawn_blocking(move || tells.recv_timeout(Duration::from_secs(20)));
+    told.await.unwrap().expect("it is let go");
+    disk.set_faults(Faults::default());
+    drop(journal);
+    let (journal, recovery) = Journal::open_on(Arc::new(disk), &options).unwrap();
+    assert_eq!(recovery.records, 0, "it was tried again");
+    let (told, tells) = std::sync::mpsc::channel();
+    journal.close();
+    journal.ack_holding([range.start], Some(Box::new(Told(told))));
+    tells.try_recv().expect("nothing is held once it is closed");
+}
+
 #[tokio::test]
 async fn an_entry_beyond_the_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();

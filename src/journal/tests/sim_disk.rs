@@ -99,6 +99,22 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(state)))
     }
 
+    /// Another disk with the same files, which works.
+    pub(super) fn fork(&self, seed: u64) -> Self {
+        let (copy, state) = (Self::new(seed), self.state());
+        {
+            let mut copied = copy.state();
+            for (name, file) in &state.names {
+                let now = state.files[*file].now.clone();
+                let number = copied.files.len();
+                copied.files.push(Contents { durable: now.clone(), now, ..Contents::default() });
+                copied.names.insert(name.clone(), number);
+            }
+            copied.durable_names = copied.names.clone();
+        }
+        copy
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
@@ -235,6 +251,10 @@ impl Disk for SimDisk {
         }
         state.durable_names = state.names.clone();
         Ok(())
+    }
+
+    fn size(&self) -> Option<u64> {
+        self.state().faults.quota.map(|quota| quota as u64)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -135,8 +135,8 @@ fn what_has_no_room_in_memory_is_spilled_and_what_follows_too() {
     let Take::Batch(rest) = lane.take(Kind::Logs.limits(), age, now) else { panic!("it has waited long enough") };
     assert_eq!(rest.chunks.len(), 3);
     assert!(lane.lane.is_empty());
-    rest.cover.settle(3);
-    first.cover.settle(1);
+    rest.cover.settle(3, None);
+    first.cover.settle(1, None);
     assert_eq!((lane.journal.seqs(), lane.disk.used()), (vec![2, 3, 4, 1], 0));
     drop((first, rest));
     lane.push(chunk(1, 1), now);

@@ -36,7 +36,7 @@ const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET L
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// The longest pause before listening is tried again.
-const LISTEN_PAUSE: Duration = Duration::from_secs(30);
+const LISTEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// A PostgreSQL database.
 pub struct Postgres {
