@@ -239,7 +239,7 @@ impl Arrivals {
         let theirs = |run: &Run| run.source.0 == tenant && run.source.1 < emitters;
         let mut times = self.payloads.iter().filter(|(_, runs)| runs.iter().any(theirs)).map(|(at, _)| *at);
         let first = times.next()?;
-        Some((first, times.last().unwrap_or(first)))
+        Some((first, times.next_back().unwrap_or(first)))
     }
 
     /// Milliseconds from the sending to the arrival of each item of these sources that was sent at a time for which

@@ -163,7 +163,7 @@ async fn a_tenant_has_as_many_bytes_waiting_after_a_restart_as_before() {
             let Take::Batch(batch) = queue.take(Kind::Logs, limits, Duration::ZERO, Instant::now()) else {
                 panic!("some were read back")
             };
-            batch.cover.settle(batch.chunks.len() as u64);
+            batch.cover.settle(batch.chunks.len() as u64, None);
             drop(batch);
             fixture.queues.journal().flush().await;
         }
