@@ -2,7 +2,8 @@
 
 use super::api::{self, Answer};
 use super::{Exposition, Token};
-use crate::control::Control;
+use crate::control::{Control, ReloadedView};
+use crate::deliver::Soon;
 use crate::types::UnixMillis;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,8 +13,9 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -35,6 +37,17 @@ pub struct Admin {
     pub control: Arc<Control>,
     /// Who the operator is.
     pub token: Token,
+    /// What reads the configuration again, if something does.
+    pub reload: OnceLock<Arc<dyn Reload>>,
+}
+
+/// What reads the configuration again.
+pub trait Reload: fmt::Debug + Send + Sync {
+    /// Reads it and puts in force what can be.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; nothing has changed then.
+    fn reload(&self) -> Soon<'_, Result<ReloadedView, Vec<String>>>;
 }
 
 /// Serves the operator's port until it is dropped.

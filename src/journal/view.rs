@@ -108,13 +108,12 @@ impl View {
         state.is_live(number).then_some(Place { segment, number })
     }
 
-    /// The stamps of live records in groups, those of one segment together.
-    pub(super) fn by_segment(&self, mut stamps: Vec<u64>) -> Vec<Vec<u64>> {
+    /// Those of these stamps that are of live records, in groups of one segment each.
+    pub(super) fn by_segment(&self, stamps: &[u64]) -> Vec<Vec<u64>> {
         let mut groups: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        stamps.sort_unstable();
         for stamp in stamps {
-            if let Some(place) = self.locate(stamp) {
-                groups.entry(place.segment).or_default().push(stamp);
+            if let Some(place) = self.locate(*stamp) {
+                groups.entry(place.segment).or_default().push(*stamp);
             }
         }
         groups.into_values().collect()

@@ -138,7 +138,7 @@ fn page(status: StatusCode, html: String) -> Page {
 impl Oauth {
     /// Where the browser of a customer who has connected is sent, if the operator wants it somewhere.
     fn success_location(&self, tenant: &TenantId) -> Option<HeaderValue> {
-        let mut url = url::Url::parse(&self.0.settings.success_url).ok()?;
+        let mut url = url::Url::parse(&self.0.settings.get().oauth.success_url).ok()?;
         url.query_pairs_mut().append_pair("tenant", tenant.as_str());
         HeaderValue::from_str(url.as_str()).ok()
     }

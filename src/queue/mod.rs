@@ -24,11 +24,12 @@ pub use tenant::{LaneFigures, TenantQueue};
 use crate::host;
 use crate::journal::{AckGuard, AppendError, Journal, Lost, Seq};
 use crate::ledger::{DropReason, Ledger};
-use crate::settings::{Quota, Settings};
+use crate::settings::Settings;
+use crate::tenancy::Meters;
 use crate::types::{Chunk, TenantId, UnixMillis};
 use lane::Stored;
 use record::read_lane_key;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,8 +86,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Queues {
     ground: Arc<Ground>,
-    quota: Quota,
-    quotas: BTreeMap<TenantId, Quota>,
+    meters: Arc<Meters>,
     tenants: RwLock<HashMap<TenantId, Arc<TenantQueue>>>,
     ready: Mutex<VecDeque<Arc<TenantQueue>>>,
     wake: Notify,
@@ -120,14 +120,25 @@ impl Queues {
         };
         Self {
             ground: Arc::new(ground),
-            quota: settings.journal.quota(),
-            quotas: settings.tenants.iter().map(|(id, tenant)| (id.clone(), tenant.quota)).collect(),
+            meters: Arc::new(Meters::new(settings)),
             tenants: RwLock::default(),
             ready: Mutex::default(),
             wake: Notify::new(),
             cores: Arc::new(Cores::new(host::cores())),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Goes by another configuration from now on, but for `memory.max_queue_bytes`. What waits beyond a quota that has become
+    /// smaller stays; what is too old is dropped.
+    pub fn reload(&self, settings: &Settings) {
+        self.ground.disk.set_limit(settings.journal.max_bytes);
+        self.meters.configure(settings);
+    }
+
+    /// What each tenant may do, of which the quotas are kept to here.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
     }
 
     /// Waits, for a short time at most, while what is queued waits for cores; see [`Cores`].
@@ -274,9 +285,9 @@ impl Queues {
         if let Some(queue) = self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(id) {
             return queue.clone();
         }
-        let quota = self.quotas.get(id).copied().unwrap_or(self.quota);
+        let meter = self.meters.of(id);
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(TenantQueue::new(id.clone(), self.ground.clone(), quota));
+        let new = || Arc::new(TenantQueue::new(id.clone(), self.ground.clone(), meter));
         tenants.entry(id.clone()).or_insert_with(new).clone()
     }
 }

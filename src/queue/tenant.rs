@@ -8,6 +8,7 @@ use crate::host;
 use crate::journal::{Lost, Reader, Record, Seq};
 use crate::ledger::DropReason;
 use crate::settings::{Quota, WhenFull};
+use crate::tenancy::Meter;
 use crate::types::{Chunk, Kind, Limits, TenantId, UnixMillis};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,7 @@ pub struct TenantQueue {
     /// Whose.
     pub id: TenantId,
     ground: Arc<Ground>,
-    quota: Quota,
+    meter: Arc<Meter>,
     memory: Arc<Share>,
     disk: Arc<Share>,
     inner: Mutex<Inner>,
@@ -72,16 +73,17 @@ const EVICTIONS: usize = 8;
 const OVERHEAD: usize = 256;
 
 impl TenantQueue {
-    pub(super) fn new(id: TenantId, ground: Arc<Ground>, quota: Quota) -> Self {
+    pub(super) fn new(id: TenantId, ground: Arc<Ground>, meter: Arc<Meter>) -> Self {
         let (memory, disk) = Default::default();
         let (inner, evicting, wake) = Default::default();
-        Self { id, ground, quota, memory, disk, inner, evicting, wake }
+        Self { id, ground, meter, memory, disk, inner, evicting, wake }
     }
 
     /// Room on disk for so many bytes, and memory for a chunk of `in_memory` bytes if there is any.
     pub(super) async fn grant(self: &Arc<Self>, bytes: usize, in_memory: usize) -> Result<Grant, Refused> {
-        let room = || self.ground.disk.reserve_within(&self.disk, bytes, self.quota.max_bytes);
-        let may_evict = self.quota.when_full == WhenFull::DropOldest && bytes <= self.quota.max_bytes;
+        let Quota { max_bytes, when_full, .. } = self.meter.quota();
+        let room = || self.ground.disk.reserve_within(&self.disk, bytes, max_bytes);
+        let may_evict = when_full == WhenFull::DropOldest && bytes <= max_bytes;
         let mut granted = room();
         for _ in 0..EVICTIONS {
             if granted.is_some() || !may_evict {
@@ -91,7 +93,7 @@ impl TenantQueue {
             granted = room();
         }
         let Some(room) = granted else {
-            let over = self.disk.used().saturating_add(bytes) > self.quota.max_bytes;
+            let over = self.disk.used().saturating_add(bytes) > max_bytes;
             let limit = if over { Limit::Quota } else { Limit::Common };
             return Err(Refused::Full { tenant: self.id.clone(), limit, retry_after: RETRY_AFTER });
         };
@@ -218,7 +220,7 @@ impl TenantQueue {
         };
         let before = self.with(kind, |lane| lane.spilled());
         let Some(piece) = self.read(kind, after, memory.bytes()).await? else { return Ok(()) };
-        let cutoff = UnixMillis::now().minus(self.quota.max_age);
+        let cutoff = UnixMillis::now().minus(self.meter.quota().max_age);
         self.settle(kind, after, before, piece, Some(memory), |record| {
             (record.entry.accepted < cutoff).then_some(DropReason::Expired)
         });
@@ -231,7 +233,7 @@ impl TenantQueue {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn expire(self: &Arc<Self>, now: UnixMillis) -> io::Result<()> {
-        self.drop_older(now.minus(self.quota.max_age), DropReason::Expired).await.map(drop)
+        self.drop_older(now.minus(self.meter.quota().max_age), DropReason::Expired).await.map(drop)
     }
 
     /// Drops what was accepted before a time and waits; gives how many items.
@@ -269,7 +271,8 @@ impl TenantQueue {
     async fn evict(self: &Arc<Self>, bytes: usize) {
         let _alone = self.evicting.lock().await;
         // Somewhat more than needed, so that not every chunk has to do this.
-        let target = (self.quota.max_bytes - self.quota.max_bytes / 64).saturating_sub(bytes);
+        let max_bytes = self.meter.quota().max_bytes;
+        let target = (max_bytes - max_bytes / 64).saturating_sub(bytes);
         let mut attempts = EVICTIONS;
         while self.disk.used() > target && attempts > 0 {
             let excess = self.disk.used() - target;

@@ -246,6 +246,31 @@ async fn what_is_too_old_expires_wherever_it_is() {
     }
 }
 
+#[tokio::test]
+async fn a_configuration_that_is_reloaded_holds_for_what_waits_already() {
+    let fixture = Fixture::new(|settings| settings.journal.max_bytes_per_tenant = 1_000);
+    fixture.push("a", 0, 900).await;
+    let full = || fixture.queues.submit(vec![chunk("a", 1, 900)]);
+    assert!(matches!(full().await, Err(Refused::Full { .. })));
+    let mut settings = fixture.settings.clone();
+    settings.journal.max_bytes_per_tenant = 2_000;
+    fixture.queues.reload(&settings);
+    full().await.unwrap();
+    settings.journal.max_bytes = 1_800;
+    fixture.queues.reload(&settings);
+    assert!(
+        matches!(fixture.queues.submit(vec![chunk("b", 2, 900)]).await, Err(Refused::Full { .. })),
+        "the disk is full"
+    );
+    let later = UnixMillis(UnixMillis::now().0 + 60_000);
+    fixture.queues.expire(later).await;
+    assert_eq!(fixture.total().queued, 2);
+    settings.journal.max_age = Duration::from_secs(1);
+    fixture.queues.reload(&settings);
+    fixture.queues.expire(later).await;
+    assert_eq!((fixture.total().queued, fixture.total().dropped[DropReason::Expired as usize]), (0, 2));
+}
+
 /// Damages the payloads of these records of a journal that nobody has open; all records are of one size.
 fn damage(dir: &TempDir, payloads: &[u8]) {
     for entry in std::fs::read_dir(dir.path()).unwrap() {

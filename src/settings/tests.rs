@@ -195,10 +195,9 @@ fn wrong_types_are_refused_by_value() {
 
 #[test]
 fn sections_and_keys_of_later_versions_are_refused_as_such() {
-    for section in ["dogstatsd", "otlp", "limits"] {
+    for section in ["dogstatsd", "otlp"] {
         assert_error(&format!("[{section}]"), &format!("dogsled.toml:1: {section}: this version does not have"));
     }
-    assert_error("tenants.acme.items_per_second = 5", "this version does not have limits per tenant yet");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod damage;
 mod garbage;
 mod lost;
 mod model;
+mod quarantine;
 mod room;
 mod shell;
 pub(crate) mod sim_disk;
