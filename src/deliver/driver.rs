@@ -281,8 +281,10 @@ impl Sender {
             }
             Start::AfterAnswer => return None,
         };
-        // One that failed rests in the backlog and is tried again from there.
-        if self.queue.wants(kind) && !state.backlog.all().any(|work| work.loads(kind)) {
+        // One that failed rests in the backlog and is tried again from there. A probe needs nothing but itself: what would be
+        // read for a tenant that stays stuck would be given up again.
+        let probe_is_built = probe && state.backlog.ready(kind, now) > 0;
+        if !probe_is_built && self.queue.wants(kind) && !state.backlog.all().any(|work| work.loads(kind)) {
             let work = Work::Load(self.queue.clone(), kind);
             let held = Held { work, place: Place::default(), not_before: None, tried: Tried::default() };
             return Some(Next { held, probe: false, turn: None });

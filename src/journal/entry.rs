@@ -1,6 +1,6 @@
 //! What goes into the log and what comes out.
 
-use super::format::{MAX_HEAD, MAX_LANE, MAX_PAYLOAD, RecordHeader, RecordKind, encode_seqs};
+use super::format::{MAX_HEAD, MAX_LANE, MAX_PAYLOAD, RECORD_HEADER, RecordHeader, RecordKind, encode_seqs};
 use crate::types::UnixMillis;
 use bytes::Bytes;
 use crc32c::crc32c;
@@ -42,8 +42,17 @@ pub struct Record {
     pub seq: Seq,
     /// It was written by [`seal`](super::Journal::seal).
     pub sealed: bool,
+    /// Bytes that it takes on disk.
+    pub bytes: usize,
     /// What was appended.
     pub entry: Entry,
+}
+
+impl Entry {
+    /// Bytes that it takes on disk when it is [appended](super::Journal::append).
+    pub fn stored_len(&self) -> usize {
+        RECORD_HEADER + self.lane.len() + self.head.len() + self.payload.len()
+    }
 }
 
 /// What the live records of a lane come to.
