@@ -7,7 +7,7 @@ mod harness;
 mod support;
 
 use harness::{Datadog, Operator};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -115,6 +115,42 @@ async fn a_tenant_lives_from_its_addition_to_its_removal_by_commands_alone() {
     assert_eq!(removed, "removed tenant acme; 2 items of it dropped\n");
     let gone = run(&daemon, "tenant show acme").await.refused(1);
     assert!(gone.contains("acme") && gone.contains("dogsled tenant list"), "{gone}");
+}
+
+#[tokio::test]
+async fn limits_and_quotas_of_a_tenants_own_are_given_shown_and_taken_back() {
+    let datadog = Datadog::start(3600).await;
+    let daemon = datadog.setup(&["fixed"]).start().await;
+    run(&daemon, "tenant add acme --items-per-second 100 --max-bytes 2GiB").await.fine();
+    let shown = run(&daemon, "tenant show acme").await.fine();
+    for line in
+        ["limits        100 items a second (its own)", "quota         2GiB (its own), for 48h, reject when full"]
+    {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let own = "tenant set acme --items-per-second default --bytes-per-second 1MiB --max-age 1h --when-full drop_oldest";
+    run(&daemon, own).await.fine();
+    let json = run_json(&daemon, "tenant show acme").await;
+    assert_eq!(json["limits"], json!({ "items_per_second": null, "bytes_per_second": 1 << 20 }));
+    assert_eq!(json["journal"], json!({ "max_bytes": 2_u64 << 30, "max_age": "1h", "when_full": "drop_oldest" }));
+    let shown = run(&daemon, "tenant show acme").await.fine();
+    for line in
+        ["limits        1MiB a second (its own)", "quota         2GiB (its own), for 1h (its own), drop_oldest when"]
+    {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let fixed = run(&daemon, "tenant show fixed").await.fine();
+    assert!(!fixed.contains("limits") && fixed.contains("quota         1GiB, for 48h, reject when full\n"), "{fixed}");
+    for (words, told) in [
+        ("--items-per-second many", "whole number"),
+        ("--max-bytes 2G", "2GiB"),
+        ("--max-age 5", "5s"),
+        ("--when-full burn", "drop_oldest"),
+        ("--max-bytes 1KiB", "out of range"),
+    ] {
+        let refused = run(&daemon, &format!("tenant set acme {words}")).await.refused(2);
+        assert!(refused.contains(told), "{words}: {refused}");
+    }
 }
 
 #[tokio::test]

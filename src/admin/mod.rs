@@ -6,5 +6,5 @@ mod server;
 mod token;
 
 pub use self::metrics::{Exposition, install_recorder};
-pub use server::{Admin, serve};
+pub use server::{Admin, Reload, serve};
 pub use token::{Token, TokenError};

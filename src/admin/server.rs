@@ -2,7 +2,8 @@
 
 use super::api::{self, Answer};
 use super::{Exposition, Token};
-use crate::control::Control;
+use crate::control::{Control, ReloadedView};
+use crate::deliver::Soon;
 use crate::types::UnixMillis;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,9 +12,12 @@ use hyper::header::{ALLOW, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -35,14 +39,31 @@ pub struct Admin {
     pub control: Arc<Control>,
     /// Who the operator is.
     pub token: Token,
+    /// What reads the configuration again, if something does.
+    pub reload: OnceLock<Arc<dyn Reload>>,
 }
 
-/// Serves the operator's port until it is dropped.
-pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+/// What reads the configuration again.
+pub trait Reload: fmt::Debug + Send + Sync {
+    /// Reads it and puts in force what can be.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; nothing has changed then.
+    fn reload(&self) -> Soon<'_, Result<ReloadedView, Vec<String>>>;
+}
+
+/// Serves the operator's port until `end` comes, and until what was asked before is answered.
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>, end: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = GracefulShutdown::new();
+    let mut end = pin!(end);
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut end => break,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections on the admin port just now");
@@ -51,18 +72,21 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
             }
         };
         let admin = admin.clone();
+        let answer = service_fn(move |request| {
+            let admin = admin.clone();
+            async move { Ok::<_, Infallible>(admin.respond(request).await) }
+        });
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), answer));
         tokio::spawn(async move {
-            let answer = service_fn(|request| {
-                let admin = admin.clone();
-                async move { Ok::<_, Infallible>(admin.respond(request).await) }
-            });
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
             // What ends a connection is the client's affair.
-            let _ = http.serve_connection(TokioIo::new(stream), answer).await;
+            let _ = connection.await;
             drop(place);
         });
     }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 impl Admin {

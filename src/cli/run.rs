@@ -2,6 +2,7 @@
 
 use super::{BAD_CONFIGURATION, complain};
 use crate::admin;
+use crate::daemon::logging::Levels;
 use crate::daemon::{Daemon, logging, systemd};
 use crate::settings::Settings;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -23,7 +24,7 @@ pub struct Args {
 /// How long what runs on threads of its own may go on after the end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs the daemon until SIGTERM or SIGINT; a second one ends it at once. Exit codes: 0 ended in order, 1 failed, 2 bad configuration.
+/// Runs the daemon until SIGTERM or SIGINT; a second one ends it at once. SIGHUP has it read its configuration again. Exit codes: 0 ended in order, 1 failed, 2 bad configuration.
 pub fn main(args: &Args) -> ExitCode {
     let settings = match Settings::load(args.config.as_deref()) {
         Ok(settings) => settings,
@@ -32,10 +33,13 @@ pub fn main(args: &Args) -> ExitCode {
             return BAD_CONFIGURATION.into();
         }
     };
-    if let Err(error) = logging::init(&settings.log) {
-        complain(error);
-        return BAD_CONFIGURATION.into();
-    }
+    let levels = match logging::init(&settings.log) {
+        Ok(levels) => levels,
+        Err(error) => {
+            complain(error);
+            return BAD_CONFIGURATION.into();
+        }
+    };
     for warning in &settings.warnings {
         warn!("{warning}");
     }
@@ -53,20 +57,19 @@ pub fn main(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(run(settings, recorder));
+    let code = runtime.block_on(run(settings, args.config.clone(), levels, recorder));
     // A disk that hangs must not keep the process.
     runtime.shutdown_timeout(PATIENCE);
     code
 }
 
-async fn run(settings: Settings, recorder: PrometheusHandle) -> ExitCode {
+async fn run(settings: Settings, config: Option<PathBuf>, levels: Levels, recorder: PrometheusHandle) -> ExitCode {
     info!(version = env!("CARGO_PKG_VERSION"), tenants = settings.tenants.len(), "starting");
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => {
-            error!("signals cannot be received: {error}");
-            return ExitCode::FAILURE;
-        }
+    // From here on none of them ends the process by itself.
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = signals else {
+        error!("signals cannot be received: {:?}", signals.map(Result::err));
+        return ExitCode::FAILURE;
     };
     let daemon = match Daemon::start(&settings, recorder).await {
         Ok(daemon) => daemon,
@@ -75,9 +78,16 @@ async fn run(settings: Settings, recorder: PrometheusHandle) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // The registry has the tenants now: no second copy of their keys is kept.
+    // The daemon has copies of its own, which a reload replaces.
     drop(settings);
+    let reloader = daemon.reloader(config, levels);
     systemd::ready();
+    let reloading = tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            // What goes wrong is in the log.
+            let _ = reloader.reload().await;
+        }
+    });
     let (count, signals) = watch::channel(0);
     let counting = tokio::spawn(async move {
         loop {
@@ -97,6 +107,7 @@ async fn run(settings: Settings, recorder: PrometheusHandle) -> ExitCode {
     };
     let first = async {
         nth(1).await;
+        reloading.abort();
         systemd::stopping();
     };
     daemon.run(first, nth(2)).await;

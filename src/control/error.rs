@@ -15,7 +15,7 @@ pub enum ControlError {
     Name(#[from] InvalidTenantId),
     /// A tenant of the configuration file.
     #[error(
-        "tenant {0} is of the configuration file ([tenants.{0}]) and is changed there, not here; restart the daemon after it"
+        "tenant {0} is of the configuration file ([tenants.{0}]) and is changed there, not here; reload the configuration after it"
     )]
     Static(TenantId),
     /// A tenant of the configuration file that is to be added.

@@ -4,14 +4,18 @@
 //! configuration file are shown, and changed nowhere but there. The store may be out of reach for a while, at the start
 //! too: tenants of the file do not depend on it, and everything else says so.
 
+mod allowance;
 mod error;
 mod operations;
+mod reload;
 mod show;
 mod upkeep;
 mod view;
 
+pub use allowance::{AllowanceView, LimitsView, OverrideChanges, QuotaView, WhenFullView};
 pub use error::ControlError;
 pub use operations::{Fate, NewTenantSpec, TenantChanges};
+pub use reload::{DifferenceView, ReloadedView};
 pub use upkeep::Opener;
 pub use view::{
     BegunView, ConnectedView, DisconnectedView, ErrorView, HeldView, KeyCameFrom, KeyOrigin, KeyView, NewTokenView,
@@ -22,11 +26,10 @@ pub use view::{
 use crate::deliver::Delivery;
 use crate::oauth::Oauth;
 use crate::queue::Queues;
-use crate::settings::{Sites, StoreUrl};
+use crate::settings::Settings;
 use crate::store::Store;
 use crate::tenancy::Registry;
-use crate::types::TenantId;
-use std::collections::BTreeSet;
+use crate::types::{Current, TenantId};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The service. Shared by all who ask.
@@ -35,12 +38,9 @@ pub struct Control {
     registry: Arc<Registry>,
     queues: Arc<Queues>,
     delivery: Arc<Delivery>,
-    /// Tenants of the configuration file.
-    configured: BTreeSet<TenantId>,
-    sites: Sites,
-    default_site: String,
-    can_connect: bool,
-    place: StoreUrl,
+    settings: Current<Settings>,
+    /// Held while another configuration is put in force.
+    reloading: tokio::sync::Mutex<()>,
     open: OnceLock<Open>,
     /// Why the store cannot be opened or read at present.
     failure: Mutex<Option<String>>,
@@ -55,25 +55,27 @@ struct Open {
 
 impl Control {
     /// A service whose store is not open yet; [`Opener`] opens it.
-    pub fn new(
-        settings: &crate::settings::Settings,
-        registry: Arc<Registry>,
-        queues: Arc<Queues>,
-        delivery: Arc<Delivery>,
-    ) -> Self {
+    pub fn new(settings: &Settings, registry: Arc<Registry>, queues: Arc<Queues>, delivery: Arc<Delivery>) -> Self {
         registry.set_partial(true);
         Self {
             registry,
             queues,
             delivery,
-            configured: settings.tenants.keys().cloned().collect(),
-            sites: settings.datadog.sites.clone(),
-            default_site: settings.datadog.default_site.clone(),
-            can_connect: settings.oauth.is_configured(),
-            place: settings.store.url.clone(),
+            settings: Current::new(settings.clone()),
+            reloading: tokio::sync::Mutex::default(),
             open: OnceLock::new(),
             failure: Mutex::default(),
         }
+    }
+
+    /// The configuration in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.get()
+    }
+
+    /// Whether a tenant is of the configuration file.
+    fn is_of_file(&self, tenant: &TenantId) -> bool {
+        self.settings().tenants.contains_key(tenant)
     }
 
     fn open(&self) -> Result<&Open, ControlError> {
@@ -103,6 +105,11 @@ impl Control {
         self.open.get().map_or(0, |open| open.oauth.under_way())
     }
 
+    /// Whether the store was ever opened.
+    pub fn is_open(&self) -> bool {
+        self.open.get().is_some()
+    }
+
     /// Whether the store cannot be used at present; [`status`](Self::status) says why.
     pub fn is_cut_off(&self) -> bool {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
@@ -115,7 +122,7 @@ impl Control {
 
     /// The store and the OAuth client, for a tenant that is not of the configuration file.
     fn open_for(&self, tenant: &TenantId) -> Result<&Open, ControlError> {
-        if self.configured.contains(tenant) {
+        if self.is_of_file(tenant) {
             return Err(ControlError::Static(tenant.clone()));
         }
         self.open()

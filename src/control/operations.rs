@@ -3,9 +3,10 @@
 use super::view::{
     BegunView, ConnectedView, DisconnectedView, HeldView, NewTokenView, RemovedView, TenantView, TokenList, TokenView,
 };
-use super::{Control, ControlError, Open};
+use super::{Control, ControlError, Open, OverrideChanges};
 use crate::store::{Change, Connection, Guard, NewKey, NewTenant, Origin, Store, StoreError, TenantRecord};
 use crate::types::{Secret, TenantId, UnixMillis};
+use serde_json::Map;
 use tracing::{info, warn};
 
 /// The longest display name and the longest label of a token, in characters.
@@ -22,6 +23,8 @@ pub struct NewTenantSpec {
     pub site: Option<String>,
     /// An API key of its organisation, instead of connecting it.
     pub api_key: Option<Secret>,
+    /// What it may do otherwise than all.
+    pub own: OverrideChanges,
 }
 
 /// What is to be changed of a tenant.
@@ -33,6 +36,8 @@ pub struct TenantChanges {
     pub site: Option<String>,
     /// An API key of its organisation.
     pub api_key: Option<Secret>,
+    /// What it may do otherwise than all.
+    pub own: OverrideChanges,
 }
 
 /// What happens to telemetry that waits.
@@ -50,11 +55,11 @@ impl Control {
     /// # Errors
     /// When it exists, its site is not known, or the store fails.
     pub async fn create(&self, new: NewTenantSpec) -> Result<TenantView, ControlError> {
-        if self.configured.contains(&new.id) {
+        if self.is_of_file(&new.id) {
             return Err(ControlError::StaticExists(new.id));
         }
         let Open { store, oauth } = self.open()?;
-        let site = new.site.unwrap_or_else(|| self.default_site.clone());
+        let site = new.site.unwrap_or_else(|| self.settings().datadog.default_site.clone());
         self.check_site(&site)?;
         let mut changes = vec![];
         if let Some(name) = new.display_name {
@@ -64,6 +69,7 @@ impl Control {
         if let Some(key) = new.api_key {
             changes.extend(static_key(key)?);
         }
+        changes.extend(new.own.change(&Map::new())?);
         let record = store.add_tenant(&NewTenant { id: new.id, site }, &changes).await?;
         oauth.publish(&record).await;
         info!(tenant = %record.id, site = record.site, "added by the operator");
@@ -94,6 +100,7 @@ impl Control {
             free("API key")?;
             changes.extend(static_key(key)?);
         }
+        changes.extend(wanted.own.change(&record.overrides)?);
         if changes.is_empty() {
             return Ok(self.view(&record));
         }
@@ -149,7 +156,7 @@ impl Control {
         site: Option<&str>,
     ) -> Result<BegunView, ControlError> {
         let Open { store, oauth } = self.open_for(id)?;
-        if !self.can_connect {
+        if !self.settings().oauth.is_configured() {
             return Err(ControlError::NoClient);
         }
         store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
@@ -162,7 +169,7 @@ impl Control {
     /// When the tenant is not connected.
     pub async fn callback(&self, query: &str, tenant: Option<&TenantId>) -> Result<ConnectedView, ControlError> {
         let Open { oauth, .. } = self.open()?;
-        if !self.can_connect {
+        if !self.settings().oauth.is_configured() {
             return Err(ControlError::NoClient);
         }
         let connected = oauth.finish(query, tenant).await?;
@@ -255,10 +262,12 @@ impl Control {
     }
 
     fn check_site(&self, site: &str) -> Result<(), ControlError> {
-        if self.sites.get(site).is_some() {
+        let settings = self.settings();
+        let sites = &settings.datadog.sites;
+        if sites.get(site).is_some() {
             return Ok(());
         }
-        let known: Vec<&str> = self.sites.names().collect();
+        let known: Vec<&str> = sites.names().collect();
         let shown: String = site.chars().take(80).collect();
         Err(ControlError::Invalid(format!("site {shown:?} is not known: it must be one of {}", known.join(", "))))
     }

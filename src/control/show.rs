@@ -1,5 +1,6 @@
 //! Showing tenants.
 
+use super::allowance::{AllowanceView, LimitsView, QuotaView};
 use super::view::{
     ErrorView, KeyView, OauthView, OrganisationView, QueueView, RateLimitView, Source, State, StatusView, StoreView,
     TenantList, TenantView, TokensView, time, words,
@@ -15,9 +16,10 @@ impl Control {
     /// All tenants by their ids. When the store fails, those of the configuration file.
     pub async fn list(&self) -> TenantList {
         let now = UnixMillis::now();
-        let mut tenants: Vec<TenantView> = self
-            .configured
-            .iter()
+        let settings = self.settings();
+        let mut tenants: Vec<TenantView> = settings
+            .tenants
+            .keys()
             .filter_map(|id| self.registry.get(id.as_str()))
             .map(|t| self.of_file(&t, now))
             .collect();
@@ -29,7 +31,7 @@ impl Control {
             Ok(records) => (records, None),
             Err(error) => (vec![], Some(error.to_string())),
         };
-        let theirs = records.iter().filter(|record| !self.configured.contains(&record.id));
+        let theirs = records.iter().filter(|record| !settings.tenants.contains_key(&record.id));
         let queues = self.waiting(now);
         tenants.extend(theirs.map(|record| self.of_store(record, queues.get(&record.id).copied(), now)));
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
@@ -41,7 +43,7 @@ impl Control {
     /// # Errors
     /// When there is no such tenant, or the store fails.
     pub async fn show(&self, id: &TenantId) -> Result<TenantView, ControlError> {
-        if self.configured.contains(id)
+        if self.is_of_file(id)
             && let Some(tenant) = self.registry.get(id.as_str())
         {
             return Ok(self.of_file(&tenant, UnixMillis::now()));
@@ -58,13 +60,13 @@ impl Control {
             queue.add(waiting);
         }
         let open = self.open.get();
-        let place = open.map_or_else(|| self.place.to_string(), |open| open.store.place().to_owned());
+        let place = open.map_or_else(|| self.settings().store.url.to_string(), |open| open.store.place().to_owned());
         let refused = open.and_then(|open| open.oauth.partner_fault()).map(|fault| fault.words);
         StatusView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             not_ready: not_ready.map(str::to_owned),
             store: StoreView { place, open: open.is_some(), error: incomplete },
-            oauth: OauthView { configured: self.can_connect, refused },
+            oauth: OauthView { configured: self.settings().oauth.is_configured(), refused },
             queue,
             tenants,
         }
@@ -106,6 +108,7 @@ impl Control {
             record.held_for.as_ref().filter(|_| queue.oldest_seconds.is_some_and(|age| age > seconds(before, now)));
         let shown = TenantRecord { held_for: held.cloned(), ..record.clone() };
         let (status, to_do) = words(&shown, now);
+        let (own, settings) = (record.own(), self.settings());
         TenantView {
             id: id.to_string(),
             display_name: record.display_name.clone(),
@@ -119,6 +122,9 @@ impl Control {
             held_for: held.map(OrganisationView::new),
             key: record.key.as_ref().map(|key| KeyView::new(key, now)),
             tokens: record.tokens.as_ref().map(|tokens| TokensView::new(tokens, now)),
+            limits: LimitsView::new(&own),
+            journal: QuotaView::new(&own),
+            in_effect: AllowanceView::new(own.over(settings.allowance())),
             queue,
             rate_limits: self.rate_limits(id),
             last_error: self.delivery.last_error(id).map(ErrorView::new),
@@ -132,16 +138,18 @@ impl Control {
         let (key, state) = (tenant.key(), tenant.state());
         let (status, to_do) = match (&key, state) {
             (None, _) => {
-                let to_do = format!("Set tenants.{id}.api_key_file and restart the daemon.");
+                let to_do = format!("Set tenants.{id}.api_key_file, and reload the configuration.");
                 ("without an API key; telemetry is held".to_owned(), Some(to_do))
             }
             (Some(_), TenantState::Unauthorized) => {
-                let to_do = format!("Put a good key into tenants.{id}.api_key_file and restart the daemon.");
+                let to_do = format!("Put a good key into tenants.{id}.api_key_file, and reload the configuration.");
                 ("Datadog refuses the API key of the configuration file; telemetry is held".to_owned(), Some(to_do))
             }
             _ => (format!("has the API key of the configuration file, on {}", tenant.site.name), None),
         };
         let queue = self.queues.all().into_iter().find(|queue| queue.id == *id);
+        let meter = self.registry.meters().of(id);
+        let own = meter.overrides();
         TenantView {
             id: id.to_string(),
             display_name: String::new(),
@@ -155,6 +163,9 @@ impl Control {
             held_for: None,
             key: key.map(|_| KeyView::of_file()),
             tokens: None,
+            limits: LimitsView::new(&own),
+            journal: QuotaView::new(&own),
+            in_effect: AllowanceView::new(meter.allowance()),
             queue: queue.map_or_else(QueueView::default, |queue| self.waiting_of(id, queue.figures(), now)),
             rate_limits: self.rate_limits(id),
             last_error: self.delivery.last_error(id).map(ErrorView::new),

@@ -4,7 +4,6 @@
 use super::{Control, Open};
 use crate::deliver::KeyRefused;
 use crate::oauth::{Clock, Connect, KeyTrouble, Oauth};
-use crate::settings::Settings;
 use crate::store::{Origin, Revision, Store, StoreError, TenantRecord};
 use crate::types::TenantId;
 use crate::vault::Source;
@@ -30,7 +29,6 @@ const LONGEST_KEY_PAUSE: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Opener {
     control: Arc<Control>,
-    settings: Settings,
     connect: Option<Connect>,
     refusals: mpsc::UnboundedReceiver<KeyRefused>,
     loaded: Option<Revision>,
@@ -39,10 +37,10 @@ pub struct Opener {
 impl Opener {
     /// Tries once to open the store and to load its tenants, before telemetry is taken. What fails is tried again by
     /// [`run`](Self::run).
-    pub async fn begin(control: Arc<Control>, settings: &Settings, connect: Option<Connect>) -> Self {
+    pub async fn begin(control: Arc<Control>, connect: Option<Connect>) -> Self {
         let (tell, refusals) = mpsc::unbounded_channel();
         control.delivery.tell_refusals(tell);
-        let mut this = Self { control, settings: settings.clone(), connect, refusals, loaded: None };
+        let mut this = Self { control, connect, refusals, loaded: None };
         let slow = || "it did not answer in time".to_owned();
         match tokio::time::timeout(PATIENCE, this.open()).await.unwrap_or_else(|_| Err(slow())) {
             Ok(loaded) => this.loaded = Some(loaded),
@@ -51,8 +49,8 @@ impl Opener {
         this
     }
 
-    /// Works until it is dropped.
-    pub async fn run(mut self) {
+    /// Works until [`Control::end`] has come to its end, and gives what goes on until that is dropped.
+    pub async fn run(mut self) -> JoinSet<()> {
         let mut pause = PAUSE;
         let loaded = loop {
             if let Some(loaded) = self.loaded {
@@ -65,18 +63,21 @@ impl Opener {
                 Err(failure) => self.complain(failure),
             }
         };
-        let Some(open) = self.control.open.get().cloned() else { return };
         let mut tasks = JoinSet::new();
-        if let Some(connect) = self.connect {
-            tasks.spawn(connect.serve(open.oauth.clone()));
-        }
+        let Some(open) = self.control.open.get().cloned() else { return tasks };
         let oauth = open.oauth.clone();
-        tasks.spawn(async move { oauth.run().await });
+        tasks.spawn({
+            let oauth = oauth.clone();
+            async move { oauth.run().await }
+        });
         let (control, following) = (self.control.clone(), open.clone());
         tasks.spawn(async move { control.follow(&following, loaded).await });
         tasks.spawn(replace_keys(self.control, open, self.refusals));
-        // None of them ends.
-        while tasks.join_next().await.is_some() {}
+        match self.connect {
+            Some(connect) => connect.serve(oauth).await,
+            None => oauth.ended().await,
+        }
+        tasks
     }
 
     async fn open(&self) -> Result<Revision, String> {
@@ -84,17 +85,22 @@ impl Opener {
         let open = match control.open.get() {
             Some(open) => open.clone(),
             None => {
-                let source = Source::configured(&self.settings, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref());
+                let settings = control.settings();
+                let source = Source::configured(&settings, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref());
                 let words = |error: StoreError| error.to_string();
-                let store =
-                    Store::open(&self.settings.store.url, &self.settings.state.dir, source).await.map_err(words)?;
-                let oauth = Oauth::new(&self.settings, store.clone(), control.registry.clone(), Clock::default())
+                let store = Store::open(&settings.store.url, &settings.state.dir, source).await.map_err(words)?;
+                let oauth = Oauth::new(&settings, store.clone(), control.registry.clone(), Clock::default())
                     .map_err(|error| error.to_string())?;
                 Open { store, oauth }
             }
         };
         let loaded = control.load(&open).await.map_err(|error| error.to_string())?;
         let place = open.store.place().to_owned();
+        // The configuration may have been read again meanwhile.
+        let _alone = control.reloading.lock().await;
+        if open.oauth.reload(&control.settings()) {
+            open.oauth.look_again().await;
+        }
         // It is set once, here.
         let _ = control.open.set(open);
         control.set_failure(None);
@@ -123,13 +129,13 @@ impl Control {
             tokens.entry(token.tenant).or_default().push(token.digest);
         }
         for (tenant, digests) in tokens {
-            if !self.configured.contains(&tenant) {
+            if !self.is_of_file(&tenant) {
                 self.registry.set_tokens(&tenant, digests);
             }
         }
         let loaded = open.oauth.load().await?;
         for record in open.store.tenants().await? {
-            if self.configured.contains(&record.id) {
+            if self.is_of_file(&record.id) {
                 warn!(
                     tenant = %record.id,
                     "is both of the configuration file and of the store: the file counts; remove it from one of the two"
@@ -163,8 +169,8 @@ impl Control {
     }
 
     /// Shows tenants that have changed to this host, tokens first.
-    async fn take_over(&self, open: &Open, tenants: Vec<TenantId>) -> Result<(), StoreError> {
-        for tenant in tenants.iter().filter(|tenant| !self.configured.contains(*tenant)) {
+    pub(super) async fn take_over(&self, open: &Open, tenants: Vec<TenantId>) -> Result<(), StoreError> {
+        for tenant in tenants.iter().filter(|tenant| !self.is_of_file(tenant)) {
             let followed = match self.load_tokens(&open.store, tenant).await {
                 Ok(()) => open.oauth.follow(tenant).await,
                 Err(failed) => Err(failed),
@@ -208,7 +214,7 @@ async fn replace_keys(control: Arc<Control>, open: Open, mut refusals: mpsc::Unb
             },
             refused = refusals.recv() => {
                 let Some(refused) = refused else { return };
-                if !control.configured.contains(&refused.tenant) && busy.insert(refused.tenant.clone()) {
+                if !control.is_of_file(&refused.tenant) && busy.insert(refused.tenant.clone()) {
                     attempts.spawn(replace_key(control.clone(), open.clone(), refused));
                 }
             }

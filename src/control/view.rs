@@ -1,5 +1,6 @@
 //! What the operator is shown. These types are the schema of the admin API.
 
+use super::allowance::{AllowanceView, LimitsView, QuotaView};
 use crate::deliver::LastError;
 use crate::oauth::{self, Begun, Connected, Disconnected, KeyUse};
 use crate::store::{IngestToken, KeyInfo, Organisation, Origin, TenantRecord, TokensInfo};
@@ -34,6 +35,12 @@ pub struct TenantView {
     pub key: Option<KeyView>,
     /// Its OAuth tokens, without the tokens.
     pub tokens: Option<TokensView>,
+    /// Limits of its own; null where those of all hold.
+    pub limits: LimitsView,
+    /// A quota of its own; null where that of all holds.
+    pub journal: QuotaView,
+    /// What it may do, its own or not.
+    pub in_effect: AllowanceView,
     /// What waits on this host.
     pub queue: QueueView,
     /// What is left of rate limits, where Datadog has told.

@@ -17,6 +17,7 @@ use tracing_subscriber::fmt as form;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 /// The target of the reports about what was left out; these are never left out themselves.
 const REPORTS: &str = "dogsled::log";
@@ -46,13 +47,33 @@ pub enum LoggingError {
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
+/// What is logged, to be changed while the process runs.
+#[derive(Debug, Clone)]
+pub struct Levels(reload::Handle<Targets, Registry>);
+
+impl Levels {
+    /// Logs by another level, or list of directives, from now on.
+    ///
+    /// # Errors
+    /// When it is none; nothing has changed then.
+    pub fn set(&self, level: &str) -> Result<(), LoggingError> {
+        let filter = filter(level)?;
+        // It fails only when the log is gone, and there is nobody to tell then.
+        let _ = self.0.reload(filter);
+        Ok(())
+    }
+}
+
+fn filter(level: &str) -> Result<Targets, LoggingError> {
+    level.parse().map_err(|source| LoggingError::Level { level: level.to_owned(), source })
+}
+
 /// Sets up the log of this process; to be called once.
 ///
 /// # Errors
 /// When the level is no list of directives, or a log was set up before.
-pub fn init(log: &Log) -> Result<(), LoggingError> {
-    let filter: Targets =
-        log.level.parse().map_err(|source| LoggingError::Level { level: log.level.clone(), source })?;
+pub fn init(log: &Log) -> Result<Levels, LoggingError> {
+    let (filter, levels) = reload::Layer::new(filter(&log.level)?);
     let is_terminal = stderr().is_terminal();
     let human = match log.format {
         LogFormat::Auto => is_terminal,
@@ -67,7 +88,7 @@ pub fn init(log: &Log) -> Result<(), LoggingError> {
     } else {
         registry.with(form::layer().with_writer(stderr).json().flatten_event(true)).with(quiet).try_init()?;
     }
-    Ok(())
+    Ok(Levels(levels))
 }
 
 /// A layer that lets the first warnings and errors of a place in the code and a tenant through, leaves out the rest

@@ -2,9 +2,11 @@
 
 mod files;
 pub mod logging;
+mod reload;
 mod run;
 pub mod systemd;
 
+pub use reload::Reloader;
 #[cfg(test)]
 pub(crate) use run::keep_house;
 pub use run::{Daemon, DaemonError};

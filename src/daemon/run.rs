@@ -1,6 +1,7 @@
 //! From the configuration to a running daemon, and to its end.
 
-use super::files;
+use super::logging::Levels;
+use super::{Reloader, files};
 use crate::admin::{self, Admin, Exposition, Token, TokenError};
 use crate::control::{Control, Opener};
 use crate::deliver::{Client, ClientError, Delivery};
@@ -10,7 +11,7 @@ use crate::ledger::{Balance, Ledger};
 use crate::oauth::{Connect, ConnectError};
 use crate::queue::Queues;
 use crate::settings::{self, Settings};
-use crate::tenancy::{Registry, Tenant, TenantState};
+use crate::tenancy::{Registry, TenantState};
 use crate::types::{TenantId, UnixMillis};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::fs;
@@ -18,8 +19,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -33,6 +34,9 @@ const FSYNC_INTERVAL: Duration = Duration::from_millis(200);
 /// Why not everything was delivered.
 const GRACE_PASSED: &str = "shutdown.grace has passed";
 const TOLD_TWICE: &str = "told a second time to end";
+
+/// How long answers that are made may take to reach whoever asked.
+const ANSWERS: Duration = Duration::from_secs(2);
 
 /// The age of what waits is looked at so often, in seconds.
 const EXPIRY_PACE: u64 = 30;
@@ -82,7 +86,6 @@ pub enum DaemonError {
 /// A daemon that listens, ready to [`run`](Self::run).
 #[derive(Debug)]
 pub struct Daemon {
-    grace: Duration,
     ledger: Arc<Ledger>,
     registry: Arc<Registry>,
     queues: Arc<Queues>,
@@ -101,11 +104,12 @@ impl Daemon {
     pub async fn start(settings: &Settings, recorder: PrometheusHandle) -> Result<Self, DaemonError> {
         files::raise_limit(settings);
         prepare(&settings.state.dir)?;
-        let registry = Arc::new(registry(settings));
         let ledger = Arc::new(Ledger::default());
         let (journal, recovery) = open_journal(settings).await?;
         let queues = Arc::new(Queues::new(settings, ledger.clone(), Arc::new(journal)));
         queues.recover(&recovery.lost);
+        let registry = Arc::new(Registry::new(queues.meters().clone()));
+        registry.configure(&Settings::default(), settings);
         let client = Client::new(&settings.delivery, settings.datadog.ca_file.as_deref())?;
         let delivery = Delivery::new(settings, Box::new(client), queues.clone(), registry.clone(), ledger.clone());
         let delivery = Arc::new(delivery);
@@ -148,18 +152,23 @@ impl Daemon {
             }
         };
         let control = Arc::new(Control::new(settings, registry.clone(), queues.clone(), delivery.clone()));
-        let tenants = Opener::begin(control.clone(), settings, connect).await;
+        let tenants = Opener::begin(control.clone(), connect).await;
         tell_of_strangers(&queues, &registry);
         let shared = Shared::new(settings, registry.clone(), queues.clone())?;
         let daemon = Self {
-            grace: settings.shutdown.grace,
             ledger,
             registry,
             queues,
             delivery,
             tenants,
             ingest: (listeners, Arc::new(shared)),
-            admin: Arc::new(Admin { exposition, ready: AtomicBool::new(true), control, token }),
+            admin: Arc::new(Admin {
+                exposition,
+                ready: AtomicBool::new(true),
+                control,
+                token,
+                reload: OnceLock::new(),
+            }),
             admin_listener,
         };
         if let Some(address) = daemon.admin_address() {
@@ -188,11 +197,21 @@ impl Daemon {
         self.registry.clone()
     }
 
+    /// What reads the configuration again, from where it was read: a file, or its default place. The admin API has the same from
+    /// now on.
+    pub fn reloader(&self, config: Option<PathBuf>, levels: Levels) -> Arc<Reloader> {
+        let reloader = Reloader::new(config, levels, self.admin.control.clone(), self.ingest.1.clone());
+        let reloader = Arc::new(reloader);
+        // Whoever asks first is the one.
+        let _ = self.admin.reload.set(reloader.clone());
+        reloader
+    }
+
     /// Works until `shutdown` comes; then takes nothing more, and delivers until nothing is queued, the configured
     /// grace has passed or `at_once` comes.
     pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
-        let Self { grace, ledger, registry, queues, delivery, tenants, ingest, admin, admin_listener, .. } = self;
-        let connecting = tokio::spawn(tenants.run());
+        let Self { ledger, registry, queues, delivery, tenants, ingest, admin, admin_listener, .. } = self;
+        let mut connecting = tokio::spawn(tenants.run());
         let sending = tokio::spawn({
             let delivery = delivery.clone();
             async move { delivery.run().await }
@@ -202,16 +221,22 @@ impl Daemon {
             let delivery = delivery.clone();
             async move { keep_house(&queues, &delivery).await }
         });
-        let operating = admin_listener.map(|listener| tokio::spawn(admin::serve(listener, admin.clone())));
+        let (closed, closing) = oneshot::channel::<()>();
+        let closing = async {
+            // An error means that the daemon is gone.
+            let _ = closing.await;
+        };
+        let operating = admin_listener.map(|listener| tokio::spawn(admin::serve(listener, admin.clone(), closing)));
         let (listeners, shared) = ingest;
         let (begun, begin) = oneshot::channel();
         let serving = ingest::serve(listeners, shared, async {
             shutdown.await;
+            let grace = admin.control.settings().shutdown.grace;
             info!(grace_seconds = grace.as_secs_f64(), "shutting down: taking nothing more, delivering what is queued");
             admin.ready.store(false, Ordering::Relaxed);
             delivery.flush();
             // The other end is awaited below.
-            let _ = begun.send(());
+            let _ = begun.send(grace);
         });
         let mut at_once = std::pin::pin!(at_once);
         let ending = async {
@@ -221,9 +246,7 @@ impl Daemon {
         };
         // Clients that take their time to send a request do not get more than the grace either.
         let cut_short = async {
-            if begin.await.is_err() {
-                return std::future::pending().await;
-            }
+            let Ok(grace) = begin.await else { return std::future::pending().await };
             tokio::select! {
                 () = tokio::time::sleep(grace) => GRACE_PASSED,
                 () = &mut at_once => TOLD_TWICE,
@@ -253,11 +276,17 @@ impl Daemon {
             );
         }
         keeping.abort();
+        if why.is_none() && admin.control.is_open() {
+            // Browsers get the pages of what was waited for.
+            let _ = tokio::time::timeout(ANSWERS, &mut connecting).await;
+        }
         connecting.abort();
         delivery.put_away().await;
         let journal = queues.journal().clone();
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
-        if let Some(operating) = operating {
+        drop(closed);
+        if let Some(mut operating) = operating {
+            let _ = tokio::time::timeout(ANSWERS, &mut operating).await;
             operating.abort();
         }
         let accounts = ledger.read();
@@ -357,17 +386,4 @@ async fn open_journal(settings: &Settings) -> Result<(Journal, Recovery), Daemon
         "journal opened"
     );
     Ok((journal, recovery))
-}
-
-fn registry(settings: &Settings) -> Registry {
-    let registry = Registry::default();
-    for (id, tenant) in &settings.tenants {
-        // Loading the settings has checked that every site is known.
-        let Some(site) = settings.datadog.sites.get(&tenant.site) else { continue };
-        registry.insert(Arc::new(Tenant::new(id.clone(), site, tenant.api_key.clone())));
-        for token in &tenant.ingest_tokens {
-            registry.add_token(token, id);
-        }
-    }
-    registry
 }

@@ -13,6 +13,18 @@ pub fn ready() {
     }
 }
 
+/// Tells that the configuration is being read again.
+pub fn reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
+    }
+}
+
+/// Tells that this is over. The service manager knows no failure of it, so that `status` says what is to be known.
+pub fn reloaded(status: &str) {
+    let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
 /// Tells that the daemon is ending.
 pub fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);

@@ -26,7 +26,7 @@ use crate::payload::{Built, Payload};
 use crate::queue::{LaneFigures, Take, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::{Hold, Registry};
-use crate::types::{Endpoint, Kind, UnixMillis};
+use crate::types::{Current, Endpoint, Kind, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(super) struct Sender {
     registry: Arc<Registry>,
     ledger: Arc<Ledger>,
     tools: Arc<Tools>,
-    rules: Rules,
+    rules: Arc<Current<Rules>>,
     state: Mutex<State>,
     settling: Arc<Settling>,
 }
@@ -121,7 +121,7 @@ impl Sender {
         registry: Arc<Registry>,
         ledger: Arc<Ledger>,
         tools: Arc<Tools>,
-        rules: Rules,
+        rules: Arc<Current<Rules>>,
     ) -> Self {
         let state = State {
             auth: Auth::new(Instant::now(), chance()),
@@ -260,7 +260,7 @@ impl Sender {
         // Work that sends nothing waits for nobody but its own time, though not all of it is done at once: the cores
         // are everybody's.
         let chores = state.backlog.flying(|work| !work.sends());
-        if chores <= self.rules.concurrency
+        if chores <= self.rules.get().concurrency
             && let Some(chore) = state.backlog.pop_chore(kind, now, |at| timer.at(at))
         {
             return Some(Next { held: chore, probe: false, turn: None });
@@ -269,7 +269,7 @@ impl Sender {
         let building = state.backlog.flying(|work| matches!(work, Work::Build(..)));
         let busy = sending + building;
         let under_way = sending + self.settling.count();
-        if !state.auth.may_send() || under_way >= self.rules.concurrency || self.holds(state, kind, hold) {
+        if !state.auth.may_send() || under_way >= self.rules.get().concurrency || self.holds(state, kind, hold) {
             return None;
         }
         let known = &mut state.endpoints[kind.endpoint() as usize];
@@ -281,8 +281,10 @@ impl Sender {
             }
             Start::AfterAnswer => return None,
         };
-        // One that failed rests in the backlog and is tried again from there.
-        if self.queue.wants(kind) && !state.backlog.all().any(|work| work.loads(kind)) {
+        // One that failed rests in the backlog and is tried again from there. A probe needs nothing but itself: what would be
+        // read for a tenant that stays stuck would be given up again.
+        let probe_is_built = probe && state.backlog.ready(kind, now) > 0;
+        if !probe_is_built && self.queue.wants(kind) && !state.backlog.all().any(|work| work.loads(kind)) {
             let work = Work::Load(self.queue.clone(), kind);
             let held = Held { work, place: Place::default(), not_before: None, tried: Tried::default() };
             return Some(Next { held, probe: false, turn: None });
@@ -304,17 +306,17 @@ impl Sender {
         // A batch is made when there is room to send it and not before: until then it can grow.
         let ready = state.backlog.ready(kind, now);
         let made = ready + state.backlog.flying(|work| work.builds(kind));
-        if busy + ready >= self.rules.concurrency || probe && made > 0 {
+        if busy + ready >= self.rules.get().concurrency || probe && made > 0 {
             return None;
         }
         if !self.tools.permits.allow_another(busy + ready) {
             timer.at(now + NO_PERMIT);
             return None;
         }
-        let max_age = if flushing { Duration::ZERO } else { self.rules.max_age };
+        let max_age = if flushing { Duration::ZERO } else { self.rules.get().max_age };
         match self.queue.take(kind, known.limits(kind), max_age, now) {
             Take::Batch(batch) => {
-                let encodings = self.tools.builder.encodings(kind);
+                let encodings = self.tools.builder.get().encodings(kind);
                 let encoding = encodings[known.encodings_refused.min(encodings.len() - 1)];
                 let work = Work::Build(Arc::new(batch), encoding);
                 let place = state.backlog.next_place();

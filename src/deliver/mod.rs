@@ -35,11 +35,12 @@ use crate::payload::Payload;
 use crate::queue::{LaneFigures, Queues, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::{Registry, TenantState};
-use crate::types::{Endpoint, TenantId, UnixMillis};
+use crate::types::{Current, Endpoint, TenantId, UnixMillis};
 use driver::{Rules, Sender};
 use permits::Permits;
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -55,7 +56,7 @@ pub struct Delivery {
     registry: Arc<Registry>,
     ledger: Arc<Ledger>,
     tools: Arc<Tools>,
-    rules: Rules,
+    rules: Arc<Current<Rules>>,
     senders: Mutex<HashMap<TenantId, Arc<Sender>>>,
     phase: watch::Sender<Phase>,
 }
@@ -86,11 +87,11 @@ impl Delivery {
         let delivery = &settings.delivery;
         let tools = Tools {
             client,
-            builder: Builder::new(settings.batch.compression, settings.batch.level),
+            builder: Current::new(builder(settings)),
             permits: Permits::new(delivery.concurrency, delivery.concurrency_per_tenant),
             cores: queues.cores(),
             dead_letters: DeadLetters::new(&settings.state.dir),
-            drop_late: delivery.drop_late,
+            drop_late: AtomicBool::new(delivery.drop_late),
             refusals: OnceLock::new(),
         };
         Self {
@@ -98,10 +99,19 @@ impl Delivery {
             registry,
             ledger,
             tools: Arc::new(tools),
-            rules: Rules::new(settings),
+            rules: Arc::new(Current::new(Rules::new(settings))),
             senders: Mutex::default(),
             phase: watch::Sender::new(Phase::Usual),
         }
+    }
+
+    /// Goes by another configuration from now on, but for `delivery.concurrency`, `concurrency_per_tenant` and `timeout`.
+    pub fn reload(&self, settings: &Settings) {
+        self.rules.set(Rules::new(settings));
+        self.tools.builder.set(builder(settings));
+        self.tools.drop_late.store(settings.delivery.drop_late, Ordering::Relaxed);
+        // Batches may be due earlier.
+        self.all().iter().for_each(|sender| sender.queue.nudge());
     }
 
     /// Delivers until [`end`](Self::end), and then until nothing is under way.
@@ -260,9 +270,13 @@ impl Delivery {
     fn sender(&self, queue: &Arc<TenantQueue>) -> Arc<Sender> {
         let new = || {
             let (registry, ledger, tools) = (self.registry.clone(), self.ledger.clone(), self.tools.clone());
-            Arc::new(Sender::new(queue.clone(), registry, ledger, tools, self.rules))
+            Arc::new(Sender::new(queue.clone(), registry, ledger, tools, self.rules.clone()))
         };
         let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         senders.entry(queue.id.clone()).or_insert_with(new).clone()
     }
+}
+
+fn builder(settings: &Settings) -> Builder {
+    Builder::new(settings.batch.compression, settings.batch.level)
 }

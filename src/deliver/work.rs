@@ -7,8 +7,9 @@ use super::permits::{Permits, Turn};
 use crate::host;
 use crate::payload::{Builder, Built, Payload};
 use crate::queue::{Batch, Cores, LaneFigures, TenantQueue};
-use crate::types::{Encoding, Kind, Secret, TenantId, UnixMillis};
+use crate::types::{Current, Encoding, Kind, Secret, TenantId, UnixMillis};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -61,12 +62,12 @@ pub(super) enum Landed {
 #[derive(Debug)]
 pub(super) struct Tools {
     pub(super) client: Box<dyn Transport>,
-    pub(super) builder: Builder,
+    pub(super) builder: Current<Builder>,
     pub(super) permits: Permits,
     /// Payloads are built on these.
     pub(super) cores: Arc<Cores>,
     pub(super) dead_letters: DeadLetters,
-    pub(super) drop_late: bool,
+    pub(super) drop_late: AtomicBool,
     /// Who is told of refused keys.
     pub(super) refusals: OnceLock<mpsc::UnboundedSender<KeyRefused>>,
 }
@@ -160,16 +161,16 @@ pub(super) async fn fly(
         },
         Work::Build(ref batch, encoding) => {
             let batch = batch.clone();
-            built(work, tools.compute(move |tools| tools.builder.build(&batch, encoding)).await)
+            built(work, tools.compute(move |tools| tools.builder.get().build(&batch, encoding)).await)
         }
         Work::Send(payload) => send(tools, &to, payload, turn, still).await,
         Work::Halve { ref payload, suspect } => {
             let halved = payload.clone();
-            built(work, tools.compute(move |tools| tools.builder.halve(&halved, suspect)).await)
+            built(work, tools.compute(move |tools| tools.builder.get().halve(&halved, suspect)).await)
         }
         Work::Reencode(ref payload, encoding) => {
             let payload = payload.clone();
-            built(work, tools.compute(move |tools| tools.builder.reencode(&payload, encoding)).await)
+            built(work, tools.compute(move |tools| tools.builder.get().reencode(&payload, encoding)).await)
         }
         Work::Bury(ref payload, ref reason) => {
             let (buried, words) = (payload.clone(), reason.clone());
@@ -236,8 +237,8 @@ async fn look(tools: &Arc<Tools>, payload: &Arc<Payload>) -> Result<Looked, Land
     let examined = payload.clone();
     let result = tools.clone().compute(move |tools| {
         let late = examined.late_items(cutoff)?;
-        let rest =
-            if late > 0 && tools.drop_late { Some(tools.builder.without_late(&examined, cutoff)?) } else { None };
+        let drops = late > 0 && tools.drop_late.load(Ordering::Relaxed);
+        let rest = if drops { Some(tools.builder.get().without_late(&examined, cutoff)?) } else { None };
         Ok((late, rest))
     });
     match result.await {

@@ -4,8 +4,8 @@ use super::body::BodyError;
 use super::encoding::{DecodeError, Unsupported};
 use super::route::Intake;
 use crate::queue::Refused;
-use crate::tenancy::Denied;
-use crate::types::redacted;
+use crate::tenancy::{Denied, Exceeded};
+use crate::types::{TenantId, redacted};
 use crate::wire::Refusal;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -65,6 +65,12 @@ impl Problem {
     pub(super) fn not_all_tenants() -> Self {
         let message = "unknown tenant or token, but the store of tenants is out of reach at present: send this again";
         Self { retry_after: Some(STORE_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    /// 429: a tenant sends faster than it may.
+    pub(super) fn too_fast(tenant: &TenantId, exceeded: &Exceeded) -> Self {
+        let message = format!("tenant {tenant} sends too fast, {exceeded}: send this again later");
+        Self { retry_after: Some(exceeded.retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
     }
 
     /// 503: no tenant is known yet.

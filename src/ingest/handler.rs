@@ -10,14 +10,15 @@ use super::route::{self, Intake, Route, Target};
 use super::tickets::{FOLLOW, TICKET, Tickets};
 use crate::queue::{Queues, Refused};
 use crate::settings::{self, Settings};
-use crate::tenancy::{Caller, Claims, Denied, Registry, Resolver, Tenant, TenantState};
-use crate::types::{Chunk, Kind, UnixMillis};
+use crate::tenancy::{Caller, Charge, Claims, Denied, Meter, Registry, Resolver, Tenant, TenantState};
+use crate::types::{Chunk, Current, Kind, TenantId, UnixMillis};
 use crate::wire::{self, Form, LogDefaults, Part};
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request;
 use hyper::{Method, Request, StatusCode, Version};
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Compressed bodies up to this size are decoded where they were read; larger ones would keep other connections of the
 /// thread waiting.
@@ -66,9 +67,7 @@ pub struct InvalidHeader(pub String);
 /// What all connections share.
 #[derive(Debug)]
 pub struct Shared<Q = Queues> {
-    pub(super) ingest: settings::Ingest,
-    tenancy: settings::Tenancy,
-    tenant_header: HeaderName,
+    rules: Current<Rules>,
     registry: Arc<Registry>,
     queues: Arc<Q>,
     budget: Arc<Budget>,
@@ -77,6 +76,48 @@ pub struct Shared<Q = Queues> {
     stopping: AtomicBool,
     tickets: Tickets,
     counts: Counts,
+}
+
+/// The configuration, as far as it concerns requests. One request goes by the same all along.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) ingest: settings::Ingest,
+    tenancy: settings::Tenancy,
+    tenant_header: HeaderName,
+}
+
+impl Rules {
+    fn new(settings: &Settings) -> Result<Self, InvalidHeader> {
+        let name = &settings.tenancy.header;
+        let tenant_header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| InvalidHeader(name.clone()))?;
+        Ok(Self { ingest: settings.ingest.clone(), tenancy: settings.tenancy.clone(), tenant_header })
+    }
+
+    fn resolver<'a>(&'a self, registry: &'a Registry) -> Resolver<'a> {
+        Resolver { registry, tenancy: &self.tenancy, require_token: self.ingest.require_token }
+    }
+
+    fn claims<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        path: Option<&'a str>,
+        key: Option<&'a str>,
+        query: &'a Query<'_>,
+    ) -> Result<Claims<'a>, Problem> {
+        let mut names = headers.get_all(&self.tenant_header).iter();
+        let header = names.next();
+        if names.any(|other| Some(other) != header) {
+            let message = format!("the header {} names several tenants: send it once", self.tenant_header);
+            return Err(Problem::new(StatusCode::BAD_REQUEST, message));
+        }
+        let text = |value: &'a hyper::header::HeaderValue| value.to_str().unwrap_or("\u{fffd}");
+        let sent = headers.get(DD_API_KEY).map(text).filter(|key| !key.is_empty());
+        Ok(Claims {
+            path,
+            header: header.map(text),
+            keys: [key, query.dd_api_key.as_deref(), query.api_key.as_deref(), sent],
+        })
+    }
 }
 
 /// Handles of the metrics of this module, looked up once.
@@ -115,12 +156,8 @@ impl<Q: Submit> Shared<Q> {
     /// # Errors
     /// When `tenancy.header` cannot be the name of a header.
     pub fn new(settings: &Settings, registry: Arc<Registry>, queues: Arc<Q>) -> Result<Self, InvalidHeader> {
-        let name = &settings.tenancy.header;
-        let tenant_header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| InvalidHeader(name.clone()))?;
         Ok(Self {
-            ingest: settings.ingest.clone(),
-            tenancy: settings.tenancy.clone(),
-            tenant_header,
+            rules: Current::new(Rules::new(settings)?),
             registry,
             queues,
             budget: Budget::for_bodies_of(settings.ingest.max_body),
@@ -129,6 +166,19 @@ impl<Q: Submit> Shared<Q> {
             tickets: Tickets::default(),
             counts: Counts::new(),
         })
+    }
+
+    /// Goes by another configuration from now on, but for its listeners, `ingest.max_body` and `max_connections`.
+    ///
+    /// # Errors
+    /// When `tenancy.header` cannot be the name of a header; nothing has changed then.
+    pub fn reload(&self, settings: &Settings) -> Result<(), InvalidHeader> {
+        self.rules.set(Rules::new(settings)?);
+        Ok(())
+    }
+
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        self.rules.get()
     }
 
     /// From now on new requests are told to come again later.
@@ -206,8 +256,10 @@ impl<Q: Submit> Shared<Q> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Problem::stopping());
         }
+        let rules = self.rules();
+        let resolver = rules.resolver(&self.registry);
         let query = Query::parse(head.uri.query(), intake.takes_log_defaults());
-        let caller = self.resolver().caller(&self.claims(&head.headers, tenant, key, &query)?);
+        let caller = resolver.caller(&rules.claims(&head.headers, tenant, key, &query)?);
         let caller = caller.map_err(|denied| self.denied(denied))?;
         let encodings = head.headers.get_all(CONTENT_ENCODING).iter().map(|value| value.as_bytes());
         let encodings = Encodings::parse(encodings)?;
@@ -217,19 +269,20 @@ impl<Q: Submit> Shared<Q> {
         // Before the body is read, so that what waits is in the emitter's memory and not in ours.
         self.queues.eased().await;
         let mut hold = self.budget.hold();
-        let (limit, time) = (self.ingest.max_body, self.ingest.body_timeout);
+        let (limit, time) = (rules.ingest.max_body, rules.ingest.body_timeout);
         let body = timeout(time, body::read(body, limit, &mut hold)).await.map_err(|_| Problem::slow(time))?;
         let body = body.map_err(|error| Problem::of_body(error, limit))?;
 
-        let tags = self.resolver().tag(&caller).is_some();
+        let tag = resolver.tag(&caller).map(str::to_owned);
         let now = UnixMillis::now();
-        let parcel = Parcel { body, encodings, form, tags, defaults: query.log_defaults, now, hold };
+        let parcel = Parcel { body, encodings, form, limit, tag, defaults: query.log_defaults, now, hold };
         let (parts, _hold) = if parcel.is_heavy() { self.unpack_aside(parcel).await? } else { self.unpack(parcel)? };
         if parts.is_empty() {
             return Ok(answer::taken(intake));
         }
         let named = parts.iter().map(|part| (part.tenant.as_deref(), part.items));
-        let tenants = self.resolver().assign(&caller, named).map_err(|denied| self.denied(denied))?;
+        let tenants = resolver.assign(&caller, named).map_err(|denied| self.denied(denied))?;
+        let charges = charge(&parts, &tenants)?;
         let followed = if head.headers.contains_key(FOLLOW) {
             self.tickets.issue(parts.iter().map(|part| u64::from(part.items)).sum(), &tenants)
         } else {
@@ -253,7 +306,10 @@ impl<Q: Submit> Shared<Q> {
                 _ => self.tickets.withdraw(&followed),
             }
         }
-        submitted?;
+        if let Err(refused) = submitted {
+            charges.into_iter().for_each(Charge::give_back);
+            return Err(refused.into());
+        }
         Ok(answer)
     }
 
@@ -262,7 +318,8 @@ impl<Q: Submit> Shared<Q> {
     fn validate(&self, head: &request::Parts, tenant: Option<&str>) -> Result<Answer, Problem> {
         let query = Query::parse(head.uri.query(), false);
         let forbidden = |why: &str| Problem::new(StatusCode::FORBIDDEN, why);
-        match self.resolver().caller(&self.claims(&head.headers, tenant, None, &query)?) {
+        let rules = self.rules();
+        match rules.resolver(&self.registry).caller(&rules.claims(&head.headers, tenant, None, &query)?) {
             Ok(Caller::Tenant { tenant, .. } | Caller::Items { default: Some(tenant), .. })
                 if !matches!(tenant.state(), TenantState::Pending | TenantState::Unauthorized) =>
             {
@@ -291,32 +348,6 @@ impl<Q: Submit> Shared<Q> {
         if stranger && self.registry.is_partial() { Problem::not_all_tenants() } else { denied.into() }
     }
 
-    fn resolver(&self) -> Resolver<'_> {
-        Resolver { registry: &self.registry, tenancy: &self.tenancy, require_token: self.ingest.require_token }
-    }
-
-    fn claims<'a>(
-        &self,
-        headers: &'a HeaderMap,
-        path: Option<&'a str>,
-        key: Option<&'a str>,
-        query: &'a Query<'_>,
-    ) -> Result<Claims<'a>, Problem> {
-        let mut names = headers.get_all(&self.tenant_header).iter();
-        let header = names.next();
-        if names.any(|other| Some(other) != header) {
-            let message = format!("the header {} names several tenants: send it once", self.tenant_header);
-            return Err(Problem::new(StatusCode::BAD_REQUEST, message));
-        }
-        let text = |value: &'a hyper::header::HeaderValue| value.to_str().unwrap_or("\u{fffd}");
-        let sent = headers.get(DD_API_KEY).map(text).filter(|key| !key.is_empty());
-        Ok(Claims {
-            path,
-            header: header.map(text),
-            keys: [key, query.dd_api_key.as_deref(), query.api_key.as_deref(), sent],
-        })
-    }
-
     /// Decodes and splits a body on a thread where that hinders nobody.
     async fn unpack_aside(self: &Arc<Self>, parcel: Parcel) -> Result<(Vec<Part>, Reservation), Problem> {
         // The semaphore is never closed.
@@ -332,8 +363,7 @@ impl<Q: Submit> Shared<Q> {
     }
 
     fn unpack(&self, parcel: Parcel) -> Result<(Vec<Part>, Reservation), Problem> {
-        let Parcel { body, encodings, form, tags, defaults, now, mut hold } = parcel;
-        let limit = self.ingest.max_body;
+        let Parcel { body, encodings, form, limit, tag, defaults, now, mut hold } = parcel;
         let body = encodings.decode(body, limit, &mut hold).map_err(|error| Problem::of_decoding(error, limit))?;
         let form = match form {
             Ok(form) => form,
@@ -341,8 +371,7 @@ impl<Q: Submit> Shared<Q> {
             Err(_) if body.is_empty() || &*body == b"{}" => return Ok((Vec::new(), hold)),
             Err(problem) => return Err(problem),
         };
-        let tenant_tag = tags.then_some(self.tenancy.tag.as_str());
-        let context = wire::Context { now, tenant_tag, log_defaults: &defaults };
+        let context = wire::Context { now, tenant_tag: tag.as_deref(), log_defaults: &defaults };
         let mut parts = wire::split(form, &body, &context)?;
         for part in &mut parts {
             detach(&mut part.bytes, &body);
@@ -358,7 +387,10 @@ struct Parcel {
     body: Bytes,
     encodings: Encodings,
     form: Result<Form, Problem>,
-    tags: bool,
+    /// The most bytes that it may be decoded to.
+    limit: usize,
+    /// The tag that names tenants.
+    tag: Option<String>,
     defaults: LogDefaults,
     now: UnixMillis,
     hold: Reservation,
@@ -368,6 +400,29 @@ impl Parcel {
     fn is_heavy(&self) -> bool {
         self.body.len() > if self.encodings.is_identity() { INLINE_PLAIN } else { INLINE_COMPRESSED }
     }
+}
+
+/// Takes what a request needs of its tenants' rates, of all or of none.
+fn charge(parts: &[Part], tenants: &[Arc<Tenant>]) -> Result<Vec<Charge>, Problem> {
+    let mut needs: BTreeMap<&TenantId, (&Arc<Meter>, u64, u64)> = BTreeMap::new();
+    for (part, tenant) in parts.iter().zip(tenants) {
+        let Some(meter) = tenant.limited() else { continue };
+        let (_, items, bytes) = needs.entry(&tenant.id).or_insert((meter, 0, 0));
+        *items += u64::from(part.items);
+        *bytes += part.bytes.len() as u64;
+    }
+    let now = Instant::now();
+    let mut charges = Vec::with_capacity(needs.len());
+    for (tenant, (meter, items, bytes)) in needs {
+        match meter.charge(items, bytes, now) {
+            Ok(charge) => charges.push(charge),
+            Err(exceeded) => {
+                charges.into_iter().for_each(Charge::give_back);
+                return Err(Problem::too_fast(tenant, &exceeded));
+            }
+        }
+    }
+    Ok(charges)
 }
 
 /// Copies a part that is the lesser half of its request's body, which it would otherwise keep in memory whole for as

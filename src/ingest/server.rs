@@ -54,8 +54,9 @@ pub async fn serve<Q: Submit>(listeners: Vec<Listener>, shared: Arc<Shared<Q>>, 
     let builder = Arc::new(builder());
     let mut connections = JoinSet::new();
     let mut doorman = Doorman::default();
+    let most = shared.rules().ingest.max_connections;
     loop {
-        let room = connections.len() < shared.ingest.max_connections;
+        let room = connections.len() < most;
         let stream = tokio::select! {
             biased;
             () = &mut shutdown => break,
@@ -120,7 +121,7 @@ async fn connection<Q, I>(
     Q: Submit,
     I: Read + Write + Unpin + Send + 'static,
 {
-    let patience = shared.ingest.header_timeout;
+    let patience = shared.rules().ingest.header_timeout;
     let activity = Arc::new(Activity::new());
     let service = {
         let activity = Arc::clone(&activity);

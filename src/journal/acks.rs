@@ -5,7 +5,7 @@ use super::format::{ACK_ENTRY, encode_ack};
 use super::segment::runs;
 use super::sync::Rounds;
 use super::view::{Place, Shared, ack_name};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -14,10 +14,18 @@ use std::sync::Arc;
 pub(super) struct Acks {
     /// Record numbers to be written, by segment.
     waiting: BTreeMap<u64, Vec<u32>>,
-    /// To be written when a round is complete.
-    deferred: VecDeque<(u64, Vec<Place>)>,
+    /// To be written when a round is complete, or when the record that came in their place is out as well.
+    deferred: VecDeque<(u64, Vec<Superseded>)>,
     /// Files of segments that were removed, to go when a round is complete.
     obsolete: VecDeque<(u64, String)>,
+}
+
+/// A record that another came in place of: a copy of it, or one that replaces it.
+#[derive(Debug)]
+pub(super) struct Superseded {
+    pub(super) place: Place,
+    /// The other's stamp.
+    pub(super) by: u64,
 }
 
 impl Acks {
@@ -28,13 +36,26 @@ impl Acks {
     }
 
     /// Adds them when the round is complete.
-    pub(super) fn defer(&mut self, round: u64, places: Vec<Place>) {
-        self.deferred.push_back((round, places));
+    pub(super) fn defer(&mut self, round: u64, superseded: Vec<Superseded>) {
+        self.deferred.push_back((round, superseded));
+    }
+
+    /// These records were acked. What they came in place of need not wait until they are durable; nor should it: if their
+    /// segment cannot be synced, a loss of power may take them and their acks, and leave the others.
+    pub(super) fn release(&mut self, stamps: &[u64]) {
+        if self.deferred.is_empty() {
+            return;
+        }
+        let stamps: HashSet<u64> = stamps.iter().copied().collect();
+        let out = |superseded: &mut Superseded| stamps.contains(&superseded.by);
+        let due = self.deferred.iter_mut().flat_map(|(_, all)| all.extract_if(.., out));
+        let due: Vec<Place> = due.map(|superseded| superseded.place).collect();
+        self.add(due);
     }
 
     /// Whether an ack waits for a round.
     pub(super) fn is_deferred(&self, place: &Place) -> bool {
-        self.deferred.iter().any(|(_, places)| places.contains(place))
+        self.deferred.iter().any(|(_, all)| all.iter().any(|superseded| superseded.place == *place))
     }
 
     /// A segment was removed: its acks need not be written, and their file goes when the round is complete.
@@ -50,8 +71,8 @@ impl Acks {
 
     /// Writes what is due. What cannot be written stays and is tried again.
     pub(super) fn write(&mut self, shared: &Shared, rounds: &mut Rounds) -> io::Result<()> {
-        while let Some(places) = pop_due(&mut self.deferred, rounds) {
-            self.add(places);
+        while let Some(all) = pop_due(&mut self.deferred, rounds) {
+            self.add(all.into_iter().map(|superseded| superseded.place).collect());
         }
         while let Some(name) = pop_due(&mut self.obsolete, rounds) {
             rounds.removed(&name);

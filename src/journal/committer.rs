@@ -355,7 +355,10 @@ impl Committer {
         if self.failing.is_none() {
             error!("what comes is refused until this is mended: {error}");
         }
-        self.failing = Some((Instant::now() + RETRY, error.clone()));
+        // An ack that fails all the while must not put off for good what would make room for it.
+        let now = Instant::now();
+        let due = self.failing.as_ref().map(|(due, _)| *due).filter(|due| *due > now);
+        self.failing = Some((due.unwrap_or(now + RETRY), error.clone()));
         *self.inner.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Failing(error.clone());
         error
     }

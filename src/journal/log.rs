@@ -1,7 +1,7 @@
 //! The log as a state machine over a disk: no threads, no clock. Everything that changes the log is here and in
 //! [`clean`](super::clean); the committer thread is its only user.
 
-use super::acks::Acks;
+use super::acks::{Acks, Superseded};
 use super::disk::DiskFile;
 use super::entry::{Draft, Lost};
 use super::format::{SEGMENT_HEADER, SegmentHeader};
@@ -11,6 +11,7 @@ use super::sync::Rounds;
 use super::view::{Indices, Place, Shared, View, ack_name, segment_name};
 use rand::RngExt;
 use rand::rngs::StdRng;
+use std::collections::HashSet;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -49,8 +50,10 @@ pub(super) struct Log {
     active: Option<Active>,
     /// The next record's sequence number.
     next: u64,
-    /// Stamps that are to be taken out, for as long as that fails.
+    /// Stamps of acked records that are to be taken out, for as long as that fails.
     kills: Vec<u64>,
+    /// The same of what sealed records replace, with the stamp of each of those.
+    replaced: Vec<(u64, Vec<u64>)>,
     /// Records that were copied forward, for as long as taking the originals out fails.
     originals: Vec<Place>,
     /// Closed segments without a footer, and the round of syncing that each waits for: a footer is the proof that all
@@ -98,6 +101,7 @@ impl Log {
             active: None,
             next,
             kills: Vec::new(),
+            replaced: Vec::new(),
             originals: Vec::new(),
             footerless: Vec::new(),
             doubtful: Vec::new(),
@@ -109,17 +113,13 @@ impl Log {
     /// Writes a group as one; nothing of it is in the log after an error. Gives the first record's sequence number,
     /// the others follow. What sealed payloads replace is taken out in the same step.
     pub(super) fn commit(&mut self, drafts: &[Draft]) -> io::Result<u64> {
-        let stamps: Vec<u64> =
-            drafts.iter().filter_map(|d| d.replaces.as_ref()).flat_map(|r| r.stamps.clone()).collect();
         let first = self.write(drafts)?;
         self.apply(drafts, |_| ());
-        if !stamps.is_empty() {
+        let sealed = (first..).zip(drafts).filter_map(|(seq, draft)| Some((seq, draft.replaces.as_ref()?)));
+        self.replaced.extend(sealed.map(|(seq, replaces)| (seq, replaces.stamps.clone())));
+        if !self.replaced.is_empty() {
             self.hold_active(2);
-            match self.shared.with_indices(|view, indices| view.kill(&stamps, indices)) {
-                Ok(places) => self.hold_acks(places),
-                // Recovery finds them replaced, too.
-                Err(_) => self.kills.extend(stamps),
-            }
+            self.replace();
         }
         Ok(first)
     }
@@ -142,7 +142,9 @@ impl Log {
             self.kill();
         }
         self.hold_active(2);
-        self.hold_acks(places.to_vec());
+        let copied = places.iter().zip(drafts);
+        let superseded = copied.filter_map(|(place, draft)| Some(Superseded { place: *place, by: draft.copy_of? }));
+        self.hold_acks(superseded.collect());
         Ok(())
     }
 
@@ -188,17 +190,40 @@ impl Log {
     }
 
     fn kill(&mut self) {
+        self.replace();
         let originals = std::mem::take(&mut self.originals);
         if self.shared.with_indices(|view, indices| view.kill_places(originals.clone(), indices)).is_err() {
             self.originals = originals;
         }
-        let stamps = std::mem::take(&mut self.kills);
-        if stamps.is_empty() {
+        let mut out = std::mem::take(&mut self.kills);
+        if out.is_empty() {
             return;
         }
-        match self.shared.with_indices(|view, indices| view.kill(&stamps, indices)) {
-            Ok(places) => self.acks.add(places),
-            Err(_) => self.kills = stamps,
+        // A segment at a time: acks of many segments take no more memory than of one, and what is done for one segment is
+        // not done again while the index of the next is read.
+        let groups = self.shared.view().by_segment(&out);
+        for group in groups {
+            match self.shared.with_indices(|view, indices| view.kill(&group, indices)) {
+                Ok(places) => self.acks.add(places),
+                Err(_) => self.kills.extend(group),
+            }
+        }
+        if !self.kills.is_empty() {
+            let left: HashSet<u64> = self.kills.iter().copied().collect();
+            out.retain(|stamp| !left.contains(stamp));
+        }
+        self.acks.release(&out);
+    }
+
+    /// Takes out what sealed records replace. Recovery finds it replaced in any case.
+    fn replace(&mut self) {
+        for (by, stamps) in std::mem::take(&mut self.replaced) {
+            match self.shared.with_indices(|view, indices| view.kill(&stamps, indices)) {
+                Ok(places) => {
+                    self.hold_acks(places.into_iter().map(|place| Superseded { place, by }).collect());
+                }
+                Err(_) => self.replaced.push((by, stamps)),
+            }
         }
     }
 
@@ -210,12 +235,12 @@ impl Log {
     }
 
     /// Acks of records that others replaced, or that were copied, must not be durable before those others are.
-    fn hold_acks(&mut self, places: Vec<Place>) {
+    fn hold_acks(&mut self, superseded: Vec<Superseded>) {
         let mut view = self.shared.view();
-        for place in &places {
+        for Superseded { place, .. } in &superseded {
             self.rounds.hold(&mut view, place.segment, 1);
         }
-        self.acks.defer(self.rounds.after(1), places);
+        self.acks.defer(self.rounds.after(1), superseded);
     }
 
     /// Writes and, if that is asked for, syncs a group at the end of the log.
@@ -411,7 +436,8 @@ impl Log {
 
     /// There is nothing to be tried again and nothing to be synced.
     pub(super) fn is_settled(&self) -> bool {
-        let left = self.kills.len() + self.originals.len() + self.footerless.len() + self.doubtful.len();
+        let left =
+            self.kills.len() + self.replaced.len() + self.originals.len() + self.footerless.len() + self.doubtful.len();
         left == 0 && self.acks.is_settled() && !self.rounds.is_wanted()
     }
 

@@ -7,6 +7,8 @@ use crate::types::UnixMillis;
 use serde_json::json;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tracing::warn;
 
 /// The directory, in the journal's.
 const DIR: &str = "quarantine";
@@ -14,11 +16,22 @@ const DIR: &str = "quarantine";
 /// The account: JSON, a line for each part that could not be read.
 const ACCOUNT: &str = "quarantine/account.ndjson";
 
-/// Copies take no more than so many bytes together. What comes beyond is accounted for and not copied.
+/// Copies take no more than so many bytes together, nor more than one of [`PARTS`] of the disk. What comes beyond is
+/// accounted for and not copied.
 const COPIES: u64 = 256 << 20;
+
+/// See [`COPIES`].
+const PARTS: u64 = 16;
+
+/// There are no more than so many copies, each of which takes a block of the disk at least.
+const FILES: usize = 4096;
 
 /// The account is not continued beyond so many bytes; the program's own log goes on telling.
 const ACCOUNT_BYTES: u64 = 16 << 20;
+
+/// It has been said that there is no more room for copies, or in the account: once is enough until there is.
+static COPIES_FULL: AtomicBool = AtomicBool::new(false);
+static ACCOUNT_FULL: AtomicBool = AtomicBool::new(false);
 
 /// What has become of bytes that were to be copied.
 pub(super) struct Copy {
@@ -53,10 +66,19 @@ fn try_copy(disk: &dyn Disk, segment: &str, offset: u64, bytes: &[u8]) -> io::Re
     if files.iter().any(|(other, there)| *other == stem && *there >= len) {
         return Ok(Copy { path: Some(disk.path(&name)), is_new: false });
     }
-    let taken: u64 = files.iter().filter(|(other, _)| other.ends_with(".bin")).map(|(_, len)| len).sum();
-    if taken + len > COPIES {
+    let copies: Vec<u64> = files.iter().filter(|(other, _)| other.ends_with(".bin")).map(|(_, len)| *len).collect();
+    let (taken, most) = (copies.iter().sum::<u64>(), disk.size().map_or(COPIES, |size| COPIES.min(size / PARTS)));
+    if taken + len > most || copies.len() >= FILES {
+        if !COPIES_FULL.swap(true, Ordering::Relaxed) {
+            warn!(
+                dir = %disk.path(DIR).display(), files = copies.len(), bytes = taken, bytes_at_most = most, files_at_most = FILES,
+                "the journal's quarantine is full: from now on damaged parts are told of and not copied there; \
+                 move away what is in it, or delete it"
+            );
+        }
         return Ok(Copy { path: None, is_new: true });
     }
+    COPIES_FULL.store(false, Ordering::Relaxed);
     let file = disk.open_or_create(&name)?;
     // Half of it may be there.
     file.truncate(0)?;
@@ -85,7 +107,23 @@ pub(super) fn account(disk: &dyn Disk, lost: &Lost) {
 
 fn append(disk: &dyn Disk, line: &str) -> io::Result<()> {
     let file = disk.open_or_create(ACCOUNT)?;
-    if file.len()? < ACCOUNT_BYTES { file.append(&mut [IoSlice::new(line.as_bytes())]) } else { Ok(()) }
+    let len = file.len()?;
+    if len + line.len() as u64 > ACCOUNT_BYTES {
+        if !ACCOUNT_FULL.swap(true, Ordering::Relaxed) {
+            warn!(
+                file = %disk.path(ACCOUNT).display(), bytes = len,
+                "the account of the journal's damaged parts is full: from now on they are told of in this log only; move it away"
+            );
+        }
+        return Ok(());
+    }
+    ACCOUNT_FULL.store(false, Ordering::Relaxed);
+    let appended = file.append(&mut [IoSlice::new(line.as_bytes())]);
+    if appended.is_err() {
+        // Half a line would spoil the next one.
+        let _ = file.truncate(len);
+    }
+    appended
 }
 
 /// The error is the medium's: reading again would not help.

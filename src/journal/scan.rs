@@ -115,7 +115,7 @@ struct Scanner<'a> {
     first: u64,
     salt: u64,
     footer: Option<Index>,
-    /// No record has a number that is so much greater than that of the one before.
+    /// No record has a greater number.
     most: u32,
 }
 
@@ -156,7 +156,7 @@ impl Scanner<'_> {
             at = next.map_or(self.bytes.len(), |found| at + 1 + found);
         }
         let slots = scan.index.slots.len() as u32;
-        let count = trailer.map(|trailer| trailer.count.min(slots.saturating_add(self.most)));
+        let count = trailer.map(|trailer| trailer.count.min(self.most));
         match (open, count) {
             // With all records there, what follows them is the footer, and no gap even where it is damaged.
             (_, Some(count)) if count <= slots => {}
@@ -173,7 +173,7 @@ impl Scanner<'_> {
     /// The header at this place, if it can be that of the record with this number or a later one.
     fn header(&self, at: usize, number: u32) -> Option<RecordHeader<'_>> {
         let header = RecordHeader::decode(&self.bytes[at..], self.salt).ok()?;
-        let later = header.number.checked_sub(number)? <= self.most;
+        let later = (number..=self.most).contains(&header.number);
         let stamped = header.stamp <= self.first.saturating_add(u64::from(header.number));
         let replaces = header.kind != RecordKind::Sealed || decode_seqs(header.replaces).is_ok();
         (later && stamped && replaces).then_some(header)

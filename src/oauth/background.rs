@@ -47,7 +47,7 @@ pub(super) struct Changed {
 }
 
 impl Changed {
-    fn tell(&self, tenant: TenantId) {
+    pub(super) fn tell(&self, tenant: TenantId) {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant);
         self.told.notify_one();
     }
@@ -159,7 +159,7 @@ impl Oauth {
 impl Inner {
     /// Lets go of a tenant that was removed.
     fn forget(&self, tenant: &TenantId) {
-        if !self.configured.contains(tenant) {
+        if !self.is_of_file(tenant) {
             self.registry.remove(tenant);
         }
         self.pauses().remove(tenant);
@@ -219,7 +219,7 @@ impl Inner {
                 let told = self.keep(lease, &record.id, &[Change::Connection(trouble.connection())]).await;
                 told.map(drop).map_err(|error| error.to_string())
             }
-            Task::Refresh if !self.settings.is_configured() => Err("no OAuth client is configured".into()),
+            Task::Refresh if !self.settings.get().oauth.is_configured() => Err("no OAuth client is configured".into()),
             Task::Refresh if self.partner_fault().as_ref().is_some_and(|fault| fault.next > self.now()) => {
                 Err("this service's client is refused".into())
             }

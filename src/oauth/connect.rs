@@ -67,22 +67,23 @@ impl Oauth {
         site: Option<&str>,
     ) -> Result<Begun, BeginError> {
         let inner = &self.0;
-        if !inner.settings.is_configured() {
+        let settings = inner.settings.get();
+        let (client, sites) = (&settings.oauth, &settings.datadog.sites);
+        if !client.is_configured() {
             return Err(BeginError::NotConfigured);
         }
-        if inner.configured.contains(tenant) {
+        if settings.tenants.contains_key(tenant) {
             return Err(BeginError::Configured(tenant.clone()));
         }
         let domain = match (domain, site) {
-            (None, None) => site::check_domain(&inner.sites, &inner.default_site)?,
-            (domain, _) => site::check_domain(&inner.sites, domain.unwrap_or_default())?,
+            (None, None) => site::check_domain(sites, &settings.datadog.default_site)?,
+            (domain, _) => site::check_domain(sites, domain.unwrap_or_default())?,
         };
         let base = match site {
-            Some(site) => site::check_site(&inner.sites, &domain, site)?,
+            Some(site) => site::check_site(sites, &domain, site)?,
             None => domain.hosts.app,
         };
         let (state, verifier) = (pkce::random(), pkce::random());
-        let client = &inner.settings;
         let url = pkce::authorize_url(&base, &client.client_id, &client.redirect_uri, &state, &verifier);
         let expires = later(inner.now(), LIFE);
         let pending = Pending { tenant: tenant.clone(), verifier, domain: domain.name, site: base };
@@ -99,7 +100,8 @@ impl Oauth {
     /// tenant has changed.
     pub async fn finish(&self, query: &str, expected: Option<&TenantId>) -> Result<Connected, FinishError> {
         let inner = &self.0;
-        let callback = Callback::parse(query, &inner.settings.client_id, &inner.sites)?;
+        let settings = inner.settings.get();
+        let callback = Callback::parse(query, &settings.oauth.client_id, &settings.datadog.sites)?;
         let Some(place) = inner.under_way.begin() else { return Err(FinishError::Ending) };
         let (task, expected) = (inner.clone(), expected.cloned());
         // Of its own: a browser that goes away must not cut it off.
@@ -140,7 +142,7 @@ impl Inner {
             Answer::Code(code) => code,
         };
         // What Datadog says counts: its page lets customers choose where they are.
-        let Some(site) = callback.domain.or_else(|| self.sites.get(&pending.domain)) else {
+        let Some(site) = callback.domain.or_else(|| self.settings.get().datadog.sites.get(&pending.domain)) else {
             return Err(FinishError::SiteGone { tenant, site: pending.domain });
         };
         let Some(lease) = self.lease(&tenant, LEASE_PATIENCE).await? else { return Err(FinishError::Busy(tenant)) };

@@ -4,8 +4,8 @@
 use super::answers::{self, Creation, Grant, NoGrant, Received, Validation};
 use super::words::without;
 use crate::outbound::{self, SetupError};
-use crate::settings::{Settings, Site};
-use crate::types::{HostRole, Secret};
+use crate::settings::{self, Settings, Site};
+use crate::types::{Current, HostRole, Secret};
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, RequestBuilder};
 use std::time::Duration;
@@ -21,9 +21,25 @@ const LONGEST: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Datadog {
     http: reqwest::Client,
-    client_id: String,
-    client_secret: Secret,
+    client: Current<Client>,
+}
+
+/// The OAuth client.
+#[derive(Debug)]
+struct Client {
+    id: String,
+    secret: Secret,
     redirect_uri: String,
+}
+
+impl Client {
+    fn new(oauth: &settings::Oauth) -> Self {
+        Self {
+            id: oauth.client_id.clone(),
+            secret: oauth.client_secret.clone().unwrap_or_else(|| Secret::new("")),
+            redirect_uri: oauth.redirect_uri.clone(),
+        }
+    }
 }
 
 /// A request that brought no answer.
@@ -53,35 +69,41 @@ impl Datadog {
             .retry(reqwest::retry::never())
             .build()
             .map_err(SetupError::Setup)?;
-        let oauth = &settings.oauth;
-        Ok(Self {
-            http,
-            client_id: oauth.client_id.clone(),
-            client_secret: oauth.client_secret.clone().unwrap_or_else(|| Secret::new("")),
-            redirect_uri: oauth.redirect_uri.clone(),
-        })
+        Ok(Self { http, client: Current::new(Client::new(&settings.oauth)) })
+    }
+
+    /// Is another client from the next request on.
+    pub fn reload(&self, oauth: &settings::Oauth) {
+        self.client.set(Client::new(oauth));
     }
 
     /// Exchanges an authorisation code for tokens.
     pub async fn exchange(&self, site: &Site, code: &Secret, verifier: &Secret) -> Result<Grant, NoGrant> {
+        let client = self.client.get();
         let form = [
             ("grant_type", "authorization_code"),
-            ("redirect_uri", &self.redirect_uri),
+            ("redirect_uri", &client.redirect_uri),
             ("code", code.expose()),
             ("code_verifier", verifier.expose()),
         ];
-        self.tokens(site, &form, &[code, verifier]).await
+        self.tokens(site, &client, &form, &[code, verifier]).await
     }
 
     /// Exchanges a refresh token for new tokens.
     pub async fn refresh(&self, site: &Site, refresh: &Secret) -> Result<Grant, NoGrant> {
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.expose())];
-        self.tokens(site, &form, &[refresh]).await
+        self.tokens(site, &self.client.get(), &form, &[refresh]).await
     }
 
-    async fn tokens(&self, site: &Site, form: &[(&str, &str)], secrets: &[&Secret]) -> Result<Grant, NoGrant> {
-        let secrets = [secrets, &[&self.client_secret]].concat();
-        match self.post_form(site, "/oauth2/v1/token", form).await {
+    async fn tokens(
+        &self,
+        site: &Site,
+        client: &Client,
+        form: &[(&str, &str)],
+        secrets: &[&Secret],
+    ) -> Result<Grant, NoGrant> {
+        let secrets = [secrets, &[&client.secret]].concat();
+        match self.post_form(site, client, "/oauth2/v1/token", form).await {
             Ok(received) => answers::tokens(&received, &secrets),
             Err(failure) => Err(NoGrant::Later(without(&failure.words(), &secrets))),
         }
@@ -90,8 +112,9 @@ impl Datadog {
     /// Revokes a token, and with it what was granted. Datadog says 200 to a token that it does not know, too (RFC 7009).
     pub async fn revoke(&self, site: &Site, refresh: &Secret) -> Result<(), NoGrant> {
         let form = [("token", refresh.expose()), ("token_type_hint", "refresh_token")];
-        let secrets = [refresh, &self.client_secret];
-        match self.post_form(site, "/oauth2/v1/revoke", &form).await {
+        let client = self.client.get();
+        let secrets = [refresh, &client.secret];
+        match self.post_form(site, &client, "/oauth2/v1/revoke", &form).await {
             Ok(received) => answers::revocation(&received, &secrets),
             Err(failure) => Err(NoGrant::Later(without(&failure.words(), &secrets))),
         }
@@ -132,8 +155,14 @@ impl Datadog {
         }
     }
 
-    async fn post_form(&self, site: &Site, path: &str, form: &[(&str, &str)]) -> Result<Received, Failure> {
-        let client = [("client_id", self.client_id.as_str()), ("client_secret", self.client_secret.expose())];
+    async fn post_form(
+        &self,
+        site: &Site,
+        client: &Client,
+        path: &str,
+        form: &[(&str, &str)],
+    ) -> Result<Received, Failure> {
+        let client = [("client_id", client.id.as_str()), ("client_secret", client.secret.expose())];
         let pairs = client.iter().chain(form);
         let body = Zeroizing::new(form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish());
         let request = self.request(Method::POST, site, path);

@@ -76,7 +76,7 @@ impl Inner {
     /// Revokes what a tenant was granted; gives why not.
     async fn revoke(&self, record: &TenantRecord) -> Result<Option<String>, StoreError> {
         let Some(tokens) = self.store.tokens(&record.id).await? else { return Ok(None) };
-        if !self.settings.is_configured() {
+        if !self.settings.get().oauth.is_configured() {
             return Ok(Some("no OAuth client is configured".into()));
         }
         let Some(site) = self.site_of(record) else {

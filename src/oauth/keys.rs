@@ -100,7 +100,7 @@ impl Inner {
         let trouble = match key {
             Some(ApiKey { info, .. }) if info.origin == Origin::Static => Trouble::static_key(),
             _ if record.key_creation_begun.is_some() => Trouble::key_lost("earlier"),
-            _ if !self.settings.is_configured() => {
+            _ if !self.settings.get().oauth.is_configured() => {
                 return Ok(KeyTrouble::Later("no OAuth client is configured".into()));
             }
             _ => match self.refresh(&lease, &record).await? {

@@ -10,6 +10,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -60,12 +61,18 @@ impl Connect {
         self.address
     }
 
-    /// Serves until it is dropped. What customers have begun goes on.
+    /// Serves until OAuth [has ended](Oauth::ended), and until browsers have the pages that were made for them. When it is
+    /// dropped before, what customers have begun goes on.
     pub async fn serve(self, oauth: Oauth) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let connections = GracefulShutdown::new();
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
-            let stream = match self.listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = oauth.ended() => break,
+            };
+            let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     warn!(%error, "cannot accept connections on the connect listener just now");
@@ -74,18 +81,20 @@ impl Connect {
                 }
             };
             let oauth = oauth.clone();
+            let answer = service_fn(move |request| {
+                let oauth = oauth.clone();
+                async move { Ok::<_, Infallible>(answer(&oauth, &request).await) }
+            });
+            let mut http = hyper::server::conn::http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(HEADER).half_close(true);
+            let connection = connections.watch(http.serve_connection(TokioIo::new(stream), answer));
             tokio::spawn(async move {
-                let answer = service_fn(move |request| {
-                    let oauth = oauth.clone();
-                    async move { Ok::<_, Infallible>(answer(&oauth, &request).await) }
-                });
-                let mut http = hyper::server::conn::http1::Builder::new();
-                http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(HEADER).half_close(true);
                 // What ends a connection is the browser's affair.
-                let _ = http.serve_connection(TokioIo::new(stream), answer).await;
+                let _ = connection.await;
                 drop(place);
             });
         }
+        connections.shutdown().await;
     }
 }
 
@@ -138,7 +147,7 @@ fn page(status: StatusCode, html: String) -> Page {
 impl Oauth {
     /// Where the browser of a customer who has connected is sent, if the operator wants it somewhere.
     fn success_location(&self, tenant: &TenantId) -> Option<HeaderValue> {
-        let mut url = url::Url::parse(&self.0.settings.success_url).ok()?;
+        let mut url = url::Url::parse(&self.0.settings.get().oauth.success_url).ok()?;
         url.query_pairs_mut().append_pair("tenant", tenant.as_str());
         HeaderValue::from_str(url.as_str()).ok()
     }

@@ -41,12 +41,12 @@ pub use site::{Field, SiteError, Why, check_domain, check_site};
 pub use status::{Status, Trouble, status};
 
 use crate::outbound::SetupError;
-use crate::settings::{self, Settings, Site, Sites};
+use crate::settings::{Settings, Site};
 use crate::store::{Change, Connection, Guard, Lease, Store, StoreError, TenantRecord};
 use crate::tenancy::{Access, Hold, Registry, Tenant};
-use crate::types::{TenantId, UnixMillis};
+use crate::types::{Current, TenantId, UnixMillis};
 use datadog::Datadog;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -102,11 +102,7 @@ struct Inner {
     store: Store,
     registry: Arc<Registry>,
     datadog: Datadog,
-    settings: settings::Oauth,
-    sites: Sites,
-    default_site: String,
-    /// Tenants of the configuration file, which the store does not govern.
-    configured: BTreeSet<TenantId>,
+    settings: Current<Settings>,
     clock: Clock,
     partner: Mutex<Option<PartnerFault>>,
     pauses: Mutex<HashMap<TenantId, Pause>>,
@@ -147,10 +143,7 @@ impl Oauth {
             store,
             registry,
             datadog: Datadog::new(settings)?,
-            settings: settings.oauth.clone(),
-            sites: settings.datadog.sites.clone(),
-            default_site: settings.datadog.default_site.clone(),
-            configured: settings.tenants.keys().cloned().collect(),
+            settings: Current::new(settings.clone()),
             clock,
             partner: Mutex::default(),
             pauses: Mutex::default(),
@@ -158,6 +151,40 @@ impl Oauth {
             dropped: Mutex::default(),
             under_way: UnderWay::default(),
         })))
+    }
+
+    /// Goes by another configuration from now on, but for the listener and `datadog.ca_file`. To be called before tenants that
+    /// have come into the file, or left it, are shown to this host. Says whether all tenants are to be
+    /// [looked at again](Self::look_again).
+    pub fn reload(&self, settings: &Arc<Settings>) -> bool {
+        let inner = &self.0;
+        let before = inner.settings.set(settings.clone());
+        inner.datadog.reload(&settings.oauth);
+        let is_renewed = before.oauth.client_id != settings.oauth.client_id
+            || before.oauth.client_secret != settings.oauth.client_secret;
+        if is_renewed {
+            // What the former client was refused says nothing about this one.
+            inner.partner_fault().take();
+            inner.pauses().clear();
+        }
+        is_renewed || before.datadog.sites != settings.datadog.sites
+    }
+
+    /// Shows all tenants to this host again, and does what is due for each.
+    pub async fn look_again(&self) {
+        let inner = &self.0;
+        match inner.store.tenants().await {
+            Ok(tenants) => {
+                for record in &tenants {
+                    inner.publish(record).await;
+                    inner.changed.tell(record.id.clone());
+                }
+            }
+            Err(error) => warn!(
+                "tenants of the store go on with the sites and at the times of the former configuration, until they change \
+                 or a restart: {error}"
+            ),
+        }
     }
 
     /// Whether Datadog refuses the partner's client, and since when.
@@ -169,6 +196,11 @@ impl Oauth {
     /// creation of a key, which Datadog shows once, or a refresh, after which the old token may be worthless.
     pub async fn end(&self) {
         self.0.under_way.end().await;
+    }
+
+    /// Waits until [`end`](Self::end) was called and nothing is under way any more.
+    pub async fn ended(&self) {
+        self.0.under_way.ended().await;
     }
 
     /// How many such things are under way.
@@ -307,10 +339,11 @@ impl Inner {
     /// Lets this host's deliveries have a tenant as the store has it.
     async fn show(&self, record: &TenantRecord) -> Result<(), StoreError> {
         let id = &record.id;
-        if self.configured.contains(id) {
+        let settings = self.settings.get();
+        if settings.tenants.contains_key(id) {
             return Ok(());
         }
-        let Some(site) = self.sites.get(&record.site) else {
+        let Some(site) = settings.datadog.sites.get(&record.site) else {
             error!(tenant = %id, "its site {:?} is not known any more: add [datadog.sites.\"{}\"]", record.site, record.site);
             return Ok(());
         };
@@ -331,6 +364,7 @@ impl Inner {
                 }
             },
         };
+        self.registry.meters().set(id, record.own());
         let is_new = known.is_none();
         let tenant = known.filter(|tenant| tenant.site == site).unwrap_or_else(|| {
             let tenant = Arc::new(Tenant::new(id.clone(), site, None));
@@ -352,8 +386,13 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether a tenant is of the configuration file, so that the store does not govern it.
+    fn is_of_file(&self, tenant: &TenantId) -> bool {
+        self.settings.get().tenants.contains_key(tenant)
+    }
+
     fn site_of(&self, record: &TenantRecord) -> Option<Site> {
-        self.sites.get(&record.site)
+        self.settings.get().datadog.sites.get(&record.site)
     }
 }
 

@@ -34,6 +34,11 @@ impl UnderWay {
         let _ = self.0.subscribe().wait_for(|now| now.count == 0).await;
     }
 
+    /// Waits until somebody has waited for the [`end`](Self::end), and nothing is under way any more.
+    pub async fn ended(&self) {
+        let _ = self.0.subscribe().wait_for(|now| now.ending && now.count == 0).await;
+    }
+
     /// How many things are under way.
     pub fn count(&self) -> usize {
         self.0.borrow().count
@@ -61,8 +66,10 @@ mod tests {
         assert!(tokio::time::timeout(second, under_way.end()).await.is_err());
         assert!(under_way.begin().is_none());
         assert_eq!(under_way.count(), 1);
+        assert!(tokio::time::timeout(second, under_way.ended()).await.is_err());
         drop(two);
         tokio::time::timeout(second, under_way.end()).await.unwrap();
+        tokio::time::timeout(second, under_way.ended()).await.unwrap();
         assert!(under_way.begin().is_none());
     }
 }

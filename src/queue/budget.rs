@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Room for waiting items, in bytes, shared by all tenants.
 #[derive(Debug)]
 pub struct Budget {
-    limit: usize,
+    limit: AtomicUsize,
     used: AtomicUsize,
 }
 
@@ -29,7 +29,16 @@ pub struct Reservation {
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0) })
+        Arc::new(Self { limit: AtomicUsize::new(limit), used: AtomicUsize::new(0) })
+    }
+
+    /// Changes the limit; what is held beyond it stays held.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Bytes held by all tenants.
@@ -48,7 +57,7 @@ impl Budget {
             return None;
         }
         let fits = |used: usize| {
-            let free = self.limit.saturating_sub(used);
+            let free = self.limit().saturating_sub(used);
             (share.0.load(Ordering::Relaxed) + bytes <= free).then_some(used + bytes)
         };
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
@@ -58,12 +67,12 @@ impl Budget {
 
     /// Whether more than half is used.
     pub fn is_short(&self) -> bool {
-        self.used() > self.limit / 2
+        self.used() > self.limit() / 2
     }
 
     /// Whether [`reserve`](Self::reserve) would grant so many bytes.
     pub fn fits(&self, share: &Share, bytes: usize) -> bool {
-        share.used() + bytes <= self.limit.saturating_sub(self.used())
+        share.used() + bytes <= self.limit().saturating_sub(self.used())
     }
 
     /// Reserves `bytes` for a tenant whatever is free: for data that exists already.

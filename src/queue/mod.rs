@@ -24,27 +24,31 @@ pub use tenant::{LaneFigures, TenantQueue};
 use crate::host;
 use crate::journal::{AckGuard, AppendError, Journal, Lost, Seq};
 use crate::ledger::{DropReason, Ledger};
-use crate::settings::{Quota, Settings};
+use crate::settings::Settings;
+use crate::tenancy::Meters;
 use crate::types::{Chunk, TenantId, UnixMillis};
 use lane::Stored;
 use record::read_lane_key;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tracing::{error, info};
 
 /// Why chunks were not taken. Nothing of the request is in the queue then.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Refused {
-    /// The tenant's quota is full.
-    #[error("the queue of tenant {tenant} is full: its telemetry comes faster than Datadog takes it")]
+    /// There is no room for so much more of the tenant.
+    #[error("the queue of tenant {tenant} is full: {limit}")]
     Full {
         /// Whose.
         tenant: TenantId,
+        /// What limits it.
+        limit: Limit,
         /// When to try again.
         retry_after: Duration,
     },
@@ -56,6 +60,25 @@ pub enum Refused {
     Stopping,
 }
 
+/// What limits a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The tenant's own quota.
+    Quota,
+    /// What is left of `journal.max_bytes`: see [`Budget`]. Nothing of the tenant's is dropped for that, not even with
+    /// `drop_oldest`: what others leave waiting costs a tenant nothing that it has.
+    Common,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quota => "its telemetry comes faster than Datadog takes it",
+            Self::Common => "of journal.max_bytes, less is left than it would have waiting",
+        })
+    }
+}
+
 /// Emitters of a full queue are told to come back after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -63,8 +86,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Queues {
     ground: Arc<Ground>,
-    quota: Quota,
-    quotas: BTreeMap<TenantId, Quota>,
+    meters: Arc<Meters>,
     tenants: RwLock<HashMap<TenantId, Arc<TenantQueue>>>,
     ready: Mutex<VecDeque<Arc<TenantQueue>>>,
     wake: Notify,
@@ -80,6 +102,9 @@ struct Ground {
     acks: Arc<dyn Acknowledge>,
     memory: Arc<Budget>,
     disk: Arc<Budget>,
+    /// Who may read spilled items back: few at once, since each reading takes memory that is in no account. After an outage
+    /// a thousand tenants want to.
+    readers: Semaphore,
 }
 
 impl Queues {
@@ -91,17 +116,29 @@ impl Queues {
             journal,
             memory: Budget::new(settings.memory.max_queue_bytes),
             disk: Budget::new(settings.journal.max_bytes),
+            readers: Semaphore::new(host::cores().clamp(2, 8)),
         };
         Self {
             ground: Arc::new(ground),
-            quota: settings.journal.quota(),
-            quotas: settings.tenants.iter().map(|(id, tenant)| (id.clone(), tenant.quota)).collect(),
+            meters: Arc::new(Meters::new(settings)),
             tenants: RwLock::default(),
             ready: Mutex::default(),
             wake: Notify::new(),
             cores: Arc::new(Cores::new(host::cores())),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Goes by another configuration from now on, but for `memory.max_queue_bytes`. What waits beyond a quota that has become
+    /// smaller stays; what is too old is dropped.
+    pub fn reload(&self, settings: &Settings) {
+        self.ground.disk.set_limit(settings.journal.max_bytes);
+        self.meters.configure(settings);
+    }
+
+    /// What each tenant may do, of which the quotas are kept to here.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
     }
 
     /// Waits, for a short time at most, while what is queued waits for cores; see [`Cores`].
@@ -156,11 +193,10 @@ impl Queues {
         let mut entries = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             let queue = self.tenant(&chunk.tenant);
-            let Some(grant) = queue.grant(&chunk).await else {
-                // What was granted to the request's other chunks is given back here by being dropped.
-                return Err(Refused::Full { tenant: chunk.tenant, retry_after: RETRY_AFTER });
-            };
-            entries.push(entry_of(&chunk));
+            let entry = entry_of(&chunk);
+            // What was granted to the request's other chunks is given back on an error by being dropped.
+            let grant = queue.grant(entry.stored_len(), chunk.bytes.len()).await?;
+            entries.push(entry);
             granted.push((queue, chunk, grant));
         }
         let queues = self.clone();
@@ -249,9 +285,9 @@ impl Queues {
         if let Some(queue) = self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(id) {
             return queue.clone();
         }
-        let quota = self.quotas.get(id).copied().unwrap_or(self.quota);
+        let meter = self.meters.of(id);
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(TenantQueue::new(id.clone(), self.ground.clone(), quota));
+        let new = || Arc::new(TenantQueue::new(id.clone(), self.ground.clone(), meter));
         tenants.entry(id.clone()).or_insert_with(new).clone()
     }
 }

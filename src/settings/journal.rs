@@ -5,7 +5,7 @@ use super::reader::Section;
 use super::source::Tree;
 use super::units::{as_duration, as_size, format_size};
 use super::{Settings, path_or_empty};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub enum Fsync {
 }
 
 /// What becomes of what comes when a tenant's quota is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenFull {
     /// It is refused with 429.
@@ -66,8 +66,6 @@ pub struct Quota {
     pub when_full: WhenFull,
 }
 
-const SIZES: RangeInclusive<u64> = 1 << 20..=1 << 50;
-const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
 const WHEN_FULL: [(&str, WhenFull); 2] = [("reject", WhenFull::Reject), ("drop_oldest", WhenFull::DropOldest)];
 
 impl Journal {
@@ -78,9 +76,9 @@ impl Journal {
         self.dir = Some(dir).filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let modes = [("always", Fsync::Always), ("interval", Fsync::Interval), ("never", Fsync::Never)];
         section.choice("fsync", &mut self.fsync, &modes);
-        section.size("max_bytes", &mut self.max_bytes, SIZES);
-        section.size("max_bytes_per_tenant", &mut self.max_bytes_per_tenant, SIZES);
-        section.duration("max_age", &mut self.max_age, AGES);
+        section.size("max_bytes", &mut self.max_bytes, Quota::SIZES);
+        section.size("max_bytes_per_tenant", &mut self.max_bytes_per_tenant, Quota::SIZES);
+        section.duration("max_age", &mut self.max_age, Quota::AGES);
         section.choice("when_full", &mut self.when_full, &WHEN_FULL);
         section.finish();
     }
@@ -99,10 +97,15 @@ impl Settings {
 }
 
 impl Quota {
+    /// What `max_bytes` may be.
+    pub const SIZES: RangeInclusive<u64> = 1 << 20..=1 << 50;
+    /// What `max_age` may be.
+    pub const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
+
     /// Reads what a tenant's own table says otherwise.
     pub(super) fn read(&mut self, section: &mut Section<'_>) {
-        section.size("max_bytes", &mut self.max_bytes, SIZES);
-        section.duration("max_age", &mut self.max_age, AGES);
+        section.size("max_bytes", &mut self.max_bytes, Quota::SIZES);
+        section.duration("max_age", &mut self.max_age, Quota::AGES);
         section.choice("when_full", &mut self.when_full, &WHEN_FULL);
     }
 }

@@ -4,7 +4,7 @@ use super::problems::{Place, Problems, SettingsError, join, without_keys};
 use super::reader::Section;
 use super::secrets;
 use super::source::{self, Tree};
-use super::{Compression, LogFormat, Settings, SiteHosts, StaticTenant, StoreUrl, check, oauth};
+use super::{Compression, LogFormat, Overrides, Settings, SiteHosts, StaticTenant, StoreUrl, check, oauth};
 use crate::types::{Secret, TenantId};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -87,6 +87,7 @@ impl Settings {
         self.read_store(&mut tree, problems);
         self.read_delivery(&mut tree, problems);
         self.read_datadog(&mut tree, problems);
+        self.read_limits(&mut tree, problems);
         self.read_tenants(&mut tree, problems);
         check::check(self, problems);
     }
@@ -257,7 +258,7 @@ impl Settings {
             };
             let mut section = Section::of(path, tenant, problems);
             let site = self.datadog.default_site.clone();
-            let mut tenant = StaticTenant { site, quota: self.journal.quota(), ..StaticTenant::default() };
+            let mut tenant = StaticTenant { site, ..StaticTenant::default() };
             let mut site = String::new();
             section.text("site", &mut site);
             if !site.is_empty() {
@@ -272,8 +273,7 @@ impl Settings {
                     "one of them is the API key: make it a token of its own, so that the key stays here",
                 );
             }
-            section.later(&["items_per_second", "bytes_per_second"], "limits per tenant");
-            tenant.quota.read(&mut section);
+            tenant.own = Overrides::read(&mut section);
             section.finish();
             self.tenants.insert(id, tenant);
         }

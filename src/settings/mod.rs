@@ -1,5 +1,6 @@
 //! The typed configuration: its loading from TOML and environment, its checking, and its printing without secrets.
 
+mod allowance;
 mod check;
 mod journal;
 mod load;
@@ -8,6 +9,7 @@ mod oauth;
 mod print;
 mod problems;
 mod reader;
+mod reload;
 mod secrets;
 mod sites;
 mod source;
@@ -17,6 +19,7 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+pub use allowance::{Allowance, Limits, Overrides};
 pub use journal::{Fsync, Journal, Quota, WhenFull};
 pub use load::DEFAULT_PATH;
 use model::path_or_empty;
@@ -25,6 +28,7 @@ pub use model::{
     StaticTenant, Store, Tenancy,
 };
 pub use problems::{Place, Problem, SettingsError};
+pub use reload::{Difference, Plan};
 pub use sites::{Site, SiteHosts, Sites};
 pub use store_url::StoreUrl;
-pub use units::parse_duration;
+pub use units::{format_duration, format_size, parse_duration, parse_size};

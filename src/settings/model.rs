@@ -2,7 +2,7 @@
 
 use super::StoreUrl;
 use super::units::{as_duration, as_size};
-use super::{Journal, Quota};
+use super::{Journal, Limits, Overrides};
 use crate::types::{Secret, TenantId};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub batch: Batch,
     /// `[delivery]`
     pub delivery: Delivery,
+    /// `[limits]`
+    pub limits: Limits,
     /// `[journal]`
     pub journal: Journal,
     /// `[memory]`
@@ -103,9 +105,9 @@ pub struct StaticTenant {
     pub api_key: Option<Secret>,
     /// Local ingest tokens that stand for this tenant: 32 hex digits each.
     pub ingest_tokens: Vec<Secret>,
-    /// What it may have waiting.
+    /// What it may do that others may not, or may not do.
     #[serde(flatten)]
-    pub quota: Quota,
+    pub own: Overrides,
 }
 
 /// The OAuth client with which customers connect their Datadog organisations.

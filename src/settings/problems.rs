@@ -55,6 +55,11 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
+    /// The same, with each of the reasons told otherwise.
+    pub(super) fn map(self, tell: impl FnMut(Problem) -> Problem) -> Self {
+        Self { problems: self.problems.into_iter().map(tell).collect() }
+    }
+
     /// Everything that is wrong, at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems

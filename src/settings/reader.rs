@@ -176,13 +176,9 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Refuses keys that a later version will have.
-    pub fn later(&mut self, keys: &[&'static str], what: &str) {
-        for key in keys {
-            if self.values.remove(*key).is_some() {
-                self.error(key, format!("this version does not have {what} yet: remove it"));
-            }
-        }
+    /// Whether a key is there that was not read yet.
+    pub fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
     }
 
     /// Refuses what nobody asked for.

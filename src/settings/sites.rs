@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// The sites that a tenant may be on. Nothing is ever sent to a host that this table does not give.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sites {
     known: BTreeMap<String, SiteHosts>,
 }

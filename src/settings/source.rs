@@ -16,13 +16,13 @@ use toml::de::{DeTable, DeValue};
 pub(super) type Tree = Map<String, Value>;
 
 /// The sections of this version.
-pub(super) const SECTIONS: [&str; 14] = [
-    "state", "ingest", "tenancy", "tenants", "oauth", "store", "batch", "delivery", "journal", "memory", "admin",
-    "log", "shutdown", "datadog",
+pub(super) const SECTIONS: [&str; 15] = [
+    "state", "ingest", "tenancy", "tenants", "oauth", "store", "batch", "delivery", "limits", "journal", "memory",
+    "admin", "log", "shutdown", "datadog",
 ];
 
 /// Sections that are documented for later versions, and what they are about.
-const LATER: [(&str, &str); 3] = [("dogstatsd", "DogStatsD"), ("otlp", "OTLP"), ("limits", "limits per tenant")];
+const LATER: [(&str, &str); 2] = [("dogstatsd", "DogStatsD"), ("otlp", "OTLP")];
 
 /// What the environment variables start with.
 const PREFIX: &str = "DOGSLED_";

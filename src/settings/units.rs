@@ -59,7 +59,7 @@ fn parse_duration_parts(mut rest: &str) -> Option<Duration> {
 ///
 /// # Errors
 /// When the text is something else; the error says what to write instead.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+pub fn parse_size(text: &str) -> Result<u64, String> {
     let rest = text.trim();
     let (digits, unit) = split_at_first(rest, |c| !c.is_ascii_digit());
     let unit = unit.trim_start();
@@ -83,7 +83,7 @@ fn split_at_first(text: &str, is_end: impl Fn(char) -> bool) -> (&str, &str) {
 }
 
 /// Writes a duration so that [`parse_duration`] reads the same, to the millisecond. Days are written as hours.
-pub(super) fn format_duration(duration: Duration) -> String {
+pub fn format_duration(duration: Duration) -> String {
     let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (unit, size) in &DURATIONS[1..] {
@@ -97,7 +97,7 @@ pub(super) fn format_duration(duration: Duration) -> String {
 }
 
 /// Writes a size so that [`parse_size`] reads the same, in the largest unit that divides it.
-pub(super) fn format_size(bytes: u64) -> String {
+pub fn format_size(bytes: u64) -> String {
     let unit = SIZES.iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
     unit.map_or_else(|| "0B".into(), |(name, size)| format!("{}{name}", bytes / size))
 }
@@ -107,9 +107,42 @@ pub(super) fn as_duration<S: Serializer>(duration: &Duration, serializer: S) -> 
     serializer.serialize_str(&format_duration(*duration))
 }
 
-/// Serialises a size as text.
+/// Serialises a size as text; none as 0, which needs no unit.
 pub(super) fn as_size<S: Serializer>(bytes: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+    if *bytes == 0 {
+        return serializer.serialize_u64(0);
+    }
     serializer.serialize_str(&format_size(*bytes as u64))
+}
+
+/// Sizes that may be absent, as text.
+pub(super) mod size_if_given {
+    use super::{format_size, parse_size};
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(bytes: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&bytes.map(|bytes| format_size(bytes as u64)).unwrap_or_default())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+        let bytes = parse_size(&String::deserialize(deserializer)?).map_err(de::Error::custom)?;
+        usize::try_from(bytes).map(Some).map_err(de::Error::custom)
+    }
+}
+
+/// Durations that may be absent, as text.
+pub(super) mod duration_if_given {
+    use super::{format_duration, parse_duration};
+    use serde::{Deserialize, Deserializer, Serializer, de};
+    use std::time::Duration;
+
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&duration.map(format_duration).unwrap_or_default())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        parse_duration(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
+    }
 }
 
 #[cfg(test)]

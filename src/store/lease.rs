@@ -6,6 +6,10 @@ use crate::types::TenantId;
 use std::time::Duration;
 use tracing::debug;
 
+/// How often, and after which pause each time, giving a lease back is tried.
+const TRIES: u32 = 60;
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// The right to do one thing for one tenant, until it expires. Others may take it afterwards; what is stored with it as a
 /// [`Guard`](super::Guard) is refused then. Dropping it gives it back in the background.
 #[derive(Debug)]
@@ -70,10 +74,11 @@ impl Lease {
     /// Gives the lease back. One that was lost is left to its new holder.
     ///
     /// # Errors
-    /// When the store fails; the lease expires by itself then.
+    /// When the store fails; the lease is given back when it no longer does, or expires.
     pub async fn release(mut self) -> Result<(), StoreError> {
-        self.held = false;
-        give_back(&self.store, self.key()).await
+        let given_back = give_back(&self.store, self.key()).await;
+        self.held = given_back.is_err();
+        given_back
     }
 
     /// Whether nobody has taken it since, within a step: what the step writes is safe then, even if it has expired.
@@ -100,8 +105,14 @@ impl Drop for Lease {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (store, key) = (self.store.clone(), self.key());
         runtime.spawn(async move {
-            if let Err(error) = give_back(&store, key).await {
-                debug!("a lease was not given back and will expire: {error}");
+            // A store that was away for a moment would else leave everybody waiting for the lease to expire.
+            for _ in 0..TRIES {
+                match give_back(&store, key.clone()).await {
+                    Err(error) if error.is_transient() => debug!("a lease is not given back yet: {error}"),
+                    Err(error) => return debug!("a lease was not given back and will expire: {error}"),
+                    Ok(()) => return,
+                }
+                tokio::time::sleep(PAUSE).await;
             }
         });
     }

@@ -1,10 +1,13 @@
 //! What the store keeps.
 
+use crate::settings::Overrides;
 use crate::types::{Secret, TenantId, UnixMillis};
 use crate::vault::{KeyId, VaultError};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::time::Duration;
+use tracing::error;
 
 /// A number that every change of the store makes larger; it tells newer from older, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -133,6 +136,18 @@ pub struct TenantRecord {
     pub updated: UnixMillis,
     /// Its last change.
     pub revision: Revision,
+}
+
+impl TenantRecord {
+    /// What of [`overrides`](Self::overrides) this version knows: what the tenant may do otherwise than all. Keys that another
+    /// version has written are kept in the store, and have no effect here.
+    pub fn own(&self) -> Overrides {
+        let own = Overrides::deserialize(&Value::Object(self.overrides.clone()));
+        own.unwrap_or_else(|error| {
+            error!(tenant = %self.id, "its own limits and quotas in the store are not understood, and those of all hold: {error}");
+            Overrides::default()
+        })
+    }
 }
 
 /// A tenant to add.

@@ -1,15 +1,17 @@
 //! The live registry of tenants: who exists, where its telemetry goes, which token stands for it.
 
+mod meter;
 mod registry;
 mod resolve;
 
+pub use meter::{Charge, Exceeded, Meter, Meters};
 pub use registry::Registry;
 pub use resolve::{Advice, Caller, Claims, Denied, Resolver};
 
 use crate::settings::Site;
 use crate::types::{Secret, TenantId, UnixMillis};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 /// Whether and how a tenant's telemetry flows.
@@ -85,6 +87,8 @@ pub struct Tenant {
     state: AtomicU8,
     /// Told of every change of the terms, once the tenant is in a registry.
     changes: OnceLock<watch::Sender<()>>,
+    /// Kept there, too.
+    meter: OnceLock<Arc<Meter>>,
 }
 
 impl Tenant {
@@ -93,7 +97,7 @@ impl Tenant {
         let state = if key.is_some() { TenantState::Active } else { TenantState::Pending };
         let access = key.map_or(Access::None, Access::Key);
         let terms = Mutex::new(Terms { access, hold: Hold::default() });
-        Self { id, site, terms, state: AtomicU8::new(state as u8), changes: OnceLock::new() }
+        Self { id, site, terms, state: AtomicU8::new(state as u8), changes: OnceLock::new(), meter: OnceLock::new() }
     }
 
     /// Its API key.
@@ -123,6 +127,11 @@ impl Tenant {
             changes.send_replace(());
         }
         true
+    }
+
+    /// Its meter, if it may not send as fast as it likes.
+    pub fn limited(&self) -> Option<&Arc<Meter>> {
+        self.meter.get().filter(|meter| meter.is_limited())
     }
 
     /// The state of a tenant that has nothing to send or may not send it.

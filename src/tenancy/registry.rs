@@ -1,6 +1,7 @@
 //! All tenants, by name and by ingest token.
 
-use super::Tenant;
+use super::{Access, Meters, Tenant};
+use crate::settings::Settings;
 use crate::types::{Secret, TenantId};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ pub struct Registry {
     inner: RwLock<Inner>,
     changes: watch::Sender<()>,
     partial: AtomicBool,
+    meters: Arc<Meters>,
 }
 
 #[derive(Debug, Default)]
@@ -24,10 +26,48 @@ struct Inner {
 }
 
 impl Registry {
+    /// A registry of tenants that may do what these meters say.
+    pub fn new(meters: Arc<Meters>) -> Self {
+        Self { meters, ..Self::default() }
+    }
+
+    /// What its tenants may do.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// Makes the tenants of the configuration file those of `now`, where they were those of `before`. Gives those that are no
+    /// longer in it: they are still here, without ingest tokens.
+    pub fn configure(&self, before: &Settings, now: &Settings) -> Vec<TenantId> {
+        for (id, tenant) in &now.tenants {
+            // Loading the settings has checked that every site is known.
+            let Some(site) = now.datadog.sites.get(&tenant.site) else { continue };
+            let present = self.get(id.as_str()).filter(|_| before.tenants.contains_key(id));
+            let hold = present.as_ref().map(|present| present.terms().1).unwrap_or_default();
+            let tenant = match present.filter(|present| present.site == site) {
+                Some(present) => {
+                    present.set_terms(tenant.api_key.clone().map_or(Access::None, Access::Key), hold);
+                    continue;
+                }
+                None => Tenant::new(id.clone(), site, tenant.api_key.clone()),
+            };
+            tenant.set_terms(tenant.key().map_or(Access::None, Access::Key), hold);
+            self.insert(Arc::new(tenant));
+        }
+        // At once, so that no token that is good before and after is unknown in between.
+        let mut inner = self.write();
+        inner.tokens.retain(|_, of| !before.tenants.contains_key(of) && !now.tenants.contains_key(of));
+        for (id, tenant) in &now.tenants {
+            inner.tokens.extend(tenant.ingest_tokens.iter().map(|token| (digest(token.expose()), id.clone())));
+        }
+        before.tenants.keys().filter(|id| !now.tenants.contains_key(*id)).cloned().collect()
+    }
+
     /// Adds a tenant, or replaces the one of that name.
     pub fn insert(&self, tenant: Arc<Tenant>) {
         // It can be in one registry only, and stays in it.
         let _ = tenant.changes.set(self.changes.clone());
+        let _ = tenant.meter.set(self.meters.of(&tenant.id));
         self.write().tenants.insert(tenant.id.clone(), tenant);
         self.changes.send_replace(());
     }

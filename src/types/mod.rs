@@ -1,6 +1,7 @@
 //! The nouns every other module speaks in. Nothing here does I/O.
 
 mod chunk;
+mod current;
 mod follow;
 mod html;
 mod kind;
@@ -9,6 +10,7 @@ mod tenant_id;
 mod time;
 
 pub use chunk::Chunk;
+pub use current::Current;
 pub use follow::{Fate, Follow};
 pub use html::escape_html;
 pub use kind::{Encoding, Endpoint, HostRole, Kind, Limits};

@@ -76,7 +76,7 @@ mod tests {
             ("tenant \"acme\"".into(), "tenant \"acme\""),
             (key[1..].into(), &key[1..]),
             (key.into(), "…6789"),
-            (format!("pub{key}"), "pub…6789"),
+            (format!("key_{key}"), "key_…6789"),
             (format!("\u{1F6F7}{key}é/{key}0, ü {key}."), "\u{1F6F7}…6789é/…7890, ü …6789."),
             ("6f1c0000-0000-0000-0000-000000000001".into(), "6f1c0000-0000-0000-0000-000000000001"),
         ] {

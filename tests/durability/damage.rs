@@ -148,6 +148,11 @@ struct Outcome {
 }
 
 async fn deliver(home: &Home) -> Outcome {
+    deliver_and_log(home).await.0
+}
+
+/// The same, and the daemon's log.
+async fn deliver_and_log(home: &Home) -> (Outcome, String) {
     let intake = Intake::start();
     let daemon = setup(&intake).start_in(home).await;
     for tenant in ["a", "b", "c"] {
@@ -167,13 +172,14 @@ async fn deliver(home: &Home) -> Outcome {
         }
         assert_eq!(arrived.remove(&(tenant.to_owned(), 1_000_000)), Some(1), "what comes after the damage arrives");
     }
-    Outcome {
+    let outcome = Outcome {
         arrived,
         dropped: scrape.sum("dogsled_items_dropped_total", &[("reason", "damaged")]) as u64,
         told: daemon.log("damaged"),
         quarantined: home.files("journal/quarantine", "bin"),
         torn: daemon.log("journal opened")[0]["torn_bytes"].as_u64().unwrap(),
-    }
+    };
+    (outcome, daemon.log_text())
 }
 
 #[tokio::test]
@@ -250,6 +256,29 @@ async fn a_flipped_bit_costs_one_record_which_is_counted_told_and_put_aside() {
         let kept = fs::read(&outcome.quarantined[0]).unwrap();
         assert!(kept.windows(20).any(|window| window == &bytes[at + 50..at + 70]), "the copy has the damaged bytes");
     }
+}
+
+#[tokio::test]
+async fn what_is_damaged_when_the_quarantine_is_full_is_counted_and_told_of_all_the_same() {
+    let (home, _) = journal().await;
+    let full = home.state_dir().join("journal/quarantine");
+    fs::create_dir_all(&full).unwrap();
+    // It is as long and takes no space.
+    fs::File::create(full.join("0000000000000000-ffffffff.bin")).unwrap().set_len(256 << 20).unwrap();
+    let file = &home.files("journal", "seg")[0];
+    let mut bytes = fs::read(file).unwrap();
+    let of_b: Vec<usize> =
+        places(&bytes).into_iter().filter(|(_, (tenant, _))| tenant == "b").map(|(at, _)| at).collect();
+    for at in &of_b[..3] {
+        bytes[at + 60] ^= 4;
+    }
+    fs::write(file, &bytes).unwrap();
+    let (outcome, log) = deliver_and_log(&home).await;
+    assert_eq!((outcome.dropped, outcome.quarantined.len()), (3, 1));
+    let told: Vec<_> = outcome.told.iter().filter(|line| line["tenant"] == "b").collect();
+    assert_eq!((told.len(), &told[0]["copy"]), (3, &Value::Null));
+    assert_eq!(log.matches("the journal's quarantine is full").count(), 1, "{log}");
+    assert_eq!(fs::read_to_string(full.join("account.ndjson")).unwrap().lines().count(), 3);
 }
 
 #[tokio::test]

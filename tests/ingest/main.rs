@@ -4,4 +4,5 @@ mod answers;
 mod connections;
 mod limits;
 mod port;
+mod rates;
 mod tenants;

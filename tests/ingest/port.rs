@@ -2,8 +2,8 @@
 
 use dogsled::ingest::{Listener, Shared, Submit, serve};
 use dogsled::queue::Refused;
-use dogsled::settings::{Settings, Sites};
-use dogsled::tenancy::{Registry, Tenant};
+use dogsled::settings::{Overrides, Settings, Sites};
+use dogsled::tenancy::{Meters, Registry, Tenant};
 use dogsled::types::{Chunk, Secret, TenantId};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::future::Future;
@@ -78,7 +78,7 @@ impl Port {
         let address = listener.name().to_owned();
         let mut settings = Settings::default();
         change(&mut settings);
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(Registry::new(Arc::new(Meters::new(&settings))));
         let site = Sites::default().get("datadoghq.eu").unwrap();
         for id in ["acme", "globex"] {
             let key = Some(Secret::new("0".repeat(32)));
@@ -96,6 +96,11 @@ impl Port {
             let _ = stopped.await;
         }));
         Self { address, taken, registry, metrics, stop, served }
+    }
+
+    /// What a tenant may do otherwise than all from now on.
+    pub fn limit(&self, tenant: &str, own: Overrides) {
+        self.registry.meters().set(&TenantId::new(tenant).unwrap(), own);
     }
 
     pub fn mood(&self, mood: Mood) {

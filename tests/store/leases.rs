@@ -1,6 +1,6 @@
 //! Leases between hosts.
 
-use crate::harness::{add, both, id, tokens};
+use crate::harness::{Place, add, both, id, tokens};
 use dogsled::store::{Change, Guard, Lease, Replaces, Store, StoreError};
 use dogsled::types::TenantId;
 use std::time::{Duration, Instant};
@@ -75,4 +75,17 @@ both! {
         lease.renew(LONG).await.unwrap();
         assert!(store.lock(&acme, "refresh", LONG).await.unwrap().is_none());
     }
+}
+
+#[tokio::test]
+async fn a_lease_that_could_not_be_given_back_is_given_back_when_the_store_returns() {
+    let place = Place::sqlite();
+    let store = place.open().await;
+    let acme = add(&store, "acme").await;
+    let lease = store.lock(&acme, "refresh", Duration::from_secs(3_600)).await.unwrap().unwrap();
+    let other = rusqlite::Connection::open(place.dir.path().join("tenants.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(lease.release().await.unwrap_err().is_transient());
+    other.execute_batch("ROLLBACK").unwrap();
+    lock_soon(&store, &acme).await;
 }

@@ -19,7 +19,7 @@ pub struct Home(Arc<TempDir>);
 /// How a daemon is to be started.
 pub struct Setup {
     settings: BTreeMap<String, String>,
-    before: &'static str,
+    before: String,
 }
 
 /// A running `dogsled run`; it ends with this value.
@@ -71,7 +71,7 @@ impl Setup {
         for tenant in tenants {
             settings.insert(format!("tenants.{tenant}.api_key"), quoted(&key_of(tenant)));
         }
-        Self { settings, before: "true" }
+        Self { settings, before: "true".into() }
     }
 
     /// Sets a key of the configuration, such as `delivery.timeout`, to a TOML value.
@@ -80,9 +80,17 @@ impl Setup {
         self
     }
 
+    /// Takes a key, or a table, out of the configuration.
+    pub fn without(mut self, key: &str) -> Self {
+        let is_within =
+            |name: &str| name.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.settings.retain(|name, _| !is_within(name));
+        self
+    }
+
     /// Runs a command of the shell in its process before it.
-    pub fn after(mut self, command: &'static str) -> Self {
-        self.before = command;
+    pub fn after(mut self, command: impl Into<String>) -> Self {
+        self.before = command.into();
         self
     }
 
@@ -105,16 +113,18 @@ impl Setup {
         daemon
     }
 
-    /// Starts it without waiting for anything.
-    pub fn spawn_in(&self, home: &Home) -> Daemon {
-        let dir = home.state_dir();
-        let mut config = format!("state.dir = {}\n", json!(dir));
+    /// Writes its configuration file, for the next start or for one that runs already.
+    pub fn write_in(&self, home: &Home) -> PathBuf {
+        let mut config = format!("state.dir = {}\n", json!(home.state_dir()));
         for (key, value) in &self.settings {
             config += &format!("{key} = {value}\n");
         }
-        let file = home.0.path().join("dogsled.toml");
-        std::fs::write(&file, config).unwrap();
-        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        home.write("dogsled.toml", &config)
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn spawn_in(&self, home: &Home) -> Daemon {
+        let file = self.write_in(home);
         let mut command = Command::new("sh");
         let script = format!("{} && exec \"$0\" \"$@\"", self.before);
         command.args(["-c", &script, env!("CARGO_BIN_EXE_dogsled"), "run", "--config"]).arg(file);
@@ -137,6 +147,14 @@ impl Home {
     /// The state directory.
     pub fn state_dir(&self) -> PathBuf {
         self.0.path().join("state")
+    }
+
+    /// Writes a file that only its user can read, beside the configuration.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        path
     }
 
     /// The files with this extension in a directory below the state directory, in order.
@@ -301,6 +319,11 @@ impl Daemon {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal("HUP");
     }
 
     /// Sends it SIGTERM.

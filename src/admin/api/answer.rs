@@ -35,6 +35,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
+    /// 422: the configuration is wrong.
+    pub(super) fn configuration(errors: Vec<String>) -> Self {
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "configuration", "") }
+    }
+
     /// 401.
     pub(super) fn unauthorized() -> Self {
         let message = "send the token of admin.token in the state directory: Authorization: Bearer TOKEN";

@@ -16,7 +16,7 @@ use utoipa::{Modify, OpenApi};
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
-        handlers::openapi, handlers::status, handlers::list, handlers::create, handlers::show, handlers::update,
+        handlers::openapi, handlers::status, handlers::reload, handlers::list, handlers::create, handlers::show, handlers::update,
         handlers::remove, handlers::connect, handlers::disconnect, handlers::callback, handlers::pause, handlers::resume,
         handlers::decide_held, handlers::list_tokens, handlers::create_token, handlers::revoke_token
     ),

@@ -4,9 +4,10 @@ use super::answer::{Answer, Problem, json, nothing};
 use super::body::Sent;
 use super::document;
 use super::requests::{CallbackRequest, ConnectRequest, HeldRequest, NewTenant, NewToken, RemoveQuery, TenantPatch};
+use crate::admin::Reload;
 use crate::control::{
-    BegunView, ConnectedView, Control, DisconnectedView, HeldView, NewTokenView, RemovedView, StatusView, TenantList,
-    TenantView, TokenList,
+    BegunView, ConnectedView, Control, DisconnectedView, HeldView, NewTokenView, ReloadedView, RemovedView, StatusView,
+    TenantList, TenantView, TokenList,
 };
 use crate::types::TenantId;
 use hyper::StatusCode;
@@ -45,6 +46,26 @@ pub(super) async fn openapi() -> Outcome {
 )]
 pub(super) async fn status(asked: &Asked<'_>, unready: Option<&str>) -> Outcome {
     ok(&asked.control.status(unready).await)
+}
+
+/// Reads the configuration again, as SIGHUP does.
+///
+/// What cannot change while the daemon runs waits for a restart. When something is wrong, the configuration that was in force
+/// stays.
+#[utoipa::path(
+    post, path = "/admin/v1/reload", operation_id = "reload", tag = "daemon",
+    responses(
+        (status = 200, description = "What has changed, and what waits for a restart", body = ReloadedView),
+        (status = 409, description = "This daemon was not started from a configuration file", body = Problem),
+        (status = 422, description = "The configuration is wrong: every reason, with its place", body = Problem)
+    )
+)]
+pub(super) async fn reload(reload: Option<&dyn Reload>) -> Outcome {
+    let Some(reload) = reload else {
+        let message = "this daemon was not started from a configuration file: there is nothing to reload";
+        return Err(Problem::new(StatusCode::CONFLICT, "not_reloadable", message));
+    };
+    ok(&reload.reload().await.map_err(Problem::configuration)?)
 }
 
 /// All tenants.
@@ -109,7 +130,7 @@ pub(super) async fn show(asked: &Asked<'_>, id: &TenantId) -> Outcome {
     )
 )]
 pub(super) async fn update(asked: &Asked<'_>, id: &TenantId) -> Outcome {
-    let changes = asked.sent.json::<TenantPatch>()?.changes();
+    let changes = asked.sent.json::<TenantPatch>()?.changes()?;
     ok(&asked.control.update(id, changes).await?)
 }
 

@@ -63,6 +63,7 @@ async fn respond(admin: &Admin, request: Request<Incoming>) -> Result<Answer, Pr
     match segments.as_slice() {
         ["openapi.json"] => handlers::openapi().await,
         ["status"] => handlers::status(&asked, admin.unready()).await,
+        ["reload"] => handlers::reload(admin.reload.get().map(|reload| &**reload)).await,
         ["tenants"] if get => handlers::list(&asked).await,
         ["tenants"] => handlers::create(&asked).await,
         ["oauth", "callback"] => handlers::callback(&asked).await,
@@ -95,6 +96,7 @@ fn methods(segments: &[&str]) -> Option<&'static [Method]> {
         ["openapi.json" | "status"] => Some(GET),
         ["tenants"] | ["tenants", _, "tokens"] => Some(&[Method::GET, Method::POST]),
         ["tenants", _] => Some(&[Method::GET, Method::PATCH, Method::DELETE]),
+        ["reload"] => Some(POST),
         ["oauth", "callback"] | ["tenants", _, "connect" | "disconnect" | "pause" | "resume" | "held"] => Some(POST),
         ["tenants", _, "tokens", _] => Some(&[Method::DELETE]),
         _ => None,

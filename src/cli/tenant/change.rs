@@ -26,7 +26,9 @@ pub(super) async fn add(place: &Place, which: &Which, fields: &Fields) -> Result
 pub(super) async fn set(place: &Place, which: &Which, fields: &Fields) -> Result<(), Failure> {
     let body = fields.body()?;
     if body == json!({}) {
-        return Err(Failure::usage("nothing to change: give --name, --site or --api-key-file"));
+        return Err(Failure::usage(
+            "nothing to change: give --name, --site, --api-key-file or one of its limits; see --help",
+        ));
     }
     let answer = place.client.ask(Method::PATCH, &which.path(""), Some(&body)).await?;
     place.tell(&answer, || Ok(format!("changed {}", show::in_short(&place.client.read(&answer)?))))
@@ -76,6 +78,17 @@ impl Fields {
         }
         if let Some(path) = &self.api_key_file {
             body["api_key"] = api_key(path)?.expose().into();
+        }
+        for (table, key, value) in [
+            ("limits", "items_per_second", &self.items_per_second),
+            ("limits", "bytes_per_second", &self.bytes_per_second),
+            ("journal", "max_bytes", &self.max_bytes),
+            ("journal", "max_age", &self.max_age),
+            ("journal", "when_full", &self.when_full),
+        ] {
+            if let Some(value) = value {
+                body[table][key] = value.clone();
+            }
         }
         Ok(body)
     }

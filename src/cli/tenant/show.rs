@@ -3,6 +3,7 @@
 use super::{Place, Which};
 use crate::cli::admin::{Failure, Organisation, Tenant, TenantList, say};
 use crate::cli::text::{counted, one_line, printable, span, table};
+use crate::settings::format_size;
 
 pub(super) async fn list(place: &Place) -> Result<(), Failure> {
     let answer = place.client.get("tenants").await?;
@@ -42,6 +43,34 @@ pub(super) fn organisation(organisation: &Organisation) -> String {
 /// A tenant in a line.
 pub(super) fn in_short(tenant: &Tenant) -> String {
     format!("tenant {}: {}, {}", tenant.id, tenant.state, printable(&tenant.status))
+}
+
+/// How fast it may send, if that is limited.
+fn limits(tenant: &Tenant) -> Option<String> {
+    let all = &tenant.in_effect.limits;
+    let one = |limit: Option<u64>, text: &dyn Fn(u64) -> String, own: bool| {
+        let told = limit.filter(|limit| own || *limit > 0)?;
+        let text = if told == 0 { "no limit".to_owned() } else { text(told) };
+        Some(if own { format!("{text} (its own)") } else { text })
+    };
+    let items = |limit| format!("{} a second", counted(limit, "item"));
+    let bytes = |limit| format!("{} a second", format_size(limit));
+    let told = [
+        one(all.items_per_second, &items, tenant.limits.items_per_second.is_some()),
+        one(all.bytes_per_second, &bytes, tenant.limits.bytes_per_second.is_some()),
+    ];
+    let told: Vec<String> = told.into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
+/// What it may have waiting.
+fn quota(tenant: &Tenant) -> Option<String> {
+    let (all, own) = (&tenant.in_effect.journal, &tenant.journal);
+    let mark = |own: bool| if own { " (its own)" } else { "" };
+    let size = format_size(all.max_bytes?);
+    let (age, then) = (all.max_age.as_ref()?, all.when_full.as_ref()?);
+    let own = [own.max_bytes.is_some(), own.max_age.is_some(), own.when_full.is_some()].map(mark);
+    Some(format!("{size}{}, for {age}{}, {then} when full{}", own[0], own[1], own[2]))
 }
 
 /// A tenant in a line for each thing that is known of it.
@@ -85,6 +114,8 @@ fn in_full(tenant: &Tenant) -> String {
             )
         }),
     );
+    add("limits", limits(tenant));
+    add("quota", quota(tenant));
     let oldest = tenant.queue.oldest_seconds.map(|age| format!(", the oldest {} old", span(age as u64)));
     let queue = format!("{}, {}", counted(tenant.queue.items, "item"), counted(tenant.queue.bytes, "byte"));
     add("queue", Some(format!("{queue}{}", oldest.unwrap_or_default())));

@@ -127,7 +127,7 @@ impl Sender {
                     let wait = answer.wait.map(|wait| wait.as_secs_f64());
                     info!(tenant = %self.queue.id, endpoint = endpoint.path(), wait, "rate limited; waiting");
                 }
-                known.throttled(flight.probe, now, answer.wait, &self.rules.backoff, chance());
+                known.throttled(flight.probe, now, answer.wait, &self.rules.get().backoff, chance());
                 state.hold(Work::Send(payload), flight.place, None, flight.tried);
             }
             Verdict::TooLarge => {
@@ -140,7 +140,7 @@ impl Sender {
             }
             Verdict::Malformed if !payload.suspect && !flight.tried.malformed => {
                 // A 400 may be the intake's own trouble (a slow upload was answered so): once more.
-                let later = now + self.rules.backoff.wait(1, chance());
+                let later = now + self.rules.get().backoff.wait(1, chance());
                 state.hold(Work::Send(payload), flight.place, Some(later), Tried { malformed: true, ..flight.tried });
             }
             Verdict::Malformed if payload.items > 1 => {
@@ -150,7 +150,7 @@ impl Sender {
                 state.hold(Work::Bury(payload, reason()), flight.place, None, Tried::default())
             }
             Verdict::WrongEncoding => {
-                let encodings = self.tools.builder.encodings(payload.kind);
+                let encodings = self.tools.builder.get().encodings(payload.kind);
                 let at = encodings.iter().position(|encoding| *encoding == payload.encoding);
                 match at.and_then(|at| encodings.get(at + 1)) {
                     Some(next) => {
@@ -210,12 +210,12 @@ impl Sender {
         if known.is_open() {
             warn!(tenant = %self.queue.id, endpoint = endpoint.path(), "submission failed; trying again: {words}");
         }
-        known.failed(flight.probe, now, &self.rules.backoff, chance());
+        known.failed(flight.probe, now, &self.rules.get().backoff, chance());
     }
 
     fn validated(&self, state: &mut State, now: Instant, key: Secret, validity: &Validity) {
-        let interval = self.rules.validate_interval;
-        let change = state.auth.checked(validity, now, interval, &self.rules.backoff, chance());
+        let interval = self.rules.get().validate_interval;
+        let change = state.auth.checked(validity, now, interval, &self.rules.get().backoff, chance());
         if change == Change::None {
             return;
         }
@@ -229,7 +229,7 @@ impl Sender {
                         "refused although the API key is good; trying again: {words}"
                     );
                 }
-                known.failed(probe, now, &self.rules.backoff, chance());
+                known.failed(probe, now, &self.rules.get().backoff, chance());
             } else {
                 known.unanswered(probe, now);
             }

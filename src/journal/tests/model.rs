@@ -417,3 +417,17 @@ proptest! {
         world.crash(mode != 2);
     }
 }
+
+/// A copy in a segment that cannot be synced is gone after a loss of power, and its ack with it.
+#[test]
+fn the_ack_of_a_copy_is_one_of_the_original_too() {
+    let faults = Faults { sync_error_in: Some(2), reserves: false, ..Faults::default() };
+    let append = |lane, count| Op::Append { sizes: vec![(lane, 0); count] };
+    let ack = Op::Ack { pick: 27621, count: 3 };
+    let mut world = World::new(12431269370038839588, false, false);
+    let failing = [append(1, 1), append(2, 2), Op::BeginRound, Op::AckLane { lane: 1, count: 1 }, Op::Faults(faults)];
+    let copied = [append(0, 4), Op::Sync, append(0, 1), Op::Sync, append(0, 2), ack, Op::Sync, Op::Heal, Op::Sync];
+    for op in failing.iter().chain(&copied).chain(&[append(0, 1), Op::PowerLoss]) {
+        world.apply(op);
+    }
+}

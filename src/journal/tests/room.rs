@@ -1,8 +1,10 @@
 //! Disks that have no room, or that may not be written for a while.
 
 use super::sim_disk::{Faults, SimDisk};
+use crate::journal::disk::Disk;
 use crate::journal::{AppendError, Entry, Fsync, Health, Journal, Options, Reader, Seq};
 use crate::types::UnixMillis;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +63,8 @@ async fn a_disk_with_room_for_one_segment_is_free_again_when_all_in_it_is_acked(
             assert!(matches!(refused, AppendError::Full(_)), "{refused}");
             assert!(seqs.len() > 40 && seqs.first().copied() > last, "{fsync:?}: {last:?}, then {seqs:?}");
             assert_eq!(there(&journal), seqs);
+            // Somebody else takes the rest: not even an ack can be written.
+            let _ = disk.open_or_create("filler").unwrap().append(&mut [IoSlice::new(&[0; 10_000])]);
             last = seqs.last().copied();
             journal.ack(seqs);
             until_fine(&journal).await;

@@ -62,7 +62,11 @@ impl Fixture {
             payload: chunk.bytes,
         };
         let memory = self.memory.grant(&self.shares[1], entry.payload.len());
-        self.lane.restore(&chunk.tenant, Record { seq: Seq(seq), sealed: false, entry }, memory);
+        self.lane.restore(
+            &chunk.tenant,
+            Record { seq: Seq(seq), sealed: false, bytes: entry.payload.len(), entry },
+            memory,
+        );
     }
 }
 

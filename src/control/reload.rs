@@ -1,0 +1,102 @@
+//! Another configuration while everything goes on.
+
+use super::Control;
+use crate::settings::{Difference, Settings};
+use crate::types::TenantId;
+use serde::Serialize;
+use std::sync::Arc;
+use tracing::warn;
+use utoipa::ToSchema;
+
+/// What reading the configuration again has changed.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ReloadedView {
+    /// What is in force now.
+    pub changed: Vec<DifferenceView>,
+    /// What else is new in the configuration, and comes into force with the next restart.
+    pub needs_restart: Vec<DifferenceView>,
+    /// What is allowed in it, but probably not meant.
+    pub warnings: Vec<String>,
+    /// What follows for tenants.
+    pub notes: Vec<String>,
+}
+
+/// A key of the configuration that has another value, or a table that came or went. Secrets are `[redacted]`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct DifferenceView {
+    /// The key.
+    pub key: String,
+    /// Its value before, if there was one.
+    pub from: Option<String>,
+    /// Its value in the configuration as it is now, if there is one.
+    pub to: Option<String>,
+}
+
+impl From<Difference> for DifferenceView {
+    fn from(difference: Difference) -> Self {
+        let Difference { key, from, to } = difference;
+        Self { key, from, to }
+    }
+}
+
+impl Control {
+    /// Has tenants, queues, deliveries and the OAuth client go by another configuration from now on, one that
+    /// [`Settings::plan`] has made. Gives what the operator should know.
+    pub async fn reload(&self, settings: Settings) -> Vec<String> {
+        let _alone = self.reloading.lock().await;
+        let settings = Arc::new(settings);
+        let before = self.settings.set(settings.clone());
+        self.queues.reload(&settings);
+        self.delivery.reload(&settings);
+        let open = self.open.get();
+        let again = open.filter(|open| open.oauth.reload(&settings));
+        let gone = self.registry.configure(&before, &settings);
+        // From here on, the store may have to be waited for.
+        if let Some(open) = again {
+            open.oauth.look_again().await;
+        }
+        let mut notes = Vec::new();
+        for tenant in &gone {
+            notes.extend(self.release(tenant).await);
+        }
+        let new = settings.tenants.keys().filter(|id| !before.tenants.contains_key(*id));
+        if let Some(open) = open {
+            for tenant in new {
+                if open.store.tenant(tenant).await.is_ok_and(|record| record.is_some()) {
+                    notes.push(format!(
+                        "tenant {tenant} is both of the configuration file and of the store: the file counts; remove it from \
+                         one of the two"
+                    ));
+                }
+            }
+        }
+        notes.iter().for_each(|note| warn!("{note}"));
+        notes
+    }
+
+    /// Lets go of a tenant that is no longer of the configuration file: the store may have it, too.
+    async fn release(&self, id: &TenantId) -> Option<String> {
+        if let Some(open) = self.open.get() {
+            match self.take_over(open, vec![id.clone()]).await {
+                Ok(()) if self.registry.get(id.as_str()).is_some() => {
+                    return Some(format!(
+                        "tenant {id} is no longer of the configuration file, but of the store, which counts from now on"
+                    ));
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    warn!(tenant = %id, "if the store has it, that is seen when it changes, or with a restart: {error}");
+                }
+            }
+        }
+        // Without a store, nobody has let go of it yet.
+        self.registry.remove(id);
+        let items = self.waiting_for(id).items;
+        (items > 0).then(|| {
+            format!(
+                "tenant {id} is no longer of the configuration file, and {items} items of it wait: they are kept until it is \
+                 there again, or too old (journal.max_age)"
+            )
+        })
+    }
+}
