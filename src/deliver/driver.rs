@@ -314,10 +314,15 @@ impl Sender {
             return None;
         }
         let max_age = if flushing { Duration::ZERO } else { self.rules.get().max_age };
-        match self.queue.take(kind, known.limits(kind), max_age, now) {
+        let (limits, encodings_refused) = (known.limits(kind), known.encodings_refused);
+        match self.queue.take(kind, limits, max_age, now) {
             Take::Batch(batch) => {
+                let Some(batch) = self.without_purged(state, batch) else {
+                    self.queue.nudge();
+                    return None;
+                };
                 let encodings = self.tools.builder.get().encodings(kind);
-                let encoding = encodings[known.encodings_refused.min(encodings.len() - 1)];
+                let encoding = encodings[encodings_refused.min(encodings.len() - 1)];
                 let work = Work::Build(Arc::new(batch), encoding);
                 let place = state.backlog.next_place();
                 let held = Held { work, place, not_before: None, tried: Tried::default() };

@@ -116,11 +116,7 @@ impl Scene {
     }
 
     async fn submit(&self, tenant: &str, kind: Kind, item: &str, age: Duration) {
-        let accepted = UnixMillis::now();
-        let (tenant, bytes) = (TenantId::new(tenant).unwrap(), item.to_owned().into());
-        let items = 1 + item.matches("},{").count() as u32;
-        let chunk = Chunk { tenant, kind, items, oldest: accepted.minus(age), accepted, bytes, follow: None };
-        self.queues.submit(vec![chunk]).await.unwrap();
+        self.queues.submit(vec![chunk(tenant, kind, item, age, UnixMillis::now())]).await.unwrap();
     }
 
     fn second(&self) -> Arc<Tenant> {
@@ -141,6 +137,12 @@ impl Scene {
             all
         })
     }
+}
+
+fn chunk(tenant: &str, kind: Kind, item: &str, age: Duration, accepted: UnixMillis) -> Chunk {
+    let (tenant, bytes) = (TenantId::new(tenant).unwrap(), item.to_owned().into());
+    let items = 1 + item.matches("},{").count() as u32;
+    Chunk { tenant, kind, items, oldest: accepted.minus(age), accepted, bytes, follow: None }
 }
 
 fn key(name: &str) -> Access {
@@ -198,6 +200,26 @@ async fn what_was_purged_does_not_begin() {
     scene.delivery.purge(&scene.second().id, UnixMillis::now()).await.unwrap();
     assert!(scene.after_the_answer().await.is_empty());
     assert_eq!(scene.balance().dropped[DropReason::Purged as usize], 1);
+}
+
+/// It may have been on its way into the queue.
+#[tokio::test(start_paused = true)]
+async fn of_what_comes_after_a_purge_only_what_is_older_is_purged() {
+    let scene = Scene::new(|settings| settings.batch.max_age = Duration::from_secs(1));
+    scene.datadog.answers.add_permits(1000);
+    scene.accept("first", Kind::Logs, r#"{"n":1}"#, Duration::ZERO).await;
+    sleep(Duration::from_secs(1)).await;
+    let before = UnixMillis::now();
+    assert_eq!(scene.delivery.purge(&TenantId::new("first").unwrap(), before).await.unwrap(), 0);
+    let chunk = |item: &str, accepted| chunk("first", Kind::Logs, item, Duration::ZERO, accepted);
+    scene.queues.submit(vec![chunk(r#"{"n":2}"#, UnixMillis(before.0 - 1))]).await.unwrap();
+    scene.queues.submit(vec![chunk(r#"{"n":3}"#, before)]).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(scene.datadog.bodies(), [r#"[{"n":1}]"#, r#"[{"n":3}]"#]);
+    let balance = scene.balance();
+    assert_eq!((balance.queued, balance.dropped[DropReason::Purged as usize]), (0, 1));
+    scene.queues.journal().flush().await;
+    assert_eq!(scene.queues.journal().figures().records, 0);
 }
 
 /// The endpoint has failed, so that the item that has become too old would be its probe.

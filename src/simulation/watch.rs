@@ -18,6 +18,8 @@ pub(super) struct Watch {
     terms: BTreeMap<usize, Terms>,
     /// Tenants that were answered 401 or 403 and have not been validated since, and when.
     doubted: BTreeMap<usize, Duration>,
+    /// Whose answers those were.
+    doubts: BTreeSet<(usize, Endpoint)>,
     doors: BTreeMap<(usize, Endpoint), Door>,
     /// Items that were answered 400 for the first time, each with all that were in its payload: these come once more.
     once_more: BTreeMap<u64, Arc<[u64]>>,
@@ -69,6 +71,7 @@ impl Watch {
         let before = self.terms.insert(tenant, terms);
         if !terms.has_key() || before.is_none_or(|before| before.generation != terms.generation) {
             self.doubted.remove(&tenant);
+            self.doubts.retain(|(of, _)| *of != tenant);
         }
     }
 
@@ -154,6 +157,7 @@ impl Watch {
         let is_final = is_event && !sent.ids.iter().all(|id| self.forbidden.insert(*id));
         if matches!(status, 401 | 403) && !is_final && terms.has_key() && terms.generation == sent.generation {
             self.doubted.entry(tenant).or_insert(now);
+            self.doubts.insert((tenant, sent.payload.kind.endpoint()));
         }
         let door = self.doors.entry((tenant, sent.payload.kind.endpoint())).or_default();
         let probe = door.probe == Some(number);
@@ -206,10 +210,18 @@ impl Watch {
         if !terms.has_key() || terms.generation != generation {
             return;
         }
-        match valid {
-            Some(true) => drop(self.doubted.remove(&tenant)),
-            Some(false) => drop(self.doubted.entry(tenant).or_insert(elapsed())),
-            None => {}
+        let Some(valid) = valid else { return };
+        let (doubts, others) = std::mem::take(&mut self.doubts).into_iter().partition(|(of, _)| *of == tenant);
+        self.doubts = others;
+        let doubts: BTreeSet<_> = doubts;
+        if valid {
+            self.doubted.remove(&tenant);
+            // It was not the key, so it was the endpoint.
+            for of in doubts {
+                self.doors.entry(of).or_default().failing.get_or_insert(elapsed());
+            }
+        } else {
+            self.doubted.entry(tenant).or_insert(elapsed());
         }
     }
 }

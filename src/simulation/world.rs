@@ -27,8 +27,9 @@ const DRAINED: Duration = Duration::from_secs(600);
 /// A clean end takes no longer, whatever is under way.
 const ENDED: Duration = Duration::from_secs(60);
 
-/// What waits longer than its quota allows is dropped within this time.
-const EXPIRED: Duration = Duration::from_secs(35);
+/// What waits longer than its quota allows is dropped within 30 s. The age that is shown may be that of what was dropped
+/// last for as long again.
+const EXPIRED: Duration = Duration::from_secs(65);
 
 /// And what an earlier life has left, within this time after a start.
 const RECOVERED: Duration = Duration::from_secs(5);

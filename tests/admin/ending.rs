@@ -49,7 +49,7 @@ async fn a_key_that_is_being_created_is_waited_for_and_nothing_else_begins_meanw
     let datadog = Datadog::start(3600).await;
     let (setup, home) = (datadog.setup(&[]).set("shutdown.grace", "60s"), Home::new());
     let mut daemon = setup.start_in(&home).await;
-    let calling = connecting(&datadog, &daemon, json!(3), None).await;
+    let calling = connecting(&datadog, &daemon, Value::Null, None).await;
     let operator = Operator::of(&daemon);
     daemon.terminate();
     let refused = until("others to be refused", async || {
@@ -58,6 +58,7 @@ async fn a_key_that_is_being_created_is_waited_for_and_nothing_else_begins_meanw
     })
     .await;
     assert!(refused.status == 503 && refused.headers.contains_key("retry-after"), "{refused:?}");
+    datadog.control(Method::DELETE, "faults", Value::Null).await;
     let (status, connected) = calling.await.unwrap();
     assert!(status == 200 && connected.contains(r#""state":"active""#), "{status} {connected}");
     assert!(daemon.wait_end().await.success());

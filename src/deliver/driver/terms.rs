@@ -9,8 +9,9 @@ use crate::deliver::work::Work;
 use crate::host::chance;
 use crate::ledger::DropReason;
 use crate::payload::Payload;
+use crate::queue::Batch;
 use crate::tenancy::{Hold, Tenant, TenantState};
-use crate::types::{Kind, Secret, UnixMillis};
+use crate::types::{Chunk, Kind, Secret, UnixMillis};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -74,13 +75,8 @@ impl Sender {
         for work in state.backlog.take_older(before) {
             match &work {
                 Work::Build(batch, _) => {
-                    let account = self.ledger.account(&self.queue.id, batch.kind);
-                    for chunk in &batch.chunks {
-                        account.drop_items(u64::from(chunk.items), DropReason::Purged);
-                        chunk.follow.iter().for_each(|follow| follow.dropped(chunk.items));
-                        batch.cover.settle(u64::from(chunk.items), None);
-                        items += u64::from(chunk.items);
-                    }
+                    batch.chunks.iter().for_each(|chunk| self.purge_chunk(batch, chunk));
+                    items += batch.chunks.iter().map(|chunk| u64::from(chunk.items)).sum::<u64>();
                 }
                 _ => {
                     if let Some(payload) = work.payload() {
@@ -91,6 +87,29 @@ impl Sender {
             }
         }
         items
+    }
+
+    /// What is left of a batch that was just taken: some of it may have been on its way into the queue, or out of it, while
+    /// that was purged.
+    pub(super) fn without_purged(&self, state: &State, mut batch: Batch) -> Option<Batch> {
+        let Some(before) = state.purge else { return Some(batch) };
+        let (chunks, memory) = (std::mem::take(&mut batch.chunks), std::mem::take(&mut batch.memory));
+        for (chunk, memory) in chunks.into_iter().zip(memory) {
+            if chunk.accepted < before {
+                self.purge_chunk(&batch, &chunk);
+            } else {
+                batch.chunks.push(chunk);
+                batch.memory.push(memory);
+            }
+        }
+        (!batch.chunks.is_empty()).then_some(batch)
+    }
+
+    fn purge_chunk(&self, batch: &Batch, chunk: &Chunk) {
+        let items = u64::from(chunk.items);
+        self.ledger.account(&self.queue.id, batch.kind).drop_items(items, DropReason::Purged);
+        chunk.follow.iter().for_each(|follow| follow.dropped(chunk.items));
+        batch.cover.settle(items, None);
     }
 
     pub(super) fn tenant(&self) -> Option<Arc<Tenant>> {
