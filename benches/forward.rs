@@ -1,6 +1,7 @@
 //! What forwarding costs, end to end: the real daemon as a process between a load and a sink, all on loopback.
 //!
-//! `cargo bench --bench forward` runs the standard load; `cargo bench --bench forward -- --help` lists the options. It
+//! `cargo bench --bench forward` runs the standard load, with `--always` the answers beside one fsync of the disk, with
+//! `--backlog 10` a backlog of 10 GB that waits and drains; `cargo bench --bench forward -- --help` lists the options. It
 //! fails when a single log is lost, doubled, damaged or delivered for another tenant. What the figures mean and what
 //! they are held against: `docs/performance.md`.
 
@@ -12,13 +13,14 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use support::backlog::Backlog;
 use support::corpus::{Corpus, Shape, Timestamps};
 use support::daemon::{Daemon, Plan};
-use support::load::{Coding, Outcome, Requests, Speed, Until};
+use support::load::{Coding, Outcome, Requests, Speed, Until, percentile};
 use support::reference::{Reference, zstd_alone};
 use support::sink::Sink;
 use support::verify::{Arrived, verify};
-use support::{process, sink};
+use support::{disk, process, sink};
 
 /// Measures the daemon end to end
 #[derive(Debug, Parser)]
@@ -83,6 +85,34 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
+    /// When the journal is forced to the disk: always, interval or never
+    #[arg(long, default_value = "interval", value_name = "MODE")]
+    fsync: String,
+
+    /// The directory that everything is written under, such as one on the disk in question
+    #[arg(long)]
+    dir: Option<PathBuf>,
+
+    /// Measure answers with fsync = "always" over 1, 16 and 64 connections, beside one fsync of the disk
+    #[arg(long)]
+    always: bool,
+
+    /// Measure a backlog of so many GB that waits, is killed with its daemon, and drains
+    #[arg(long, value_name = "GB")]
+    backlog: Option<f64>,
+
+    /// Tenants that the backlog is of
+    #[arg(long, default_value_t = 1, requires = "backlog")]
+    stuck: usize,
+
+    /// Requests of a tenant of the backlog to the sink at once; with 1, the order of arrival is verified, too
+    #[arg(long, default_value_t = 4, requires = "backlog")]
+    concurrency: usize,
+
+    /// Have the kernel forget the journal's files before the start with the backlog
+    #[arg(long, requires = "backlog")]
+    cold: bool,
+
     /// Another daemon to measure
     #[arg(long, value_name = "PROGRAM")]
     daemon: Option<PathBuf>,
@@ -121,6 +151,20 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> io::Result<()> {
+    if let Some(gigabytes) = options.backlog {
+        let backlog = Backlog {
+            gigabytes,
+            stuck: options.stuck,
+            flowing: options.tenants,
+            connections: options.connections,
+            logs: options.logs,
+            shape: options.corpus,
+            concurrency: options.concurrency,
+            cold: options.cold,
+        };
+        let sink = Sink::start()?;
+        return backlog.run(plan(options, &sink, 0), &sink, options.seed);
+    }
     let corpus =
         Corpus::new(options.corpus, options.seed, options.tenants, options.bodies, options.logs, options.timestamps);
     let requests = Requests::new(&corpus, options.encoding)?;
@@ -134,12 +178,15 @@ fn measure(options: &Options) -> io::Result<()> {
         options.level,
         std::thread::available_parallelism().map_or(0, usize::from)
     );
+    if options.always {
+        return always(options, &corpus, &requests);
+    }
     if options.tenants_idle > 0 {
         idle_tenants(options)?;
     }
     let mut runs = Vec::new();
     for number in 1..=options.runs {
-        let run = one_run(options, &corpus, &requests)?;
+        let run = one_run(options, options.connections, &corpus, &requests)?;
         if options.runs > 1 {
             println!("run {number}: {}", brief(&run));
         }
@@ -158,7 +205,36 @@ fn plan(options: &Options, sink: &Sink, idle_tenants: usize) -> Plan {
         tenants: options.tenants,
         idle_tenants,
         level: options.level,
+        settings: vec![("journal.fsync", if options.always { "always".into() } else { options.fsync.clone() })],
+        dir: options.dir.clone(),
     }
+}
+
+/// Answers with `always`, beside what one fsync takes before and after.
+fn always(options: &Options, corpus: &Corpus, requests: &Requests) -> io::Result<()> {
+    let dir = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let bytes = (corpus.mean_log() * options.logs as f64) as usize;
+    for connections in [1, 16, 64] {
+        for _ in 0..options.runs {
+            let mut fsyncs = disk::fsyncs(&dir, bytes)?;
+            let run = one_run(options, connections, corpus, requests)?;
+            fsyncs.extend(disk::fsyncs(&dir, bytes)?);
+            fsyncs.sort_unstable();
+            let fsync = |share| milliseconds(percentile(&fsyncs, share));
+            let answer = |share| milliseconds(run.load.percentile(share));
+            println!(
+                "{connections:>3} connections: answer p50 {:.2} ms = {:.2} x one fsync ({:.2} ms), p99 {:.2} ms (one fsync: \
+                 {:.2} ms), {:.0} requests/s",
+                answer(0.5),
+                answer(0.5) / fsync(0.5),
+                fsync(0.5),
+                answer(0.99),
+                fsync(0.99),
+                run.load.micros.len() as f64 / run.load.elapsed.as_secs_f64()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Starts a daemon and reads its memory when it has come to rest.
@@ -187,7 +263,7 @@ fn idle_tenants(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-fn one_run(options: &Options, corpus: &Corpus, requests: &Requests) -> io::Result<Run> {
+fn one_run(options: &Options, connections: usize, corpus: &Corpus, requests: &Requests) -> io::Result<Run> {
     let reference = zstd_alone(corpus, options.level, Duration::from_secs(2))?;
     let sink = Sink::start()?;
     let (daemon, idle) = settled(&plan(options, &sink, 0))?;
@@ -199,13 +275,13 @@ fn one_run(options: &Options, corpus: &Corpus, requests: &Requests) -> io::Resul
         Some(count) => Until::Sent(count),
         None => {
             let warm_up = Until::Elapsed(Duration::from_secs_f64(options.warm_up));
-            accepted = Some(requests.run(daemon.ingest, options.connections, speed, warm_up)?);
+            accepted = Some(requests.run(daemon.ingest, connections, speed, warm_up)?);
             daemon.drain()?;
             Until::Elapsed(Duration::from_secs_f64(options.seconds))
         }
     };
     let (daemon_before, sink_before) = (daemon.cpu()?, process::cpu_of_threads("sink"));
-    let load = requests.run(daemon.ingest, options.connections, speed, until)?;
+    let load = requests.run(daemon.ingest, connections, speed, until)?;
     let drained = daemon.drain()?;
     let (daemon_cpu, sink_cpu) = (daemon.cpu()? - daemon_before, process::cpu_of_threads("sink") - sink_before);
     let (peak, after, ledger) = (daemon.memory("VmHWM")?, daemon.memory("VmRSS")?, daemon.ledger()?);

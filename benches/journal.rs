@@ -6,6 +6,10 @@
 //!
 //! Not by criterion: what is measured is CPU time of the whole process and the behaviour of a disk over gigabytes.
 
+#[path = "support/disk.rs"]
+mod disk;
+
+use disk::{forget, fsyncs};
 use dogsled::journal::{Entry, Fsync, Journal, Options, Reader, Seq};
 use dogsled::types::UnixMillis;
 use std::fs::{self, File};
@@ -108,17 +112,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 async fn latency(dir: &Path, payload: &bytes::Bytes) {
-    let mut file = File::create(dir.join("plain")).expect("the directory is writable");
-    let one = median(
-        (0..200)
-            .map(|_| {
-                file.write_all(payload).expect("there is space");
-                let begun = Instant::now();
-                file.sync_data().expect("the disk works");
-                begun.elapsed()
-            })
-            .collect(),
-    );
+    let one = median(fsyncs(dir, payload.len()).expect("the disk works"));
     for callers in [1, 16, 256] {
         let options = Options { fsync: Fsync::Always, ..Options::new(dir) };
         let journal = Arc::new(Journal::open(options).expect("the directory is writable").0);
@@ -143,15 +137,6 @@ async fn latency(dir: &Path, payload: &bytes::Bytes) {
         println!("answer p50 with always, {callers} callers: {:?}; one fsync: {one:?}", median(times));
         journal.close();
         clear(dir);
-    }
-}
-
-/// Has the kernel forget what it knows of the files' contents.
-fn forget(dir: &Path) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let file = File::open(entry.path()).expect("it is ours");
-        file.sync_all().expect("the disk works");
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("Linux has it");
     }
 }
 
@@ -194,12 +179,12 @@ async fn backlog(dir: &Path, total: u64, size: usize) {
     for cold in [false, true] {
         let state = if cold { "nothing of it in the page cache" } else { "from the page cache" };
         if cold {
-            forget(dir);
+            forget(dir).expect("Linux has it");
         }
         let (begun, before) = (Instant::now(), cpu());
         report(&format!("reading one lane of 50 back, {state}"), read_back(&journal, "tenant-7"), begun, before);
         if cold {
-            forget(dir);
+            forget(dir).expect("Linux has it");
         }
         let (begun, before) = (Instant::now(), cpu());
         let bytes = thread::scope(|scope| {

@@ -5,12 +5,11 @@ mod support;
 use rand::RngExt;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use support::{Daemon, Intake, Scripted, Setup, answer, event, now_ms, sketch, until};
+use support::{Daemon, Intake, Nobody, Scripted, Setup, answer, event, now_ms, sketch, until};
 use tempfile::TempDir;
 
 /// The exit code of `dogsled dead-letter`, its standard output and its standard error.
@@ -341,9 +340,8 @@ async fn a_daemon_that_stops_answering_gets_the_rest_next_time() {
 
 #[tokio::test]
 async fn without_a_daemon_nothing_changes_and_the_error_says_what_to_do() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address: SocketAddr = listener.local_addr().unwrap();
-    drop(listener);
+    let nobody = Nobody::new();
+    let address = nobody.address;
     let files = Files::with(&address.to_string(), &[letter(1, &[log(1)])]);
     let before = files.text();
     let (code, _, error) = files.run(&["replay", "--tenant", "a"]).await;

@@ -211,9 +211,10 @@ async fn address_and_token_come_from_the_configuration() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_daemon_the_error_says_what_to_do() {
-    // An address that was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{free}");
+    // A port that is taken, and at which nobody listens.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
     let (code, text) = told(dogsled(&["send", "log", "--tenant", "acme", "--url", &url]));
     assert_eq!(code, 1, "{text}");
     assert!(text.contains(&format!("no answer from {url}: Connection refused")), "{text}");

@@ -12,7 +12,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::{Daemon, Intake, Scripted, Setup, answer, key_of, until};
+use support::{Daemon, Intake, Nobody, Scripted, Setup, answer, key_of, until};
 
 /// What a command said.
 #[derive(Debug)]
@@ -304,7 +304,8 @@ async fn without_a_daemon_the_commands_say_how_to_start_one() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("dogsled.toml");
     std::fs::write(&config, format!("state.dir = {:?}\n", dir.path())).unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = Nobody::new();
+    let free = nobody.address.to_string();
     let refused = told(command(&config, &free, "status")).await.refused(1);
     assert!(refused.contains("admin.token") && refused.contains("first started"), "{refused}");
     std::fs::write(dir.path().join("admin.token"), "0123456789abcdef\n").unwrap();

@@ -7,9 +7,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -26,6 +27,10 @@ pub struct Plan {
     pub idle_tenants: usize,
     /// `batch.level`
     pub level: i32,
+    /// Other settings, as their environment variables have them: `journal.fsync` and `always`.
+    pub settings: Vec<(&'static str, String)>,
+    /// Where its directory is made, which is removed at the end; the system's place for such things if none.
+    pub dir: Option<PathBuf>,
 }
 
 /// A daemon that is ready.
@@ -35,7 +40,7 @@ pub struct Daemon {
     /// Its local HTTP port.
     pub ingest: SocketAddr,
     admin: SocketAddr,
-    _directory: tempfile::TempDir,
+    home: Arc<TempDir>,
 }
 
 /// What the daemon says of its items, over all tenants.
@@ -63,12 +68,16 @@ pub fn key(index: usize) -> String {
 const PATIENCE: Duration = Duration::from_secs(300);
 
 impl Daemon {
-    /// Starts the daemon and waits until it listens.
+    /// Starts the daemon in a directory of its own and waits until it listens.
     pub fn start(plan: &Plan) -> io::Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let config = directory.path().join("dogsled.toml");
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&config)?;
-        file.write_all(configuration(plan, directory.path()).as_bytes())?;
+        Self::start_in(plan, &Arc::new(new_home(plan)?))
+    }
+
+    /// Starts the daemon in a directory where another one may have been.
+    pub fn start_in(plan: &Plan, home: &Arc<TempDir>) -> io::Result<Self> {
+        let config = home.path().join("dogsled.toml");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&config)?;
+        file.write_all(configuration(plan, home.path()).as_bytes())?;
         let (program, arguments) = match plan.under.split_first() {
             Some((first, rest)) => (PathBuf::from(first), rest),
             None => (plan.program.clone(), &[][..]),
@@ -77,6 +86,9 @@ impl Daemon {
         command.args(arguments);
         if !plan.under.is_empty() {
             command.arg(&plan.program);
+        }
+        for (key, value) in &plan.settings {
+            command.env(format!("DOGSLED_{}", key.to_uppercase().replace('.', "__")), value);
         }
         let mut child = command.arg("run").arg("--config").arg(&config).stderr(Stdio::piped()).spawn()?;
         let stderr = child.stderr.take().ok_or_else(|| io::Error::other("no standard error"))?;
@@ -97,7 +109,7 @@ impl Daemon {
             addresses[usize::from(listener == "admin")] = Some(address);
         }
         let [Some(ingest), Some(admin)] = addresses else { return Err(io::Error::other("two listeners are needed")) };
-        Ok(Self { child, ingest, admin, _directory: directory })
+        Ok(Self { child, ingest, admin, home: home.clone() })
     }
 
     /// Its process.
@@ -115,14 +127,42 @@ impl Daemon {
         process::memory_of_process(self.pid(), figure)
     }
 
-    /// Reads `/metrics`.
-    pub fn ledger(&self) -> io::Result<Ledger> {
+    /// Where its journal is.
+    pub fn journal(&self) -> PathBuf {
+        self.home.path().join("journal")
+    }
+
+    /// Waits until `/readyz` answers 200.
+    pub fn ready(&self) -> io::Result<()> {
+        let start = Instant::now();
+        while !self.get("/readyz")?.starts_with("HTTP/1.1 200") {
+            if start.elapsed() > PATIENCE {
+                return Err(io::Error::other("the daemon does not become ready"));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn get(&self, path: &str) -> io::Result<String> {
         let mut stream = TcpStream::connect(self.admin)?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").as_bytes())?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Reads `/metrics`: all tenants.
+    pub fn ledger(&self) -> io::Result<Ledger> {
+        self.ledger_of("")
+    }
+
+    /// Reads `/metrics`: the series with these labels, such as `tenant="a",kind="logs"`.
+    pub fn ledger_of(&self, labels: &str) -> io::Result<Ledger> {
+        let text = self.get("/metrics")?;
         let sum = |name: &str| {
             let series = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
+            let series = series.filter(|line| line.contains(labels));
             series.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
         };
         Ok(Ledger {
@@ -159,6 +199,14 @@ impl Daemon {
             thread::sleep(Duration::from_millis(10));
         }
         Err(io::Error::other("the daemon does not end"))
+    }
+}
+
+/// A directory for [`Daemon::start_in`].
+pub fn new_home(plan: &Plan) -> io::Result<TempDir> {
+    match &plan.dir {
+        Some(dir) => tempfile::tempdir_in(dir),
+        None => tempfile::tempdir(),
     }
 }
 

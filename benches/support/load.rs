@@ -89,15 +89,7 @@ impl Requests {
                 Coding::Deflate => "Content-Encoding: deflate\r\n",
                 Coding::Zstd => "Content-Encoding: zstd\r\n",
             };
-            let mut request = format!(
-                "POST /api/v2/logs HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Tenant: {}\r\nContent-Type: application/json\r\n\
-                 {encoding}Content-Length: {}\r\n\r\n",
-                super::daemon::tenant(tenant),
-                coded.len()
-            )
-            .into_bytes();
-            request.extend_from_slice(&coded);
-            Ok((request, body.len()))
+            Ok((request_of("/api/v2/logs", tenant, encoding, &coded), body.len()))
         };
         let of_tenant =
             |(tenant, bodies): (usize, &Vec<Vec<u8>>)| bodies.iter().map(|body| request(tenant, body)).collect();
@@ -195,13 +187,29 @@ impl Outcome {
 
     /// The answer time that this share of the requests stayed within.
     pub fn percentile(&self, share: f64) -> Duration {
-        let index = ((self.micros.len() as f64 * share).ceil() as usize).clamp(1, self.micros.len().max(1)) - 1;
-        Duration::from_micros(self.micros.get(index).copied().unwrap_or_default().into())
+        Duration::from_micros(percentile(&self.micros, share).into())
     }
 }
 
+/// What this share of sorted figures is not above; zero if there are none.
+pub fn percentile<T: Copy + Default>(sorted: &[T], share: f64) -> T {
+    let index = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(index).copied().unwrap_or_default()
+}
+
+/// A request as it goes over the wire; `headers` end with a line break.
+pub(super) fn request_of(path: &str, tenant: usize, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Tenant: {}\r\nContent-Type: application/json\r\n\
+         {headers}Content-Length: {}\r\n\r\n",
+        super::daemon::tenant(tenant),
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
 /// Reads one answer whole; gives its status.
-fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<u16> {
+pub(super) fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<u16> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the daemon's answer is malformed");
     let mut filled = 0;
     loop {

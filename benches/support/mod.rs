@@ -1,9 +1,12 @@
 //! The parts of the end-to-end measurement.
 
+pub mod backlog;
 pub mod corpus;
 pub mod daemon;
+pub mod disk;
 pub mod load;
 pub mod process;
 pub mod reference;
 pub mod sink;
+pub mod stamped;
 pub mod verify;

@@ -3,14 +3,18 @@
 //! While the daemon is measured, nothing is looked into: that would cost as much as the daemon itself. Everything is
 //! verified afterwards (see `verify`). One blocking thread a connection.
 
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 /// A request body as it came.
 #[derive(Debug)]
 pub struct Payload {
+    /// When it was there.
+    pub arrived: Instant,
     /// The API key it came with.
     pub key: String,
     /// Its `Content-Encoding`.
@@ -25,13 +29,14 @@ pub struct Sink {
     /// Where it listens.
     pub address: SocketAddr,
     payloads: Arc<Mutex<Vec<Payload>>>,
+    refused: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Sink {
     /// Listens on a free port of loopback.
     pub fn start() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let sink = Self { address: listener.local_addr()?, payloads: Arc::default() };
+        let sink = Self { address: listener.local_addr()?, payloads: Arc::default(), refused: Arc::default() };
         let serving = sink.clone();
         thread::Builder::new().name("sink-accept".into()).spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -51,6 +56,11 @@ impl Sink {
     /// What has arrived since the last call.
     pub fn take(&self) -> Vec<Payload> {
         std::mem::take(&mut *self.payloads.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on, answers 503 to what comes with one of these API keys and forgets it.
+    pub fn refuse(&self, keys: impl IntoIterator<Item = String>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = keys.into_iter().collect();
     }
 
     fn connection(&self, mut stream: TcpStream) -> io::Result<()> {
@@ -79,7 +89,12 @@ impl Sink {
                 continue;
             }
             let header = |name| field(&head, name).unwrap_or_default().to_owned();
-            let payload = Payload { key: header("dd-api-key"), encoding: header("content-encoding"), body };
+            let (key, encoding) = (header("dd-api-key"), header("content-encoding"));
+            if self.refused.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+                stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}")?;
+                continue;
+            }
+            let payload = Payload { arrived: Instant::now(), key, encoding, body };
             self.payloads.lock().unwrap_or_else(PoisonError::into_inner).push(payload);
             stream.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}")?;
         }

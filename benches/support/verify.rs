@@ -152,7 +152,8 @@ fn compare(corpus: &Corpus, plain: &[u8], items: u64) -> Result<(), String> {
     Ok(())
 }
 
-fn decode(payload: &Payload) -> Result<Vec<u8>, String> {
+/// A payload's body, uncompressed.
+pub(super) fn decode(payload: &Payload) -> Result<Vec<u8>, String> {
     let mut plain = Vec::new();
     let body = payload.body.as_slice();
     let read = match payload.encoding.as_str() {

@@ -13,6 +13,15 @@ pub(super) struct Place {
     item: u32,
 }
 
+/// What has come of a payload before that may not have been its own fault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tried {
+    /// It was answered 400.
+    pub(super) malformed: bool,
+    /// It is an event v2, and was answered 401 or 403.
+    pub(super) forbidden: bool,
+}
+
 /// Work that waits.
 #[derive(Debug, Clone)]
 pub(super) struct Held {
@@ -20,8 +29,7 @@ pub(super) struct Held {
     pub(super) place: Place,
     /// It rests until then.
     pub(super) not_before: Option<Instant>,
-    /// Refused once in a way that may have been a mistake.
-    pub(super) refused_once: bool,
+    pub(super) tried: Tried,
 }
 
 /// Work under way, or a validation of the key, which has no work.
@@ -31,7 +39,9 @@ pub(super) struct Flight {
     pub(super) place: Place,
     /// Whether the gate waits for its answer.
     pub(super) probe: bool,
-    pub(super) refused_once: bool,
+    /// Of a payload: its request has begun, or does so at once.
+    pub(super) begun: bool,
+    pub(super) tried: Tried,
 }
 
 /// All that one sender has taken from its queue and not settled.
@@ -71,6 +81,11 @@ impl Backlog {
         self.last_id
     }
 
+    /// Notes that the request of that number begins; says whether that is news.
+    pub(super) fn begins(&mut self, id: u64) -> bool {
+        self.under_way.get_mut(&id).is_some_and(|flight| !std::mem::replace(&mut flight.begun, true))
+    }
+
     /// What was under way with that number.
     pub(super) fn end(&mut self, id: u64) -> Option<Flight> {
         self.under_way.remove(&id)
@@ -108,7 +123,7 @@ impl Backlog {
 
     /// Forgives every refusal that may have been a mistake.
     pub(super) fn forgive(&mut self) {
-        self.held.iter_mut().for_each(|held| held.refused_once = false);
+        self.held.iter_mut().for_each(|held| held.tried = Tried::default());
     }
 
     /// Takes everything held of which some was accepted before a time.
@@ -129,12 +144,15 @@ impl Backlog {
         self.held.remove(index)
     }
 
-    /// Where the next payload of a kind to send stands. There is none while an earlier batch is still being built:
-    /// first attempts are in order of acceptance.
+    /// Where the next payload of a kind to send stands. There is none while an earlier batch is still being built, or an
+    /// earlier payload waits for its turn or is looked at: first attempts are in order of acceptance.
     pub(super) fn next_to_send(&self, kind: Kind, now: Instant, timer: impl FnMut(Instant)) -> Option<usize> {
         let index = self.first_due(now, |work| work.kind() == kind && work.sends(), timer)?;
-        let building = self.under_way.values().filter(|flight| flight.work.as_ref().is_some_and(|w| w.builds(kind)));
-        let earliest = building.map(|flight| flight.place).min();
+        let ahead = |flight: &&Flight| {
+            let waits = |work: &Work| work.kind() == kind && work.sends() && !flight.begun;
+            flight.work.as_ref().is_some_and(|work| work.builds(kind) || waits(work))
+        };
+        let earliest = self.under_way.values().filter(ahead).map(|flight| flight.place).min();
         earliest.is_none_or(|earliest| self.held[index].place < earliest).then_some(index)
     }
 
@@ -201,7 +219,7 @@ mod tests {
     }
 
     fn held(work: Work, place: Place) -> Held {
-        Held { work, place, not_before: None, refused_once: false }
+        Held { work, place, not_before: None, tried: Tried::default() }
     }
 
     fn build(kind: Kind) -> Work {
@@ -240,7 +258,8 @@ mod tests {
         let [first, second, third] = [(); 3].map(|()| backlog.next_place());
         backlog.hold(held(Work::Send(payload(Kind::Logs, 1)), first));
         backlog.hold(held(Work::Send(payload(Kind::Logs, 3)), third));
-        let flight = |work| Flight { work: Some(work), place: second, probe: false, refused_once: false };
+        let flight =
+            |work| Flight { work: Some(work), place: second, probe: false, begun: false, tried: Tried::default() };
         let other = backlog.begin(flight(build(Kind::SeriesV1)));
         let building = backlog.begin(flight(build(Kind::Logs)));
         assert_eq!(sendable(&mut backlog, Instant::now()), [1]);
@@ -250,13 +269,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_sent_before_the_request_of_an_earlier_payload_of_its_kind_begins() {
+        let mut backlog = Backlog::default();
+        let [first, second] = [(); 2].map(|()| backlog.next_place());
+        let work = Some(Work::Send(payload(Kind::Logs, 1)));
+        let id = backlog.begin(Flight { work, place: first, probe: false, begun: false, tried: Tried::default() });
+        backlog.hold(held(Work::Send(payload(Kind::Logs, 2)), second));
+        assert!(sendable(&mut backlog, Instant::now()).is_empty());
+        assert_eq!((backlog.begins(id), backlog.begins(id)), (true, false));
+        assert_eq!(sendable(&mut backlog, Instant::now()), [2]);
+    }
+
+    #[test]
     fn what_rests_is_passed_over_and_told_to_the_timer() {
         let mut backlog = Backlog::default();
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
         let [first, second] = [(); 2].map(|()| backlog.next_place());
         let resting = held(Work::Send(payload(Kind::Logs, 1)), first);
-        backlog.hold(Held { not_before: Some(later), refused_once: true, ..resting });
+        backlog.hold(Held { not_before: Some(later), tried: Tried { malformed: true, forbidden: true }, ..resting });
         backlog.hold(held(Work::Send(payload(Kind::Logs, 2)), second));
         backlog.hold(held(Work::Bury(payload(Kind::Logs, 9), Reason { status: None, words: String::new() }), second));
         let mut told = Vec::new();
@@ -271,7 +302,7 @@ mod tests {
             backlog
                 .next_to_send(Kind::Logs, later, |_| ())
                 .and_then(|i| backlog.pop(i))
-                .is_some_and(|held| !held.refused_once)
+                .is_some_and(|held| held.tried == Tried::default())
         );
     }
 }

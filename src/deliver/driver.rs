@@ -10,7 +10,7 @@ pub use terms::LastError;
 
 use super::Phase;
 use super::auth::Auth;
-use super::backlog::{Backlog, Flight, Held, Place};
+use super::backlog::{Backlog, Flight, Held, Place, Tried};
 use super::client::Destination;
 use super::dead_letter::Reason;
 use super::endpoint::{EndpointState, Start};
@@ -211,7 +211,8 @@ impl Sender {
         if let Some(at) = state.auth.next_check() {
             if at <= now {
                 state.auth.start_check();
-                let check = Flight { work: None, place: Place::default(), probe: false, refused_once: false };
+                let check =
+                    Flight { work: None, place: Place::default(), probe: false, begun: true, tried: Tried::default() };
                 let id = state.backlog.begin(check);
                 let (tools, to) = (self.tools.clone(), to.clone());
                 let validate = async move { (id, Landed::Validated(key, tools.client.validate(&to).await)) };
@@ -222,11 +223,13 @@ impl Sender {
         }
         for kind in self.turns(&state) {
             while let Some(Next { held, probe, turn }) = self.next(&mut state, kind, hold, flushing, now, &mut timer) {
-                let Held { work, place, refused_once, .. } = held;
-                let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, refused_once });
+                let Held { work, place, tried, .. } = held;
+                let looked_at = work.payload().is_some_and(|payload| payload.oldest < payload.cutoff());
+                let begun = matches!(turn, Some(Turn::Come(_))) && !looked_at;
+                let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, begun, tried });
                 let (tools, to, this) = (self.tools.clone(), to.clone(), self.clone());
                 let towards = to.clone();
-                let still = move |payload: &Payload| this.may_still_send(payload, &towards, probe);
+                let still = move |payload: &Payload| this.begins(id, payload, &towards, probe);
                 spawn(id, Box::pin(async move { (id, work::fly(tools, to, work, turn, still).await) }));
             }
         }
@@ -278,10 +281,12 @@ impl Sender {
             }
             Start::AfterAnswer => return None,
         };
-        // One that failed rests in the backlog and is tried again from there.
-        if self.queue.wants(kind) && !state.backlog.all().any(|work| work.loads(kind)) {
+        // One that failed rests in the backlog and is tried again from there. A probe needs nothing but itself: what would be
+        // read for a tenant that stays stuck would be given up again.
+        let probe_is_built = probe && state.backlog.ready(kind, now) > 0;
+        if !probe_is_built && self.queue.wants(kind) && !state.backlog.all().any(|work| work.loads(kind)) {
             let work = Work::Load(self.queue.clone(), kind);
-            let held = Held { work, place: Place::default(), not_before: None, refused_once: false };
+            let held = Held { work, place: Place::default(), not_before: None, tried: Tried::default() };
             return Some(Next { held, probe: false, turn: None });
         }
         if let Some(index) = state.backlog.next_to_send(kind, now, |at| timer.at(at)) {
@@ -315,7 +320,7 @@ impl Sender {
                 let encoding = encodings[known.encodings_refused.min(encodings.len() - 1)];
                 let work = Work::Build(Arc::new(batch), encoding);
                 let place = state.backlog.next_place();
-                let held = Held { work, place, not_before: None, refused_once: false };
+                let held = Held { work, place, not_before: None, tried: Tried::default() };
                 Some(Next { held, probe: false, turn: None })
             }
             Take::Later(at) => {
@@ -326,13 +331,19 @@ impl Sender {
         }
     }
 
-    /// Whether a payload that had to wait for its turn may be sent all the same: meanwhile an answer to another may have
+    /// The turn of a payload has come. Says whether it may be sent all the same: meanwhile an answer to another may have
     /// told to wait or that the key is refused, or an operator that nothing is to be sent, or not there.
-    fn may_still_send(&self, payload: &Payload, to: &Arc<Destination>, probe: bool) -> bool {
-        let state = self.lock();
-        self.terms_allow(&state, payload, to)
+    fn begins(&self, id: u64, payload: &Payload, to: &Arc<Destination>, probe: bool) -> bool {
+        let mut state = self.lock();
+        let endpoint = &state.endpoints[payload.kind.endpoint() as usize];
+        let may = self.terms_allow(&state, payload, to)
             && state.auth.may_send()
-            && state.endpoints[payload.kind.endpoint() as usize].is_let_through(probe, Instant::now())
+            && endpoint.is_let_through(probe, Instant::now());
+        if may && state.backlog.begins(id) {
+            // Now later ones may follow.
+            self.queue.nudge();
+        }
+        may
     }
 
     /// A task panicked: what it had is tried again.
@@ -346,6 +357,13 @@ impl Sender {
     pub(super) async fn put_away(&self, journal: &Journal) {
         let works = self.lock().backlog.by_place();
         put_away(works.iter(), journal).await;
+    }
+
+    /// What [`put_away`](Self::put_away) would write.
+    #[cfg(test)]
+    pub(super) fn partly_settled(&self) -> Vec<Arc<Payload>> {
+        let works = self.lock().backlog.by_place();
+        super::put_away::partly_settled(works.iter()).into_iter().flat_map(|(_, rest)| rest).collect()
     }
 
     /// What is held and under way.
@@ -366,8 +384,8 @@ impl Sender {
 }
 
 impl State {
-    fn hold(&mut self, work: Work, place: Place, not_before: Option<Instant>, refused_once: bool) {
-        self.backlog.hold(Held { work, place, not_before, refused_once });
+    fn hold(&mut self, work: Work, place: Place, not_before: Option<Instant>, tried: Tried) {
+        self.backlog.hold(Held { work, place, not_before, tried });
     }
 
     fn hold_built(&mut self, built: Built, mut place: Place) {
@@ -381,11 +399,11 @@ impl State {
                 limits.uncompressed,
                 limits.compressed
             );
-            self.hold(Work::Bury(Arc::new(payload), Reason { status: None, words }), place, None, false);
+            self.hold(Work::Bury(Arc::new(payload), Reason { status: None, words }), place, None, Tried::default());
         }
         for payload in built.payloads {
             let items = payload.items;
-            self.hold(Work::Send(Arc::new(payload)), place, None, false);
+            self.hold(Work::Send(Arc::new(payload)), place, None, Tried::default());
             place = place.plus(items);
         }
     }
@@ -396,7 +414,7 @@ impl State {
         match flight.work {
             Some(work) => {
                 self.endpoints[work.kind().endpoint() as usize].unanswered(flight.probe, now);
-                self.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
+                self.hold(work, flight.place, Some(now + STUCK), flight.tried);
             }
             None => self.auth.check_lost(),
         }

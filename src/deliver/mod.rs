@@ -30,6 +30,8 @@ pub use work::KeyRefused;
 
 use crate::ledger::Ledger;
 use crate::payload::Builder;
+#[cfg(test)]
+use crate::payload::Payload;
 use crate::queue::{LaneFigures, Queues, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::{Registry, TenantState};
@@ -200,6 +202,12 @@ impl Delivery {
         for sender in self.all() {
             sender.put_away(self.queues.journal()).await;
         }
+    }
+
+    /// What [`put_away`](Self::put_away) would write.
+    #[cfg(test)]
+    pub(crate) fn partly_settled(&self) -> Vec<Arc<Payload>> {
+        self.all().iter().flat_map(|sender| sender.partly_settled()).collect()
     }
 
     /// By name.

@@ -34,7 +34,7 @@ pub(super) async fn put_away<'a>(works: impl Iterator<Item = &'a Work>, journal:
 }
 
 /// The payloads of each batch of which some items are settled.
-fn partly_settled<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<(Arc<Cover>, Vec<Arc<Payload>>)> {
+pub(super) fn partly_settled<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<(Arc<Cover>, Vec<Arc<Payload>>)> {
     let mut batches: Vec<(Arc<Cover>, Vec<Arc<Payload>>)> = Vec::new();
     for payload in works.filter_map(Work::payload).filter(|payload| !payload.cover.is_whole()) {
         match batches.iter_mut().find(|(cover, _)| Arc::ptr_eq(cover, &payload.cover)) {

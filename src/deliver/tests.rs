@@ -1,68 +1,89 @@
-//! What waits for a permit when the operator changes their mind: on paused time, with a Datadog that answers when told.
+//! Deliveries on paused time, with a Datadog that answers what, and when, it is told to.
 
 use super::{Answer, Delivery, Destination, Soon, Transport, Validity};
 use crate::journal::{Fsync, Journal, Options, SimDisk};
-use crate::ledger::{DropReason, Ledger};
+use crate::ledger::{Balance, DropReason, Ledger};
 use crate::payload::Payload;
 use crate::queue::Queues;
 use crate::settings::Settings;
 use crate::simulation::host::Simulated;
 use crate::tenancy::{Access, Hold, Registry, Tenant};
 use crate::types::{Chunk, Kind, Secret, TenantId, UnixMillis};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-/// Notes the key of each request that begins, and answers one request each time it is told to.
-#[derive(Debug, Default, Clone)]
-struct Slow {
-    begun: Arc<Mutex<Vec<String>>>,
-    answer: Arc<Notify>,
+/// Notes the key and the body of each request that begins.
+#[derive(Debug, Clone)]
+struct Scripted {
+    begun: Arc<Mutex<Vec<(String, String)>>>,
+    /// So many requests may be answered.
+    answers: Arc<Semaphore>,
+    /// With these statuses, and 202 after them.
+    statuses: Arc<Mutex<VecDeque<u16>>>,
+    validity: Arc<Mutex<Validity>>,
 }
 
-impl Slow {
+impl Scripted {
+    fn new() -> Self {
+        let validity = Arc::new(Mutex::new(Validity::Valid));
+        Self { begun: Arc::default(), answers: Arc::new(Semaphore::new(0)), statuses: Arc::default(), validity }
+    }
+
+    /// The keys.
     fn begun(&self) -> Vec<String> {
-        self.begun.lock().unwrap().clone()
+        self.begun.lock().unwrap().iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The bodies.
+    fn bodies(&self) -> Vec<String> {
+        self.begun.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()
     }
 }
 
-impl Transport for Slow {
-    fn submit<'a>(&'a self, to: &'a Destination, _: &'a Payload) -> Soon<'a, Result<Answer, String>> {
-        self.begun.lock().unwrap().push(String::from_utf8_lossy(to.key()).into_owned());
+impl Transport for Scripted {
+    fn submit<'a>(&'a self, to: &'a Destination, payload: &'a Payload) -> Soon<'a, Result<Answer, String>> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.begun.lock().unwrap().push((text(to.key()), text(&payload.unpack().unwrap())));
         Box::pin(async {
-            self.answer.notified().await;
-            Ok(Answer { status: 202, ..Answer::default() })
+            self.answers.acquire().await.unwrap().forget();
+            let status = self.statuses.lock().unwrap().pop_front().unwrap_or(202);
+            Ok(Answer { status, ..Answer::default() })
         })
     }
 
     fn validate<'a>(&'a self, _: &'a Destination) -> Soon<'a, Validity> {
-        Box::pin(async { Validity::Valid })
+        Box::pin(async { self.validity.lock().unwrap().clone() })
     }
 }
 
-/// A delivery with one permit, and two tenants.
+/// A delivery, and two tenants whose keys are their names.
 struct Scene {
-    datadog: Slow,
+    datadog: Scripted,
     delivery: Arc<Delivery>,
     queues: Arc<Queues>,
     registry: Arc<Registry>,
     ledger: Arc<Ledger>,
+    _dir: tempfile::TempDir,
     _host: Simulated,
 }
 
 impl Scene {
-    /// `first` has the permit, and `second` waits for it.
-    async fn new() -> Self {
+    fn new(change: impl FnOnce(&mut Settings)) -> Self {
         let host = Simulated::begin(1);
+        let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
-        settings.delivery.concurrency = 1;
+        settings.state.dir = dir.path().into();
         settings.batch.max_age = Duration::from_millis(10);
+        settings.delivery.retry_max = Duration::from_secs(1);
+        change(&mut settings);
         let options = Options { fsync: Fsync::Never, ..Options::new("/simulated") };
         let (journal, _) = Journal::open_simulated(&options, SimDisk::new(1), 1);
         let ledger = Arc::new(Ledger::default());
         let queues = Arc::new(Queues::new(&settings, ledger.clone(), Arc::new(journal)));
-        let (registry, datadog) = (Arc::new(Registry::default()), Slow::default());
+        let (registry, datadog) = (Arc::new(Registry::default()), Scripted::new());
         let site = settings.datadog.sites.get("datadoghq.com").unwrap();
         for name in ["first", "second"] {
             let key = Some(Secret::new(name.to_owned()));
@@ -74,28 +95,32 @@ impl Scene {
             let delivery = delivery.clone();
             async move { delivery.run().await }
         });
-        let scene = Self { datadog, delivery, queues, registry, ledger, _host: host };
+        Self { datadog, delivery, queues, registry, ledger, _dir: dir, _host: host }
+    }
+
+    /// There is one permit: the first tenant has it, and the second one waits for it.
+    async fn of_one_permit() -> Self {
+        let scene = Self::new(|settings| settings.delivery.concurrency = 1);
         for name in ["first", "second"] {
-            scene.accept(name).await;
+            scene.accept(name, Kind::Logs, "{}", Duration::ZERO).await;
         }
         let taken: u64 = scene.delivery.figures(&scene.second().id).iter().map(|lane| lane.items).sum();
         assert_eq!((scene.datadog.begun(), taken), (vec!["first".to_owned()], 1));
         scene
     }
 
-    async fn accept(&self, tenant: &str) {
-        let now = UnixMillis::now();
-        let chunk = Chunk {
-            tenant: TenantId::new(tenant).unwrap(),
-            kind: Kind::Logs,
-            items: 1,
-            oldest: now,
-            accepted: now,
-            bytes: "{}".into(),
-            follow: None,
-        };
-        self.queues.submit(vec![chunk]).await.unwrap();
+    /// Takes an item of that age, and lets a second pass.
+    async fn accept(&self, tenant: &str, kind: Kind, item: &str, age: Duration) {
+        self.submit(tenant, kind, item, age).await;
         sleep(Duration::from_secs(1)).await;
+    }
+
+    async fn submit(&self, tenant: &str, kind: Kind, item: &str, age: Duration) {
+        let accepted = UnixMillis::now();
+        let (tenant, bytes) = (TenantId::new(tenant).unwrap(), item.to_owned().into());
+        let items = 1 + item.matches("},{").count() as u32;
+        let chunk = Chunk { tenant, kind, items, oldest: accepted.minus(age), accepted, bytes, follow: None };
+        self.queues.submit(vec![chunk]).await.unwrap();
     }
 
     fn second(&self) -> Arc<Tenant> {
@@ -104,9 +129,17 @@ impl Scene {
 
     /// What has begun after the permit was given back.
     async fn after_the_answer(&self) -> Vec<String> {
-        self.datadog.answer.notify_one();
+        self.datadog.answers.add_permits(1);
         sleep(Duration::from_secs(1)).await;
         self.datadog.begun().split_off(1)
+    }
+
+    /// All tenants' figures together.
+    fn balance(&self) -> Balance {
+        self.ledger.read().iter().fold(Balance::default(), |mut all, (.., balance)| {
+            all.add(balance);
+            all
+        })
     }
 }
 
@@ -116,13 +149,13 @@ fn key(name: &str) -> Access {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_a_permit_is_sent_when_there_is_one() {
-    let scene = Scene::new().await;
+    let scene = Scene::of_one_permit().await;
     assert_eq!(scene.after_the_answer().await, ["second"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_begins_after_a_pause_and_all_goes_on_after_it() {
-    let scene = Scene::new().await;
+    let scene = Scene::of_one_permit().await;
     scene.second().set_terms(key("second"), Hold { paused: true, before: None });
     assert!(scene.after_the_answer().await.is_empty());
     scene.second().set_terms(key("second"), Hold::default());
@@ -132,7 +165,7 @@ async fn nothing_begins_after_a_pause_and_all_goes_on_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_meant_for_another_organisation_does_not_begin() {
-    let scene = Scene::new().await;
+    let scene = Scene::of_one_permit().await;
     let before = Some(UnixMillis::now());
     scene.second().set_terms(key("another"), Hold { paused: false, before });
     assert!(scene.after_the_answer().await.is_empty());
@@ -140,30 +173,100 @@ async fn what_was_meant_for_another_organisation_does_not_begin() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_begins_with_a_key_that_was_taken_away() {
-    let scene = Scene::new().await;
+    let scene = Scene::of_one_permit().await;
     scene.second().set_terms(Access::Refused, Hold::default());
     assert!(scene.after_the_answer().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_begins_with_the_key_that_is_new() {
-    let scene = Scene::new().await;
+    let scene = Scene::of_one_permit().await;
     scene.second().set_terms(key("new"), Hold::default());
     assert_eq!(scene.after_the_answer().await, ["new"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_begins_for_a_tenant_that_was_removed() {
-    let scene = Scene::new().await;
+    let scene = Scene::of_one_permit().await;
     scene.registry.remove(&scene.second().id);
     assert!(scene.after_the_answer().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_purged_does_not_begin() {
-    let scene = Scene::new().await;
+    let scene = Scene::of_one_permit().await;
     scene.delivery.purge(&scene.second().id, UnixMillis::now()).await.unwrap();
     assert!(scene.after_the_answer().await.is_empty());
-    let purged: u64 = scene.ledger.read().iter().map(|(.., b)| b.dropped[DropReason::Purged as usize]).sum();
-    assert_eq!(purged, 1);
+    assert_eq!(scene.balance().dropped[DropReason::Purged as usize], 1);
+}
+
+/// The endpoint has failed, so that the item that has become too old would be its probe.
+#[tokio::test(start_paused = true)]
+async fn an_expired_probe_makes_room_for_the_next() {
+    let scene = Scene::new(|settings| settings.delivery.drop_late = true);
+    scene.datadog.answers.add_permits(1000);
+    scene.datadog.statuses.lock().unwrap().extend([503; 1000]);
+    let kind = Kind::SeriesV2Json;
+    let series = |age: Duration| {
+        let at = UnixMillis::now().minus(age).0 / 1000;
+        format!(r#"{{"metric":"m","points":[{{"timestamp":{at},"value":1}}]}}"#)
+    };
+    let age = kind.max_age() - Duration::from_secs(10);
+    scene.accept("first", kind, &series(age), age).await;
+    scene.accept("first", kind, &series(Duration::ZERO), Duration::ZERO).await;
+    assert!(scene.datadog.begun().len() > 1, "it is tried again and again");
+    sleep(Duration::from_secs(20)).await;
+    let dropped = scene.balance().dropped[DropReason::Expired as usize];
+    assert_eq!((dropped, scene.balance().queued), (1, 1));
+    scene.datadog.statuses.lock().unwrap().clear();
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!((scene.balance().delivered, scene.balance().queued), (1, 0));
+}
+
+/// Each refusal of an event may be a mistake once, the one whatever became of the other.
+#[tokio::test(start_paused = true)]
+async fn an_event_refused_in_two_ways_is_not_given_up() {
+    for (statuses, validity) in [([400, 403], Validity::Invalid("403".into())), ([403, 400], Validity::Valid)] {
+        let scene = Scene::new(|_| ());
+        scene.datadog.answers.add_permits(1000);
+        scene.datadog.statuses.lock().unwrap().extend(statuses);
+        scene.accept("first", Kind::EventV2, "{}", Duration::ZERO).await;
+        *scene.datadog.validity.lock().unwrap() = validity;
+        sleep(Duration::from_secs(10)).await;
+        *scene.datadog.validity.lock().unwrap() = Validity::Valid;
+        sleep(Duration::from_secs(10)).await;
+        let balance = scene.balance();
+        assert_eq!((scene.datadog.begun().len(), balance.delivered, balance.dead_lettered), (3, 1, 0), "{statuses:?}");
+    }
+}
+
+/// What says that it is old has to be looked at before it is sent.
+#[tokio::test(start_paused = true)]
+async fn what_is_looked_at_first_is_not_overtaken() {
+    for drop_late in [false, true] {
+        let scene = Scene::new(|settings| settings.delivery.drop_late = drop_late);
+        scene.datadog.answers.add_permits(1000);
+        for number in 0..100 {
+            let (now, hour) = (UnixMillis::now(), Duration::from_secs(3600));
+            let item = match number % 2 {
+                0 => {
+                    let late = format!(r#"{{"n":-1,"timestamp":{}}}"#, now.minus(hour * 19).0);
+                    format!(r#"{late},{{"n":{number},"timestamp":{}}}"#, now.0)
+                }
+                _ => format!(r#"{{"n":{number}}}"#),
+            };
+            scene.submit("first", Kind::Logs, &item, if number % 2 == 0 { hour * 19 } else { Duration::ZERO }).await;
+            sleep(Duration::from_millis(15)).await;
+        }
+        sleep(Duration::from_secs(1)).await;
+        let bodies = scene.datadog.bodies().concat();
+        let numbers: Vec<i64> = bodies
+            .split("\"n\":")
+            .skip(1)
+            .map(|rest| rest.split([',', '}']).next().unwrap().parse().unwrap())
+            .filter(|number| *number >= 0)
+            .collect();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+        assert_eq!(bodies.contains("-1"), !drop_late);
+    }
 }

@@ -44,6 +44,8 @@ pub(super) enum Landed {
     Unanswered { payload: Arc<Payload>, error: String },
     /// It was not sent, because something else came first: the end, or an answer that told to wait.
     Unsent { payload: Arc<Payload> },
+    /// So many items of a payload were dropped for their age, and this came of sending the rest.
+    Thinned { payload: Arc<Payload>, expired: u32, then: Box<Landed> },
     /// Items were read back.
     Loaded,
     /// The work became these payloads; `expired` items were dropped for their age.
@@ -195,37 +197,60 @@ async fn send(
     turn: Option<Turn>,
     still: impl Fn(&Payload) -> bool,
 ) -> Landed {
-    let cutoff = UnixMillis::now().minus(payload.kind.max_age());
-    let mut late = 0;
-    if payload.oldest < cutoff {
-        let examined = payload.clone();
-        let result = tools.clone().compute(move |tools| {
-            let late = examined.late_items(cutoff)?;
-            let rest = if late > 0 && tools.drop_late.load(Ordering::Relaxed) {
-                Some(tools.builder.get().without_late(&examined, cutoff)?)
-            } else {
-                None
-            };
-            Ok((late, rest))
-        });
-        match result.await {
-            Ok((expired, Some(built))) => return Landed::Built { built, expired },
-            Ok((count, None)) => late = count,
-            Err(error) => return Landed::Stuck { work: Work::Send(payload), error: error.to_string() },
-        }
-    }
     let Some(_permit) = tools.permits.wait(turn.unwrap_or(Turn::Waiting { probe: false })).await else {
         return Landed::Unsent { payload };
     };
-    if !still(&payload) {
+    let looked = match look(&tools, &payload).await {
+        Ok(looked) => looked,
+        Err(landed) => return landed,
+    };
+    if !still(&looked.rest) {
         return Landed::Unsent { payload };
     }
+    let Looked { rest, late, expired } = looked;
     let started = tokio::time::Instant::now();
-    let result = tools.client.submit(to, &payload).await;
-    record(&payload, started.elapsed(), &result);
-    match result {
-        Ok(answer) => Landed::Answered { payload, answer, late },
-        Err(error) => Landed::Unanswered { payload, error },
+    let result = tools.client.submit(to, &rest).await;
+    record(&rest, started.elapsed(), &result);
+    let landed = match result {
+        Ok(answer) => Landed::Answered { payload: rest, answer, late },
+        Err(error) => Landed::Unanswered { payload: rest, error },
+    };
+    if expired > 0 { Landed::Thinned { payload, expired, then: Box::new(landed) } } else { landed }
+}
+
+/// A payload that is about to be sent.
+struct Looked {
+    /// What is left of it.
+    rest: Arc<Payload>,
+    /// So many of the items in there are late.
+    late: u32,
+    /// So many are not in there any more, because they were.
+    expired: u32,
+}
+
+/// Looks for late items, at the last moment: what waits grows old.
+async fn look(tools: &Arc<Tools>, payload: &Arc<Payload>) -> Result<Looked, Landed> {
+    let cutoff = payload.cutoff();
+    if payload.oldest >= cutoff {
+        return Ok(Looked { rest: payload.clone(), late: 0, expired: 0 });
+    }
+    let examined = payload.clone();
+    let result = tools.clone().compute(move |tools| {
+        let late = examined.late_items(cutoff)?;
+        let drops = late > 0 && tools.drop_late.load(Ordering::Relaxed);
+        let rest = if drops { Some(tools.builder.get().without_late(&examined, cutoff)?) } else { None };
+        Ok((late, rest))
+    });
+    match result.await {
+        Ok((late, None)) => Ok(Looked { rest: payload.clone(), late, expired: 0 }),
+        Ok((expired, Some(mut built))) => match (built.payloads.pop(), built.payloads.is_empty()) {
+            (Some(rest), true) => Ok(Looked { rest: Arc::new(rest), late: 0, expired }),
+            (last, _) => {
+                built.payloads.extend(last);
+                Err(Landed::Built { built, expired })
+            }
+        },
+        Err(error) => Err(Landed::Stuck { work: Work::Send(payload.clone()), error: error.to_string() }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What goes into the log and what comes out.
 
-use super::format::{MAX_HEAD, MAX_LANE, MAX_PAYLOAD, RecordHeader, RecordKind, encode_seqs};
+use super::format::{MAX_HEAD, MAX_LANE, MAX_PAYLOAD, RECORD_HEADER, RecordHeader, RecordKind, encode_seqs};
 use crate::types::UnixMillis;
 use bytes::Bytes;
 use crc32c::crc32c;
@@ -42,8 +42,17 @@ pub struct Record {
     pub seq: Seq,
     /// It was written by [`seal`](super::Journal::seal).
     pub sealed: bool,
+    /// Bytes that it takes on disk.
+    pub bytes: usize,
     /// What was appended.
     pub entry: Entry,
+}
+
+impl Entry {
+    /// Bytes that it takes on disk when it is [appended](super::Journal::append).
+    pub fn stored_len(&self) -> usize {
+        RECORD_HEADER + self.lane.len() + self.head.len() + self.payload.len()
+    }
 }
 
 /// What the live records of a lane come to.
@@ -65,11 +74,11 @@ pub struct Backlog {
 pub struct Lost {
     /// The file.
     pub file: PathBuf,
-    /// Where in the file.
+    /// Where in the file. Several records that were lost in one piece have that piece in common.
     pub offset: u64,
-    /// How many bytes.
+    /// How many bytes the piece has.
     pub bytes: u64,
-    /// How many records; `None` where a crash cut a write short, which only a write that was not durable can be.
+    /// How many records; `None` where nothing of the file can be recognised.
     pub records: Option<u64>,
     /// Which record, where there is one and its description is sound.
     pub seq: Option<Seq>,

@@ -212,7 +212,8 @@ fn decode(bytes: &Bytes, want: &Wanted) -> Result<Fetched, Bad> {
         head: bytes.slice(head_end - header.head.len()..head_end),
         payload: bytes.slice(head_end..header.record_len()),
     };
-    let record = Record { seq: Seq(header.stamp), sealed: header.kind == RecordKind::Sealed, entry };
+    let sealed = header.kind == RecordKind::Sealed;
+    let record = Record { seq: Seq(header.stamp), sealed, bytes: header.record_len(), entry };
     let replaces = head_end - header.head.len() - header.replaces.len()..head_end - header.head.len();
     Ok(Fetched { place: want.place, record, payload_crc: header.payload_crc, replaces: bytes.slice(replaces) })
 }

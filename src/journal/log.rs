@@ -11,6 +11,7 @@ use super::sync::Rounds;
 use super::view::{Indices, Place, Shared, View, ack_name, segment_name};
 use rand::RngExt;
 use rand::rngs::StdRng;
+use std::collections::HashSet;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -194,17 +195,24 @@ impl Log {
         if self.shared.with_indices(|view, indices| view.kill_places(originals.clone(), indices)).is_err() {
             self.originals = originals;
         }
-        let stamps = std::mem::take(&mut self.kills);
-        if stamps.is_empty() {
+        let mut out = std::mem::take(&mut self.kills);
+        if out.is_empty() {
             return;
         }
-        match self.shared.with_indices(|view, indices| view.kill(&stamps, indices)) {
-            Ok(places) => {
-                self.acks.add(places);
-                self.acks.release(&stamps);
+        // A segment at a time: acks of many segments take no more memory than of one, and what is done for one segment is
+        // not done again while the index of the next is read.
+        let groups = self.shared.view().by_segment(&out);
+        for group in groups {
+            match self.shared.with_indices(|view, indices| view.kill(&group, indices)) {
+                Ok(places) => self.acks.add(places),
+                Err(_) => self.kills.extend(group),
             }
-            Err(_) => self.kills = stamps,
         }
+        if !self.kills.is_empty() {
+            let left: HashSet<u64> = self.kills.iter().copied().collect();
+            out.retain(|stamp| !left.contains(stamp));
+        }
+        self.acks.release(&out);
     }
 
     /// Takes out what sealed records replace. Recovery finds it replaced in any case.

@@ -12,6 +12,10 @@ use std::ops::Range;
 /// A reader knows at most so many records in advance.
 const WINDOW: usize = 16 << 10;
 
+/// A piece is of so many segments at most. While it is looked for, the indices of all are in memory, and with small records
+/// an index takes a tenth of its segment's size.
+const SEGMENTS: usize = 2;
+
 /// A segment may be removed or cleaned between a look at it and its being opened; another look tells.
 const ATTEMPTS: usize = 8;
 
@@ -123,11 +127,18 @@ impl Reader {
     /// Where the next records are, and how many of the window that makes.
     fn plan(&self, view: &mut View, indices: &Indices, max_bytes: u64) -> Result<(usize, Vec<Wanted>), Missing> {
         let (mut wanted, mut bytes, mut taken) = (Vec::new(), 0, 0);
+        let mut segments = Vec::with_capacity(SEGMENTS);
         for stamp in &self.window {
             let place = view.locate(*stamp);
             if let Some(place) = place
                 && let Some(segment) = view.segments.get(&place.segment)
             {
+                if !segments.contains(&place.segment) {
+                    if segments.len() == SEGMENTS {
+                        break;
+                    }
+                    segments.push(place.segment);
+                }
                 let index = indices.of(place.segment, segment)?;
                 let slot = index.slots.get(place.number as usize).filter(|slot| slot.kind != SlotKind::Lost);
                 if let Some(slot) = slot {

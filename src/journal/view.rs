@@ -108,6 +108,17 @@ impl View {
         state.is_live(number).then_some(Place { segment, number })
     }
 
+    /// Those of these stamps that are of live records, in groups of one segment each.
+    pub(super) fn by_segment(&self, stamps: &[u64]) -> Vec<Vec<u64>> {
+        let mut groups: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for stamp in stamps {
+            if let Some(place) = self.locate(*stamp) {
+                groups.entry(place.segment).or_default().push(*stamp);
+            }
+        }
+        groups.into_values().collect()
+    }
+
     /// Takes these records out of what is live, and gives the places that were live.
     pub(super) fn kill(&mut self, stamps: &[u64], indices: &Indices) -> Result<Vec<Place>, Missing> {
         let mut places: Vec<Place> = stamps.iter().filter_map(|stamp| self.locate(*stamp)).collect();

@@ -20,7 +20,10 @@ pub(super) struct Lane {
     pub(super) account: Account,
     chunks: VecDeque<Waiting>,
     items: u64,
+    /// Of the chunks in memory.
     bytes: usize,
+    /// Of their records on disk.
+    room: usize,
     spilled: Spilled,
 }
 
@@ -47,8 +50,8 @@ struct Spilled {
     reader: Option<Reader>,
     /// Records after `after` that are lost and counted as such: not to be counted again by who has read them earlier.
     gone: BTreeSet<Seq>,
-    /// Who follows them; few are followed.
-    follows: HashMap<Seq, Follow>,
+    /// Who follows them, and how many items each; few are followed.
+    follows: HashMap<Seq, (Follow, u32)>,
 }
 
 /// A chunk that the journal has.
@@ -91,7 +94,7 @@ const LOW: usize = 4 << 20;
 
 impl Lane {
     pub(super) fn new(kind: Kind, account: Account) -> Self {
-        Self { kind, account, chunks: VecDeque::new(), items: 0, bytes: 0, spilled: Spilled::default() }
+        Self { kind, account, chunks: VecDeque::new(), items: 0, bytes: 0, room: 0, spilled: Spilled::default() }
     }
 
     /// Appends a chunk. True when whoever attends the lane should look: it was empty, or a batch became full.
@@ -107,7 +110,7 @@ impl Lane {
             }
             _ => {
                 if let Some(follow) = chunk.follow.take() {
-                    self.spilled.follows.insert(receipt.seq, follow);
+                    self.spilled.follows.insert(receipt.seq, (follow, chunk.items));
                 }
                 self.spill(1, u64::from(chunk.items), receipt.room, chunk.accepted);
             }
@@ -139,6 +142,7 @@ impl Lane {
     fn keep(&mut self, waiting: Waiting) {
         self.items += u64::from(waiting.chunk.items);
         self.bytes += waiting.chunk.bytes.len();
+        self.room += waiting.receipt.room.bytes();
         self.chunks.push_back(waiting);
     }
 
@@ -150,8 +154,9 @@ impl Lane {
         self.items + self.spilled.items
     }
 
+    /// Bytes on disk of all that waits.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes + self.spilled.room.as_ref().map_or(0, Reservation::bytes)
+        self.room + self.spilled.room.as_ref().map_or(0, Reservation::bytes)
     }
 
     /// When the oldest was accepted.
@@ -179,8 +184,8 @@ impl Lane {
 
     /// Takes a record that was read back, in order.
     pub(super) fn restore(&mut self, tenant: &TenantId, record: Record, memory: Reservation) {
-        let Record { seq, entry, .. } = record;
-        let Some((room, follow)) = self.forget(seq, u64::from(entry.items), entry.payload.len()) else { return };
+        let Record { seq, entry, bytes, .. } = record;
+        let Some((room, follow)) = self.forget(seq, u64::from(entry.items), bytes) else { return };
         self.passed(entry.accepted);
         let chunk = Chunk {
             tenant: tenant.clone(),
@@ -215,6 +220,7 @@ impl Lane {
         let rest = Spilled { after: self.spilled.after, ..Spilled::default() };
         let missing = std::mem::replace(&mut self.spilled, rest);
         self.account.drop_items(missing.items, DropReason::Damaged);
+        missing.follows.into_values().for_each(|(follow, items)| follow.dropped(items));
         missing.items
     }
 
@@ -232,8 +238,9 @@ impl Lane {
             drop(room.split(bytes));
         }
         self.account.drop_items(items, DropReason::Damaged);
-        if let Some(follow) = spilled.follows.remove(&seq) {
-            follow.dropped(u32::try_from(items).unwrap_or(u32::MAX));
+        // As many as there were: the journal may not know it any more.
+        if let Some((follow, items)) = spilled.follows.remove(&seq) {
+            follow.dropped(items);
         }
     }
 
@@ -267,7 +274,7 @@ impl Lane {
             Some(all) if spilled.records > 0 => all.split(bytes),
             all => all.take()?,
         };
-        Some((room, spilled.follows.remove(&seq)))
+        Some((room, spilled.follows.remove(&seq).map(|(follow, _)| follow)))
     }
 
     /// Gives up the memory of all that waits: it is spilled from now on.
@@ -276,23 +283,25 @@ impl Lane {
         let (before, oldest) = (first.receipt.seq.0.checked_sub(1).map(Seq), first.chunk.accepted);
         for mut waiting in std::mem::take(&mut self.chunks) {
             if let Some(follow) = waiting.chunk.follow.take() {
-                self.spilled.follows.insert(waiting.receipt.seq, follow);
+                self.spilled.follows.insert(waiting.receipt.seq, (follow, waiting.chunk.items));
             }
             self.spill(1, u64::from(waiting.chunk.items), waiting.receipt.room, waiting.chunk.accepted);
         }
         self.spilled.oldest = oldest;
         self.spilled.after = before;
         self.spilled.reader = None;
-        (self.items, self.bytes) = (0, 0);
+        (self.items, self.bytes, self.room) = (0, 0, 0);
     }
 
-    /// Drops chunks in memory from the front while `doomed` says so; gives their records.
-    pub(super) fn drop_front(&mut self, reason: DropReason, mut doomed: impl FnMut(&Chunk) -> bool) -> Vec<Seq> {
+    /// Drops chunks in memory from the front while `doomed` says so, which is told their bytes on disk, too; gives their
+    /// records.
+    pub(super) fn drop_front(&mut self, reason: DropReason, mut doomed: impl FnMut(&Chunk, usize) -> bool) -> Vec<Seq> {
         let mut seqs = Vec::new();
-        while self.chunks.front().is_some_and(|waiting| doomed(&waiting.chunk)) {
+        while self.chunks.front().is_some_and(|waiting| doomed(&waiting.chunk, waiting.receipt.room.bytes())) {
             let Some(Waiting { chunk, receipt, .. }) = self.chunks.pop_front() else { break };
             self.items -= u64::from(chunk.items);
             self.bytes -= chunk.bytes.len();
+            self.room -= receipt.room.bytes();
             self.account.drop_items(u64::from(chunk.items), reason);
             if let Some(follow) = &chunk.follow {
                 follow.dropped(chunk.items);
@@ -346,6 +355,7 @@ impl Lane {
         for waiting in self.chunks.drain(..count) {
             self.items -= u64::from(waiting.chunk.items);
             self.bytes -= waiting.chunk.bytes.len();
+            self.room -= waiting.receipt.room.bytes();
             chunks.push(waiting.chunk);
             memory.push(waiting.memory);
             receipts.push(waiting.receipt);

@@ -30,22 +30,25 @@ use crate::types::{Chunk, TenantId, UnixMillis};
 use lane::Stored;
 use record::read_lane_key;
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tracing::{error, info};
 
 /// Why chunks were not taken. Nothing of the request is in the queue then.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Refused {
-    /// The tenant's quota is full.
-    #[error("the queue of tenant {tenant} is full: its telemetry comes faster than Datadog takes it")]
+    /// There is no room for so much more of the tenant.
+    #[error("the queue of tenant {tenant} is full: {limit}")]
     Full {
         /// Whose.
         tenant: TenantId,
+        /// What limits it.
+        limit: Limit,
         /// When to try again.
         retry_after: Duration,
     },
@@ -55,6 +58,25 @@ pub enum Refused {
     /// The daemon is shutting down.
     #[error("the daemon is shutting down")]
     Stopping,
+}
+
+/// What limits a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The tenant's own quota.
+    Quota,
+    /// What is left of `journal.max_bytes`: see [`Budget`]. Nothing of the tenant's is dropped for that, not even with
+    /// `drop_oldest`: what others leave waiting costs a tenant nothing that it has.
+    Common,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quota => "its telemetry comes faster than Datadog takes it",
+            Self::Common => "of journal.max_bytes, less is left than it would have waiting",
+        })
+    }
 }
 
 /// Emitters of a full queue are told to come back after this time.
@@ -80,6 +102,9 @@ struct Ground {
     acks: Arc<dyn Acknowledge>,
     memory: Arc<Budget>,
     disk: Arc<Budget>,
+    /// Who may read spilled items back: few at once, since each reading takes memory that is in no account. After an outage
+    /// a thousand tenants want to.
+    readers: Semaphore,
 }
 
 impl Queues {
@@ -91,6 +116,7 @@ impl Queues {
             journal,
             memory: Budget::new(settings.memory.max_queue_bytes),
             disk: Budget::new(settings.journal.max_bytes),
+            readers: Semaphore::new(host::cores().clamp(2, 8)),
         };
         Self {
             ground: Arc::new(ground),
@@ -167,11 +193,10 @@ impl Queues {
         let mut entries = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             let queue = self.tenant(&chunk.tenant);
-            let Some(grant) = queue.grant(&chunk).await else {
-                // What was granted to the request's other chunks is given back here by being dropped.
-                return Err(Refused::Full { tenant: chunk.tenant, retry_after: RETRY_AFTER });
-            };
-            entries.push(entry_of(&chunk));
+            let entry = entry_of(&chunk);
+            // What was granted to the request's other chunks is given back on an error by being dropped.
+            let grant = queue.grant(entry.stored_len(), chunk.bytes.len()).await?;
+            entries.push(entry);
             granted.push((queue, chunk, grant));
         }
         let queues = self.clone();

@@ -1,9 +1,9 @@
 //! The lanes of one tenant.
 
-use super::Ground;
 use super::budget::{Reservation, Share};
 use super::lane::{Lane, Stored, Take};
 use super::record::lane_key;
+use super::{Ground, Limit, RETRY_AFTER, Refused};
 use crate::host;
 use crate::journal::{Lost, Reader, Record, Seq};
 use crate::ledger::DropReason;
@@ -13,7 +13,7 @@ use crate::types::{Chunk, Kind, Limits, TenantId, UnixMillis};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SemaphorePermit};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -46,7 +46,7 @@ pub struct LaneFigures {
     pub kind: Kind,
     /// Items that wait for a batch.
     pub items: u64,
-    /// Their bytes.
+    /// Their bytes: of what waits in the queue, those on disk; of a payload, those of its body.
     pub bytes: usize,
     /// When the oldest was accepted.
     pub oldest: Option<UnixMillis>,
@@ -79,9 +79,8 @@ impl TenantQueue {
         Self { id, ground, meter, memory, disk, inner, evicting, wake }
     }
 
-    /// Room on disk for a chunk, and memory if there is any; nothing when the quota is full.
-    pub(super) async fn grant(self: &Arc<Self>, chunk: &Chunk) -> Option<Grant> {
-        let bytes = chunk.bytes.len();
+    /// Room on disk for so many bytes, and memory for a chunk of `in_memory` bytes if there is any.
+    pub(super) async fn grant(self: &Arc<Self>, bytes: usize, in_memory: usize) -> Result<Grant, Refused> {
         let Quota { max_bytes, when_full, .. } = self.meter.quota();
         let room = || self.ground.disk.reserve_within(&self.disk, bytes, max_bytes);
         let may_evict = when_full == WhenFull::DropOldest && bytes <= max_bytes;
@@ -93,7 +92,12 @@ impl TenantQueue {
             self.evict(bytes).await;
             granted = room();
         }
-        Some(Grant { room: granted?, memory: self.ground.memory.reserve(&self.memory, bytes + OVERHEAD) })
+        let Some(room) = granted else {
+            let over = self.disk.used().saturating_add(bytes) > max_bytes;
+            let limit = if over { Limit::Quota } else { Limit::Common };
+            return Err(Refused::Full { tenant: self.id.clone(), limit, retry_after: RETRY_AFTER });
+        };
+        Ok(Grant { room, memory: self.ground.memory.reserve(&self.memory, in_memory + OVERHEAD) })
     }
 
     /// Appends a chunk. True when nobody attends to this queue, and the caller must find somebody.
@@ -181,6 +185,12 @@ impl TenantQueue {
         self.memory.used()
     }
 
+    /// Bytes on disk that this tenant is accounted with, what is under way included.
+    #[cfg(test)]
+    pub(super) fn disk_used(&self) -> usize {
+        self.disk.used()
+    }
+
     /// Gives up the memory of what waits, all of which is in the journal.
     pub fn unload(&self) {
         self.lock().lanes.iter_mut().for_each(Lane::unload);
@@ -199,6 +209,7 @@ impl TenantQueue {
     /// # Errors
     /// When the journal cannot be read; nothing has changed then.
     pub async fn load(self: &Arc<Self>, kind: Kind) -> io::Result<()> {
+        let _turn = self.turn_to_read().await?;
         let Some((after, nothing_loaded)) = self.with(kind, |lane| lane.wants()).flatten() else { return Ok(()) };
         let piece = [PIECE, PIECE / 8].into_iter().find_map(|bytes| self.ground.memory.reserve(&self.memory, bytes));
         let memory = match piece {
@@ -242,7 +253,7 @@ impl TenantQueue {
             let account = self.ground.ledger.account(&self.id, kind);
             let dropped = || account.read().dropped[reason as usize];
             let before = dropped();
-            let Some(seqs) = self.with(kind, |lane| lane.drop_front(reason, |c| c.accepted < cutoff)) else {
+            let Some(seqs) = self.with(kind, |lane| lane.drop_front(reason, |c, _| c.accepted < cutoff)) else {
                 continue;
             };
             self.ground.acks.acknowledge(&seqs, None);
@@ -267,9 +278,9 @@ impl TenantQueue {
             let excess = self.disk.used() - target;
             let Some(kind) = self.oldest_lane() else { return };
             let mut left = excess;
-            let doomed = |chunk: &Chunk| {
+            let doomed = |_: &Chunk, room: usize| {
                 let more = left > 0;
-                left = left.saturating_sub(chunk.bytes.len());
+                left = left.saturating_sub(room);
                 more
             };
             let seqs = self.with(kind, |lane| lane.drop_front(DropReason::Evicted, doomed)).unwrap_or_default();
@@ -280,7 +291,7 @@ impl TenantQueue {
             let mut left = excess;
             let doomed = |record: &Record| {
                 let more = left > 0;
-                left = left.saturating_sub(record.entry.payload.len());
+                left = left.saturating_sub(record.bytes);
                 more
             };
             // When the lane has gone another way meanwhile, there is something to drop still, or room.
@@ -317,6 +328,7 @@ impl TenantQueue {
         bytes: usize,
         mut doomed: impl FnMut(&Record) -> bool,
     ) -> io::Result<bool> {
+        let _turn = self.turn_to_read().await?;
         let Some(Some((after, _))) = self.with(kind, |lane| lane.wants()) else { return Ok(false) };
         let before = self.with(kind, |lane| lane.spilled());
         let Some(mut piece) = self.read(kind, after, bytes.clamp(PIECE / 64, PIECE)).await? else { return Ok(false) };
@@ -331,6 +343,11 @@ impl TenantQueue {
         Ok(self.settle(kind, after, before, piece, None, |_| Some(reason)))
     }
 
+    async fn turn_to_read(&self) -> io::Result<SemaphorePermit<'_>> {
+        self.ground.readers.acquire().await.map_err(io::Error::other)
+    }
+
+    /// Reads on; to be called in [turn](Self::turn_to_read).
     async fn read(&self, kind: Kind, after: Option<Seq>, bytes: usize) -> io::Result<Option<Piece>> {
         let mut reader = match self.with(kind, Lane::take_reader).flatten() {
             Some(reader) => reader,
@@ -374,11 +391,12 @@ impl TenantQueue {
             lane.spilled_since(last.entry.accepted);
         }
         for record in piece.records {
-            let (seq, items, bytes) = (record.seq, u64::from(record.entry.items), record.entry.payload.len());
+            let (seq, items, bytes) = (record.seq, u64::from(record.entry.items), record.bytes);
             match (doomed(&record), &mut memory) {
                 (None, Some(memory)) => {
-                    let mut part = memory.split(bytes + OVERHEAD);
-                    part.resize(bytes + OVERHEAD);
+                    let takes = record.entry.payload.len() + OVERHEAD;
+                    let mut part = memory.split(takes);
+                    part.resize(takes);
                     lane.restore(&self.id, record, part);
                 }
                 (reason, _) => {

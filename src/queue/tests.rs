@@ -83,7 +83,7 @@ fn chunk(tenant: &str, index: i64, bytes: usize) -> Chunk {
 async fn a_refused_request_leaves_nothing_in_the_queue() {
     let fixture = Fixture::new(|settings| settings.journal.max_bytes_per_tenant = 4000);
     let refused = fixture.queues.submit(vec![chunk("a", 0, 100), chunk("b", 0, 5000)]).await;
-    assert!(matches!(refused, Err(Refused::Full { tenant, .. }) if tenant.as_str() == "b"));
+    assert!(matches!(refused, Err(Refused::Full { tenant, limit: Limit::Quota, .. }) if tenant.as_str() == "b"));
     assert_eq!((fixture.queues.memory_used(), fixture.total().accepted), (0, 0));
     fixture.queues.stop_accepting();
     assert!(matches!(fixture.queues.submit(vec![chunk("a", 0, 1)]).await, Err(Refused::Stopping)));
@@ -131,6 +131,68 @@ async fn what_was_not_settled_is_there_after_a_restart_and_what_was_is_not() {
     assert_eq!(fixture.drain("a").await, [0_i64; 0]);
     fixture.push("b", 10, 100).await;
     assert_eq!(fixture.drain("b").await, [1, 3, 5, 7, 9, 10]);
+}
+
+#[tokio::test]
+async fn a_tenant_has_as_many_bytes_waiting_after_a_restart_as_before() {
+    for memory in [1 << 20, 2000] {
+        let mut fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = memory);
+        for index in 0..20 {
+            fixture.push("a", index, 50 + 10 * index as usize).await;
+            fixture.push("b", index, 1).await;
+        }
+        let bytes = |fixture: &Fixture| {
+            let shown = |queue: &Arc<TenantQueue>| queue.figures().iter().map(|lane| lane.bytes).sum::<usize>();
+            let of = |queue: &Arc<TenantQueue>| (queue.disk_used(), shown(queue));
+            fixture.queues.all().iter().map(of).collect::<Vec<_>>()
+        };
+        for rounds in 0..3 {
+            let before = bytes(&fixture);
+            let waiting = fixture.queues.journal().lanes();
+            assert_eq!(before.len(), waiting.len());
+            for ((used, shown), (_, backlog)) in before.iter().zip(&waiting) {
+                assert_eq!((*used as u64, *shown as u64), (backlog.bytes, backlog.bytes), "{rounds}, {memory}");
+            }
+            fixture = fixture.restart();
+            assert_eq!(bytes(&fixture), before);
+            // Some leave, and are gone by the next round.
+            let queue = fixture.queues.tenant(&TenantId::new("a").unwrap());
+            queue.load(Kind::Logs).await.unwrap();
+            assert_eq!(bytes(&fixture), before, "what is read back takes as much of the disk as before");
+            let limits = crate::types::Limits { items: 5, ..Kind::Logs.limits() };
+            let Take::Batch(batch) = queue.take(Kind::Logs, limits, Duration::ZERO, Instant::now()) else {
+                panic!("some were read back")
+            };
+            batch.cover.settle(batch.chunks.len() as u64, None);
+            drop(batch);
+            fixture.queues.journal().flush().await;
+        }
+        fixture.drain("a").await;
+        fixture.drain("b").await;
+        assert_eq!(fixture.queues.disk_used(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_loses_nothing_to_the_backlog_of_others() {
+    let fixture = Fixture::new(|settings| {
+        settings.journal.max_bytes = 30_000;
+        settings.journal.max_bytes_per_tenant = 10_000;
+        settings.journal.when_full = WhenFull::DropOldest;
+    });
+    fixture.push("a", 0, 1000).await;
+    for tenant in ["b", "c", "d", "e", "f", "g"] {
+        for _ in 0..8 {
+            let _ = fixture.queues.submit(vec![chunk(tenant, 0, 1000)]).await;
+        }
+    }
+    // Less is free in all than this would take, and its own quota is far from full.
+    let refused = fixture.queues.submit(vec![chunk("a", 1, 5000)]).await.unwrap_err();
+    assert!(matches!(&refused, Refused::Full { limit: Limit::Common, .. }), "{refused:?}");
+    assert!(refused.to_string().contains("journal.max_bytes"), "{refused}");
+    assert_eq!(fixture.drain("a").await, [0]);
+    let of_a = fixture.ledger.account(&TenantId::new("a").unwrap(), Kind::Logs).read();
+    assert_eq!((of_a.dropped, fixture.total().dropped), ([0; 4], [0; 4]));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What must hold between values, and what a value of some form must be.
 
 use super::problems::{Problems, join, nearest};
-use super::units::{format_duration, format_size};
+use super::units::format_duration;
 use super::{Compression, Settings, journal, oauth};
 use std::net::{IpAddr, SocketAddr};
 use tracing_subscriber::filter::Targets;
@@ -55,15 +55,6 @@ fn check_ports(settings: &Settings, problems: &mut Problems) {
     if ingest.require_token && settings.tenants.values().all(|tenant| tenant.ingest_tokens.is_empty()) {
         problems
             .warning("ingest.require_token", "is set, but no tenant has ingest_tokens: every request will be refused");
-    }
-    let fine = problems.are_fine(&["ingest.max_body", "memory.max_queue_bytes"]);
-    if fine && ingest.max_body > settings.memory.max_queue_bytes {
-        let message = format!(
-            "{} is less than ingest.max_body, which is {}: one large request could never be queued",
-            format_size(settings.memory.max_queue_bytes as u64),
-            format_size(ingest.max_body as u64)
-        );
-        problems.error("memory.max_queue_bytes", message);
     }
 }
 

@@ -481,10 +481,6 @@ fn an_oauth_client_is_taken_whole_or_not_at_all() {
 #[test]
 fn values_must_make_sense_together() {
     for (config, expected) in [
-        (
-            "ingest.max_body = \"64MiB\"\nmemory.max_queue_bytes = \"32MiB\"",
-            "32MiB is less than ingest.max_body, which is 64MiB",
-        ),
         ("batch = { compression = \"gzip\", level = 10 }", "10 is too high for this compression: 1 to 9"),
         ("batch = { compression = \"none\", level = 1 }", "means nothing without compression"),
         ("batch.level = 20", "20 is out of range: 0 to 19"),
@@ -500,6 +496,8 @@ fn values_must_make_sense_together() {
     }
     Settings::from_toml("log.level = \"warn,dogsled::deliver=debug\"").unwrap();
     Settings::from_toml("tenancy.default = \"later\"").unwrap();
+    // What finds no memory waits on disk.
+    Settings::from_toml("ingest.max_body = \"64MiB\"\nmemory.max_queue_bytes = \"32MiB\"").unwrap();
 }
 
 proptest! {

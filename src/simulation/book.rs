@@ -1,8 +1,9 @@
 //! What was emitted and what became of it, item by item, and whether that is right.
 
 use super::host::elapsed;
+use crate::ledger::DropReason;
 use crate::queue::Cover;
-use crate::types::Kind;
+use crate::types::{Follow, Kind};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,6 +24,10 @@ pub(super) struct Item {
     pub(super) kind: Kind,
     /// Datadog answers 400 to what it is in.
     pub(super) poison: bool,
+    /// From when on it is older than Datadog keeps, if it tells a time.
+    pub(super) late: Option<Duration>,
+    /// When it was sent to the daemon first.
+    emitted: Option<Duration>,
     /// When, and as which of all, its emitter was told that it is accepted.
     accepted: Option<(u64, Duration)>,
     attempted: bool,
@@ -55,20 +60,27 @@ struct Confirmed {
     settled: Option<Duration>,
 }
 
+/// Tenant and kind.
+pub(super) type Lane = (usize, Kind);
+
 /// All items, and the trace of events.
 #[derive(Default)]
 pub(super) struct Book {
     items: Vec<Item>,
     orders: u64,
     /// The place of the last first attempt.
-    first_attempts: BTreeMap<(usize, Kind), u64>,
+    first_attempts: BTreeMap<Lane, u64>,
     confirmed: BTreeMap<u64, Confirmed>,
     /// Payloads that came to their end and came again, by the time of the kill in between and by tenant.
     repeated: BTreeMap<(Duration, usize), BTreeSet<u64>>,
     /// The disk failed until then, as of late.
     pub(super) disk_trouble: Option<(Duration, Duration)>,
     /// Items that the ledger counts as dropped, over all lives.
-    pub(super) dropped: BTreeMap<(usize, Kind), u64>,
+    dropped: BTreeMap<(Lane, DropReason), u64>,
+    /// When a tenant's items were purged last.
+    purges: BTreeMap<usize, Duration>,
+    /// Who follows which items, in this life.
+    followed: Vec<(Follow, Vec<u64>)>,
     pub(super) counts: BTreeMap<&'static str, u64>,
     hasher: DefaultHasher,
     last: VecDeque<String>,
@@ -107,11 +119,13 @@ impl Book {
         self.last.iter().fold(String::new(), |all, line| all + line + "\n")
     }
 
-    pub(super) fn add(&mut self, tenant: usize, kind: Kind, poison: bool) -> u64 {
+    pub(super) fn add(&mut self, tenant: usize, kind: Kind, poison: bool, late: Option<Duration>) -> u64 {
         self.items.push(Item {
             tenant,
             kind,
             poison,
+            late,
+            emitted: None,
             accepted: None,
             attempted: false,
             stored: 0,
@@ -131,8 +145,17 @@ impl Book {
         &mut self.items[id as usize]
     }
 
+    /// They are on their way to the daemon.
+    pub(super) fn emitted(&mut self, ids: &[u64]) {
+        let now = elapsed();
+        for id in ids {
+            self.item_mut(*id).emitted.get_or_insert(now);
+        }
+    }
+
     /// The emitter was told so.
-    pub(super) fn accepted(&mut self, ids: &[u64]) {
+    pub(super) fn accepted(&mut self, ids: &[u64], follow: Option<Follow>) {
+        self.followed.extend(follow.map(|follow| (follow, ids.to_vec())));
         for id in ids {
             self.orders += 1;
             self.item_mut(*id).accepted = Some((self.orders, elapsed()));
@@ -158,6 +181,11 @@ impl Book {
                 }
             }
         }
+    }
+
+    /// Their first attempt may come after that of later ones.
+    pub(super) fn out_of_order(&mut self, ids: &[u64]) {
+        ids.iter().for_each(|id| self.item_mut(*id).attempted = true);
     }
 
     /// Datadog has them.
@@ -191,7 +219,7 @@ impl Book {
         self.item_mut(id).doomed = true;
     }
 
-    /// Looks which batches have come to their end. To be called often.
+    /// Looks which batches have come to their end. To be called often, and at the end of a process.
     pub(super) fn look(&mut self) {
         for batch in self.confirmed.values_mut().filter(|batch| batch.settled.is_none()) {
             if batch.cover.upgrade().is_none_or(|cover| cover.seqs().is_empty()) {
@@ -200,12 +228,43 @@ impl Book {
         }
     }
 
-    /// A process has ended: what may come again, and what may not come.
-    pub(super) fn ended(&mut self, end: End, durable: super::Fsync, evicted: bool) {
-        self.look();
-        if end == End::PowerLoss && (evicted || durable == super::Fsync::Never) {
-            // What was evicted may be back, and then comes after what was accepted later.
-            self.items.iter_mut().for_each(|item| item.attempted |= item.accepted.is_some());
+    /// What was waiting of a tenant is purged.
+    pub(super) fn purged(&mut self, tenant: usize) {
+        self.purges.insert(tenant, elapsed());
+    }
+
+    pub(super) fn was_purged(&self, tenant: usize) -> bool {
+        self.purges.contains_key(&tenant)
+    }
+
+    /// So many items were dropped in the life that ends.
+    pub(super) fn dropped(&mut self, lane: Lane, reason: DropReason, items: u64) {
+        *self.dropped.entry((lane, reason)).or_default() += items;
+    }
+
+    /// Those who follow items have been told the truth; and everything, when nothing is left to do.
+    pub(super) fn look_at_follows(&mut self, at_rest: bool) {
+        for (follow, ids) in std::mem::take(&mut self.followed) {
+            let fate = follow.fate();
+            let sure = ids.iter().filter(|id| self.item(**id).sure).count() as u64;
+            let doomed = ids.iter().filter(|id| self.item(**id).doomed).count() as u64;
+            let sum = fate.queued + fate.delivered + fate.dead_lettered + fate.dropped;
+            let untrue = fate.delivered > sure || fate.dead_lettered > doomed || sum != ids.len() as u64;
+            if untrue || at_rest && (fate.queued > 0 || fate.delivered < sure) {
+                self.wrong(format_args!(
+                    "who follows {ids:?} is told {fate:?}; {sure} are with Datadog, {doomed} refused"
+                ));
+            }
+        }
+    }
+
+    /// A process has ended, having dropped something of these lanes: what may come again, and what may not come.
+    pub(super) fn ended(&mut self, end: End, durable: super::Fsync, dropped: &BTreeSet<Lane>) {
+        self.look_at_follows(false);
+        if end != End::Shutdown {
+            // What was dropped may be back, and then comes after what was accepted later.
+            let items = self.items.iter_mut().filter(|item| dropped.contains(&(item.tenant, item.kind)));
+            items.for_each(|item| item.attempted |= item.accepted.is_some());
         }
         let now = elapsed();
         let recent = if end == End::PowerLoss { DURABLE } else { WRITTEN };
@@ -245,9 +304,10 @@ impl Book {
         }
     }
 
-    /// At the very end: everything accepted has arrived or is accounted for.
-    pub(super) fn close(&mut self, dead: &BTreeMap<u64, usize>, concurrency: usize) {
-        let mut missing: BTreeMap<(usize, Kind), Vec<u64>> = BTreeMap::new();
+    /// At the very end: everything accepted has arrived or is accounted for. `dead` are the items in dead letters, and
+    /// whose those are; `age_limited` says that the quota drops what has waited for long.
+    pub(super) fn close(&mut self, dead: &BTreeMap<u64, usize>, rules: &super::faults::Rules, age_limited: bool) {
+        let mut missing: BTreeMap<Lane, Vec<u64>> = BTreeMap::new();
         for (id, item) in self.items.iter().enumerate() {
             let id = id as u64;
             let is_dead = dead.contains_key(&id);
@@ -259,7 +319,7 @@ impl Book {
             }
         }
         for ((at, tenant), payloads) in std::mem::take(&mut self.repeated) {
-            if payloads.len() > concurrency {
+            if payloads.len() > rules.concurrency {
                 let count = payloads.len();
                 self.wrong(format_args!(
                     "{count} payloads of {tenant} came again after the kill at {at:?}: {payloads:?}"
@@ -267,13 +327,34 @@ impl Book {
             }
         }
         for (lane, ids) in missing {
-            let dropped = self.dropped.get(&lane).copied().unwrap_or(0);
-            if ids.len() as u64 > dropped {
-                let (count, first) = (ids.len(), format!("{} {:?}", ids[0], self.items[ids[0] as usize]));
-                self.wrong(format_args!(
-                    "{count} of {lane:?} are missing, {dropped} were dropped; the first is {first}"
-                ));
+            let purged = self.purges.get(&lane.0).copied();
+            let may_be = |id: &&u64, reason| {
+                let item = self.item(**id);
+                match reason {
+                    DropReason::Expired => age_limited || rules.drop_late && item.late.is_some(),
+                    DropReason::Purged => item.emitted <= purged,
+                    DropReason::Evicted | DropReason::Damaged => true,
+                }
+            };
+            let dropped = |reason| self.dropped.get(&(lane, reason)).copied().unwrap_or(0);
+            let all: u64 = DropReason::ALL.into_iter().map(dropped).sum();
+            let mut wrong = Vec::new();
+            for reason in DropReason::ALL {
+                // Those that can be missing for other reasons only.
+                let others: Vec<&u64> = ids.iter().filter(|id| !may_be(id, reason)).collect();
+                let (count, dropped) = (others.len() as u64, all - dropped(reason));
+                if count > dropped {
+                    let (first, name) = (self.item(*others[0]), reason.name());
+                    wrong.push(format!(
+                        "{count} of {lane:?} are missing and not {name}, {dropped} were dropped: {first:?}"
+                    ));
+                }
             }
+            if ids.len() as u64 > all {
+                let (count, first) = (ids.len(), self.item(ids[0]));
+                wrong.push(format!("{count} of {lane:?} are missing, {all} were dropped: {first:?}"));
+            }
+            self.wrong.extend(wrong);
         }
     }
 

@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The wall clock at the beginning.
-const EPOCH: i64 = 1_800_000_000_000;
+/// The wall clock at the beginning, in milliseconds after the epoch.
+pub(super) const EPOCH: i64 = 1_800_000_000_000;
 
 struct Host {
     rng: StdRng,

@@ -1,15 +1,20 @@
 //! The real queue, journal and delivery in a simulated world: virtual time, a disk that fails, a process that dies, and a
 //! Datadog with every fault. All of it follows from a seed, so what was found once is found again.
 //!
-//! `plan` is what a seed makes of the world, `world` the lives of the process in it, `datadog` the other side, `book` what
-//! became of each item and whether that is right; `host` stands in for the machine.
+//! `plan` is what a seed makes of the world, `world` the lives of the process in it, `emitter` those who send telemetry,
+//! `terms` what is done to tenants, `datadog` the other side with its `faults`, `watch` what a sender must keep to, `book`
+//! what became of each item and whether that is right; `host` stands in for the machine.
 //!
 //! `SIMULATION_SEED=n` runs that seed alone, `SIMULATION_SEEDS=n` so many; with `SIMULATION_TRACE=1` every event is told.
 
 mod book;
 mod datadog;
+mod emitter;
+mod faults;
 pub(crate) mod host;
 mod plan;
+mod terms;
+mod watch;
 mod world;
 
 use crate::journal::Fsync;

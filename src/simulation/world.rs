@@ -2,21 +2,24 @@
 
 use super::book::{Book, End};
 use super::datadog::Datadog;
-use super::host::{elapsed, pass_time};
-use super::plan::{Plan, Request, Run, STORM};
+use super::emitter::Emitter;
+use super::host::elapsed;
+use super::plan::{Plan, Request, SHORT, STORM};
+use super::terms::{Change, Terms};
 use crate::daemon::keep_house;
 use crate::deliver::Delivery;
 use crate::journal::{Faults, Journal, Options, SimDisk};
-use crate::ledger::{Balance, DropReason, Ledger};
-use crate::queue::{Queues, Refused};
-use crate::tenancy::{Registry, Tenant};
-use crate::types::{Chunk, Kind, Secret, TenantId, UnixMillis};
-use std::collections::{BTreeMap, VecDeque};
+use crate::ledger::{DropReason, Ledger};
+use crate::queue::Queues;
+use crate::settings::WhenFull;
+use crate::tenancy::Registry;
+use crate::types::{Kind, TenantId, UnixMillis};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// All that is left is delivered within this time after the last fault.
 const DRAINED: Duration = Duration::from_secs(600);
@@ -24,7 +27,10 @@ const DRAINED: Duration = Duration::from_secs(600);
 /// A clean end takes no longer, whatever is under way.
 const ENDED: Duration = Duration::from_secs(60);
 
-/// Time goes on so often at most between two looks.
+/// What waits longer than its quota allows is dropped within this time.
+const EXPIRED: Duration = Duration::from_secs(35);
+
+/// Time goes on so often at most in a tenth of a second.
 const WAKES: u64 = 1000;
 
 pub(super) struct World {
@@ -32,11 +38,12 @@ pub(super) struct World {
     pub(super) book: Arc<Mutex<Book>>,
     disk: SimDisk,
     datadog: Datadog,
+    terms: Vec<Terms>,
     emitters: Vec<Arc<Mutex<VecDeque<Request>>>>,
     start: Instant,
     lives: u64,
-    /// How often the runtime has waited for time to pass.
-    wakes: u64,
+    /// How often the runtime has waited for time to pass, and until when that was.
+    wakes: (u64, Duration),
 }
 
 /// One process.
@@ -44,10 +51,12 @@ struct Life {
     queues: Arc<Queues>,
     delivery: Arc<Delivery>,
     ledger: Arc<Ledger>,
+    registry: Arc<Registry>,
     tenants: Vec<TenantId>,
     sending: JoinSet<()>,
     others: JoinSet<()>,
     quota: usize,
+    max_age: Duration,
 }
 
 impl World {
@@ -57,7 +66,8 @@ impl World {
         let book = Arc::new(Mutex::new(book));
         let datadog = Datadog::new(seed, plan.rules.clone(), book.clone());
         let emitters = std::mem::take(&mut plan.emitters).into_iter().map(|all| Arc::new(Mutex::new(all))).collect();
-        Self { disk: SimDisk::new(seed), plan, book, datadog, emitters, start: Instant::now(), lives: 0, wakes: 0 }
+        let (disk, terms) = (SimDisk::new(seed), vec![Terms::default(); plan.rules.tenants]);
+        Self { disk, plan, book, datadog, terms, emitters, start: Instant::now(), lives: 0, wakes: Default::default() }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -87,7 +97,8 @@ impl World {
         }
         journal.close();
         let dead = self.dead_letters();
-        self.book().close(&dead, self.plan.rules.concurrency);
+        let age_limited = self.plan.settings.journal.max_age == SHORT;
+        self.book().close(&dead, &self.plan.rules, age_limited);
     }
 
     fn open(&mut self) -> (Journal, crate::journal::Recovery) {
@@ -109,16 +120,11 @@ impl World {
         let queues = Arc::new(Queues::new(settings, ledger.clone(), Arc::new(journal)));
         queues.recover(&recovery.lost);
         let registry = Arc::new(Registry::default());
-        let site = settings.datadog.sites.get("datadoghq.com").unwrap();
-        let mut tenants = Vec::new();
-        for (index, key) in self.plan.rules.keys.iter().enumerate() {
-            let id = TenantId::new(&format!("t{index}")).unwrap();
-            registry.insert(Arc::new(Tenant::new(id.clone(), site.clone(), Some(Secret::new(key.clone())))));
-            tenants.push(id);
-        }
+        let tenants: Vec<_> = (0..self.terms.len()).map(|index| TenantId::new(&format!("t{index}")).unwrap()).collect();
         self.datadog.forget();
+        self.terms.iter_mut().for_each(|terms| terms.purged = None);
         let datadog = Box::new(self.datadog.clone());
-        let delivery = Arc::new(Delivery::new(settings, datadog, queues.clone(), registry, ledger.clone()));
+        let delivery = Arc::new(Delivery::new(settings, datadog, queues.clone(), registry.clone(), ledger.clone()));
         let (mut sending, mut others) = (JoinSet::new(), JoinSet::new());
         sending.spawn({
             let delivery = delivery.clone();
@@ -138,8 +144,35 @@ impl World {
             };
             others.spawn(emitter.run());
         }
-        let quota = settings.journal.max_bytes_per_tenant;
-        Life { queues, delivery, ledger, tenants, sending, others, quota }
+        let (quota, max_age) = (settings.journal.max_bytes_per_tenant, settings.journal.max_age);
+        let life = Life { queues, delivery, ledger, registry, tenants, sending, others, quota, max_age };
+        (0..self.terms.len()).for_each(|tenant| self.enact(&life, tenant));
+        life
+    }
+
+    /// Has a tenant's terms hold from this moment on.
+    fn enact(&self, life: &Life, tenant: usize) {
+        let site = self.plan.settings.datadog.sites.get("datadoghq.com").unwrap();
+        self.terms[tenant].enact(&life.tenants[tenant], tenant, &site, &life.registry, &self.datadog);
+    }
+
+    /// Does to tenants what is due.
+    async fn change_terms(&mut self, life: &Life) {
+        let now = elapsed();
+        while self.plan.changes.front().is_some_and(|(at, ..)| *at <= now) {
+            let Some((_, tenant, change)) = self.plan.changes.pop_front() else { break };
+            self.book().event(format_args!("tenant {tenant}: {change:?}"));
+            if let Change::Purge = change {
+                let before = UnixMillis::now();
+                self.book().purged(tenant);
+                match life.delivery.purge(&life.tenants[tenant], before).await {
+                    Ok(_) => self.terms[tenant].purged = Some(before),
+                    Err(error) => self.book().event(format_args!("not purged: {error}")),
+                }
+            }
+            self.terms[tenant].change(change);
+            self.enact(life, tenant);
+        }
     }
 
     /// Lets the process live until then, and looks at it all the while.
@@ -147,6 +180,7 @@ impl World {
         while elapsed() < at {
             sleep(Duration::from_millis(100).min(at.saturating_sub(elapsed()))).await;
             self.trouble_disk();
+            self.change_terms(life).await;
             self.look(life);
         }
     }
@@ -155,9 +189,10 @@ impl World {
     fn look(&mut self, life: &Life) {
         life.look(&mut self.book());
         let wakes = Handle::current().metrics().worker_park_count(0);
-        let new = wakes - std::mem::replace(&mut self.wakes, wakes);
-        if new > WAKES {
-            self.book().wrong(format_args!("time went on {new} times in a fraction of a second: something spins"));
+        let (before, at) = std::mem::replace(&mut self.wakes, (wakes, elapsed()));
+        let (new, looks) = (wakes - before, 1 + (elapsed() - at).as_millis() as u64 / 100);
+        if new > WAKES * looks {
+            self.book().wrong(format_args!("time went on {new} times since {at:?}: something spins"));
         }
     }
 
@@ -178,6 +213,7 @@ impl World {
     /// Everything is well from now on: all arrives.
     async fn drain(&mut self, life: &mut Life) {
         self.disk.set_faults(Faults::default());
+        self.change_terms(life).await;
         self.book().event("calm");
         let end = elapsed() + DRAINED;
         loop {
@@ -197,7 +233,8 @@ impl World {
         // Whoever still waits for an answer to the last request.
         sleep(Duration::from_secs(30)).await;
         life.look(&mut self.book());
-        self.wakes = Handle::current().metrics().worker_park_count(0);
+        self.book().look_at_follows(true);
+        self.wakes = (Handle::current().metrics().worker_park_count(0), elapsed());
         let left = (life.queues.memory_used(), life.queues.disk_used());
         if left != (0, 0) {
             self.book().wrong(format_args!("all is delivered, and {left:?} bytes of memory and disk are still held"));
@@ -227,7 +264,13 @@ impl World {
         }
         life.sending.shutdown().await;
         life.others.shutdown().await;
+        self.book().look();
         if end == End::Shutdown {
+            // These go behind what was accepted later.
+            for payload in life.delivery.partly_settled() {
+                let ids = super::datadog::ids(&payload.unpack().unwrap());
+                self.book().out_of_order(&ids);
+            }
             life.delivery.put_away().await;
             journal.close();
         }
@@ -248,29 +291,34 @@ impl World {
         self.disk.set_faults(Faults::default());
         let fsync = self.plan.fsync;
         let mut book = self.book();
-        let evicted = |balance: Balance| balance.dropped[DropReason::Evicted as usize] > 0;
-        book.ended(end, fsync, ledger.read().into_iter().any(|(.., balance)| evicted(balance)));
+        let mut lanes = BTreeSet::new();
         for (tenant, kind, balance) in ledger.read() {
             let tenant = tenants.iter().position(|id| *id == tenant).unwrap();
             for reason in DropReason::ALL {
                 let dropped = balance.dropped[reason as usize];
-                *book.dropped.entry((tenant, kind)).or_default() += dropped;
+                if dropped == 0 {
+                    continue;
+                }
+                lanes.insert((tenant, kind));
+                book.dropped((tenant, kind), reason, dropped);
                 let may_be = match reason {
-                    DropReason::Evicted => true,
-                    DropReason::Damaged => self.plan.fsync != super::Fsync::Always,
-                    DropReason::Expired | DropReason::Purged => false,
+                    DropReason::Evicted => self.plan.settings.journal.when_full == WhenFull::DropOldest,
+                    DropReason::Damaged => fsync != super::Fsync::Always,
+                    DropReason::Expired => self.plan.rules.drop_late || self.plan.settings.journal.max_age == SHORT,
+                    DropReason::Purged => book.was_purged(tenant),
                 };
-                if dropped > 0 && !may_be {
+                if !may_be {
                     book.wrong(format_args!("{dropped} {kind} of {tenant} were dropped as {}", reason.name()));
                 }
             }
         }
+        book.ended(end, fsync, &lanes);
     }
 
     /// The items in the dead letters, and whose file they are in.
     fn dead_letters(&self) -> BTreeMap<u64, usize> {
         let mut dead = BTreeMap::new();
-        for tenant in 0..self.plan.rules.keys.len() {
+        for tenant in 0..self.terms.len() {
             let path = self.plan.settings.state.dir.join(format!("dead-letters/t{tenant}.ndjson"));
             for line in std::fs::read_to_string(path).unwrap_or_default().lines() {
                 let line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -301,6 +349,12 @@ impl Life {
                 book.wrong(format_args!("{tenant} {kind}: {there} items are there, and the ledger says {balance:?}"));
             }
         }
+        for queue in self.queues.all() {
+            let oldest = queue.figures().into_iter().filter_map(|lane| lane.oldest).min();
+            if oldest.is_some_and(|oldest| oldest < UnixMillis::now().minus(self.max_age + EXPIRED)) {
+                book.wrong(format_args!("{} has items waiting since {oldest:?}", queue.id));
+            }
+        }
         let mut waiting: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
         for (lane, backlog) in self.queues.journal().lanes() {
             let tenant = lane.split(|byte| *byte == b'/').nth(1).unwrap_or_default().to_vec();
@@ -312,74 +366,6 @@ impl Life {
                 let tenant = String::from_utf8_lossy(&tenant).into_owned();
                 book.wrong(format_args!("{bytes} bytes of {tenant} are in the journal"));
             }
-        }
-    }
-}
-
-/// One who sends telemetry, and sends it again when it is told to.
-struct Emitter {
-    queues: Arc<Queues>,
-    tenants: Vec<TenantId>,
-    requests: Arc<Mutex<VecDeque<Request>>>,
-    book: Arc<Mutex<Book>>,
-    start: Instant,
-}
-
-/// So often an emitter tries.
-const TRIES: usize = 12;
-
-impl Emitter {
-    async fn run(self) {
-        loop {
-            let Some(at) = self.requests.lock().unwrap().front().map(|request| request.at) else { return };
-            sleep_until(self.start + at).await;
-            // What a process had in hand when it died is not sent again: nobody was told that it is accepted.
-            let Some(request) = self.requests.lock().unwrap().pop_front() else { return };
-            self.send(&request.runs).await;
-        }
-    }
-
-    async fn send(&self, runs: &[Run]) {
-        let calm = elapsed() >= STORM;
-        for _ in 0..if calm { 2 } else { TRIES } {
-            self.queues.eased().await;
-            match self.queues.submit(runs.iter().map(|run| self.chunk(run)).collect()).await {
-                Ok(()) => {
-                    let mut book = self.book.lock().unwrap();
-                    for run in runs {
-                        book.accepted(&run.ids);
-                        book.event(format_args!(
-                            "accepted {} {} {:?}..{:?}",
-                            run.tenant,
-                            run.kind,
-                            run.ids.first(),
-                            run.ids.last()
-                        ));
-                    }
-                    return;
-                }
-                Err(Refused::Full { retry_after, .. }) => {
-                    self.book.lock().unwrap().count("full");
-                    sleep(retry_after.min(Duration::from_secs(2))).await;
-                }
-                Err(Refused::Storage(_)) => {
-                    self.book.lock().unwrap().count("storage");
-                    pass_time(Duration::from_secs(2)).await;
-                }
-                Err(Refused::Stopping) => return,
-            }
-        }
-    }
-
-    fn chunk(&self, run: &Run) -> Chunk {
-        Chunk {
-            tenant: self.tenants[run.tenant].clone(),
-            kind: run.kind,
-            items: run.ids.len() as u32,
-            oldest: UnixMillis::now(),
-            accepted: UnixMillis::now(),
-            bytes: run.bytes.clone(),
-            follow: None,
         }
     }
 }

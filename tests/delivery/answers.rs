@@ -58,10 +58,12 @@ async fn a_connection_that_ends_before_the_answer_is_tried_again() {
 async fn a_request_without_an_answer_is_given_up_after_the_timeout_and_tried_again() {
     let intake = Intake::start();
     let daemon = Setup::new(&intake, &["a"]).set("delivery.timeout", "200ms").start().await;
-    intake.fault("a", json!({ "times": 2, "effect": { "hang": {} } })).await;
+    let fault = intake.fault("a", json!({ "times": 2, "effect": { "hang": {} } })).await;
     daemon.logs("a", 0..10).await;
     until("all to arrive", async || (ids(&intake.items("a", "logs").await).len() == 10).then_some(())).await;
-    assert_eq!(intake.count("a", "logs", "attempts").await, 3);
+    assert_eq!(intake.fault_figures(fault).await.0, 2);
+    // On a busy machine an answer may come too late.
+    assert!(intake.count("a", "logs", "attempts").await >= 3);
     daemon.wait_empty("a").await;
 }
 

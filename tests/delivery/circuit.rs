@@ -1,6 +1,6 @@
 //! Failures: backoff with full jitter below a cap, and one probe at a time until Datadog answers well again.
 
-use super::support::{Intake, Scripted, Setup, answer, event, until};
+use super::support::{Intake, Nobody, Scripted, Setup, answer, event, until};
 use super::{LOGS, assert_each_once};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
@@ -40,12 +40,17 @@ async fn while_an_endpoint_fails_never_more_than_one_probe_is_under_way() {
     assert_eq!(spans.len(), 30 + FAILING);
     let opened = spans.iter().filter(|span| span.2 == 503).map(|span| span.1).min().unwrap();
     let closed = spans.iter().filter(|span| span.2 == 202).map(|span| span.1).min().unwrap();
-    // Of the requests under way when the first one failed it was too late.
     let probes: Vec<&Span> = spans.iter().filter(|span| span.0 > opened && span.0 < closed).collect();
     assert!(probes.len() > FAILING - 4, "{spans:?}");
-    for pair in probes.windows(2) {
-        assert!(pair[1].0 >= pair[0].1, "two probes at once: {spans:?}");
+    // Those that were under way when the first one failed may have been seen only after that.
+    let stragglers = 4 - spans.iter().filter(|span| span.0 <= opened).count();
+    let (mut besides, mut free) = (0, opened);
+    for probe in probes {
+        let at_once = probe.0 < free;
+        besides += usize::from(at_once);
+        free = if at_once { free.min(probe.1) } else { probe.1 };
     }
+    assert!(besides <= stragglers, "two probes at once: {spans:?}");
     let at_once = |at: Instant| spans.iter().filter(|span| span.0 <= at && at < span.1).count();
     assert!(spans.iter().all(|span| at_once(span.0) <= 4), "{spans:?}");
     assert!(spans.iter().any(|span| span.0 > closed && at_once(span.0) > 1), "afterwards all flow again");
@@ -91,16 +96,11 @@ async fn one_endpoints_failures_are_not_the_others() {
 
 #[tokio::test]
 async fn nobody_listening_is_a_failure_like_any_other() {
-    let intake = Scripted::start(|_| async { answer(202) }).await;
-    let free = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    let daemon = Setup::at(&format!("http://{free}"), &["a"]).start().await;
+    let nobody = Nobody::new();
+    let daemon = Setup::at(&format!("http://{}", nobody.address), &["a"]).start().await;
     daemon.logs("a", 0..10).await;
     daemon.wait_state("a", "retrying").await;
     until("the failure to be logged", async || daemon.log("submission failed").into_iter().next()).await;
-    drop(intake);
     let scrape = daemon.scrape().await;
     scrape.assert_balanced();
     assert_eq!(scrape.items("a", "queue_items"), 10);

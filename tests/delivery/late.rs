@@ -59,23 +59,6 @@ async fn late_items_are_dropped_as_expired_where_that_is_wanted_and_no_others() 
     assert_eq!((expired, scrape.items("a", "items_late_total")), (9.0, 0));
 }
 
-/// The endpoint has failed, so that the item that has become too old would be its probe.
-#[tokio::test]
-async fn an_expired_probe_makes_room_for_the_next() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("delivery.drop_late", true);
-    let daemon = setup.start().await;
-    let fault = intake.fault("a", json!({ "effect": { "status": { "code": 503 } } })).await;
-    daemon.post("a", "/api/v2/series", &json!({ "series": [aged("soon", HOUR - 1)] })).await;
-    daemon.wait_state("a", "retrying").await;
-    daemon.series("a", ["fresh".to_owned()]).await;
-    until("the first to expire", async || (daemon.scrape().await.items("a", "items_dropped_total") == 1).then_some(()))
-        .await;
-    intake.end_fault(fault).await;
-    intake.wait_items("a", "series_v2", 1).await;
-    daemon.wait_empty("a").await;
-}
-
 #[tokio::test]
 async fn a_log_without_a_date_keeps_the_time_of_its_acceptance() {
     let intake = Intake::start();

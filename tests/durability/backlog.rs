@@ -92,6 +92,27 @@ async fn assert_rests(daemon: &Daemon) {
 }
 
 #[tokio::test]
+async fn a_request_larger_than_the_memory_for_waiting_items_is_taken_and_delivered() {
+    let intake = Intake::start();
+    let setup = Setup::new(&intake, &["a"]).set("memory.max_queue_bytes", MIB).set("ingest.max_body", 16 * MIB);
+    let daemon = setup.start().await;
+    // 6 MB, of which no payload holds more than 5, and a log of nearly a megabyte.
+    let logs = |ids: std::ops::Range<u64>, bytes: usize| -> Value {
+        ids.map(|id| json!({ "id": id, "message": "x".repeat(bytes) })).collect()
+    };
+    daemon.post("a", LOGS, &logs(0..300, TEXT)).await;
+    daemon.post("a", LOGS, &logs(300..301, 900_000)).await;
+    daemon.wait_empty("a").await;
+    let arrived = intake.items("a", "logs").await;
+    let mut ids: Vec<u64> = arrived.iter().map(|item| item.item["id"].as_u64().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..301).collect::<Vec<_>>());
+    let scrape = daemon.scrape().await;
+    scrape.assert_balanced();
+    assert_eq!(scrape.sum("dogsled_memory_queue_bytes", &[]), 0.0);
+}
+
+#[tokio::test]
 async fn a_backlog_larger_than_memory_costs_others_nothing_and_comes_back_in_order() {
     let revoked = Arc::new(AtomicBool::new(true));
     let intake = Scripted::start({

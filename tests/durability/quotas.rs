@@ -115,6 +115,27 @@ async fn all_tenants_together_keep_the_common_limit_and_each_gets_a_share() {
 }
 
 #[tokio::test]
+async fn where_all_tenants_together_are_too_much_new_items_are_refused_and_no_old_ones_dropped() {
+    let intake = Intake::start();
+    let tenants = ["a", "b", "c"];
+    let drops = |setup: Setup| setup.set("journal.max_bytes", 2 << 20).set("journal.when_full", "drop_oldest");
+    let (daemon, ..) = stuck(&intake, &tenants, drops).await;
+    let mut refused = None;
+    for round in 1..15 {
+        for tenant in tenants {
+            let answer = post(&daemon, tenant, round, 100_000).await;
+            refused = Some(answer).filter(|answer| answer.status == 429).or(refused);
+        }
+    }
+    let refused = refused.unwrap();
+    assert!(refused.text.contains("of journal.max_bytes, less is left"), "{}", refused.text);
+    assert!(refused.retry_after.is_some());
+    let scrape = daemon.scrape().await;
+    scrape.assert_balanced();
+    assert_eq!(scrape.sum("dogsled_items_dropped_total", &[]), 0.0);
+}
+
+#[tokio::test]
 async fn what_is_older_than_the_quota_allows_is_dropped_as_expired_and_the_rest_is_kept() {
     let intake = Intake::start();
     let (daemon, setup, home) = stuck(&intake, &["a", "b"], |setup| setup.set("tenants.a.max_age", "2s")).await;

@@ -1,7 +1,7 @@
 //! Paths and what they answer.
 
 use crate::port::{LOG, Mood, Port, get, post, post_json};
-use dogsled::queue::Refused;
+use dogsled::queue::{Limit, Refused};
 use dogsled::tenancy::TenantState;
 use dogsled::types::TenantId;
 use serde_json::{Value, json};
@@ -119,7 +119,9 @@ async fn one_bad_item_refuses_the_request_whole_and_is_named() {
 #[tokio::test]
 async fn a_full_queue_and_a_stopping_daemon_say_when_to_come_again() {
     let port = Port::open(|_| {}).await;
-    let full = Refused::Full { tenant: TenantId::new("acme").unwrap(), retry_after: Duration::from_millis(2_100) };
+    let limit = Limit::Quota;
+    let full =
+        Refused::Full { tenant: TenantId::new("acme").unwrap(), limit, retry_after: Duration::from_millis(2_100) };
     port.mood(Mood::Refuse(full));
     let reply = port.send(post_json("/api/v2/logs", LOG)).await;
     reply.refused(429, &["acme", "full"]);

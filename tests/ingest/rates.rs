@@ -1,7 +1,7 @@
 //! A tenant that sends faster than `[limits]` allow.
 
 use crate::port::{LOG, Mood, Port, post, post_json};
-use dogsled::queue::Refused;
+use dogsled::queue::{Limit, Refused};
 use dogsled::settings::{Limits, Overrides};
 use dogsled::types::TenantId;
 use std::time::Duration;
@@ -60,7 +60,7 @@ async fn a_request_of_several_tenants_is_taken_whole_or_costs_none_of_them_anyth
 async fn what_the_queue_refuses_is_not_charged() {
     let port = slow_port().await;
     let tenant = TenantId::new("acme").unwrap();
-    let full = Refused::Full { tenant, retry_after: Duration::from_secs(5) };
+    let full = Refused::Full { tenant, limit: Limit::Quota, retry_after: Duration::from_secs(5) };
     port.mood(Mood::Refuse(full));
     for _ in 0..20 {
         port.send(post_json("/api/v2/logs", LOG)).await.refused(429, &["queue of tenant acme is full"]);

@@ -50,6 +50,23 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
     }
 }
 
+/// An address at which nobody listens, and nobody else can while this lives.
+pub struct Nobody {
+    _socket: tokio::net::TcpSocket,
+    /// The address.
+    pub address: std::net::SocketAddr,
+}
+
+impl Nobody {
+    /// Takes a port and does not listen.
+    pub fn new() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        Self { _socket: socket, address }
+    }
+}
+
 /// A client that goes through no proxy.
 pub fn client() -> reqwest::Client {
     // Another test of this program may have installed it already.

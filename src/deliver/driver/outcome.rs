@@ -1,7 +1,7 @@
 //! What an outcome leads to: answers, failures, items that have come to their end.
 
 use super::super::auth::Change;
-use super::super::backlog::Flight;
+use super::super::backlog::{Flight, Tried};
 use super::super::client::Validity;
 use super::super::dead_letter::Reason;
 use super::super::judge::{self, Answer, Verdict};
@@ -30,17 +30,25 @@ impl Sender {
         let now = Instant::now();
         let mut state = self.lock();
         let Some(flight) = state.backlog.end(id) else { return };
+        self.landed(&mut state, now, &flight, landed);
+    }
+
+    fn landed(&self, state: &mut State, now: Instant, flight: &Flight, landed: Landed) {
         match landed {
+            Landed::Thinned { payload, expired, then } => {
+                self.settle(&payload, Fate::Dropped(expired, DropReason::Expired));
+                self.landed(state, now, flight, *then);
+            }
             Landed::Answered { payload, answer, late } => {
-                self.answered(&mut state, now, &flight, payload, &answer, late);
+                self.answered(state, now, flight, payload, &answer, late);
             }
             Landed::Unanswered { payload, error } => {
                 let endpoint = payload.kind.endpoint();
                 if let Some(follow) = &payload.follow {
                     follow.attempted(error.as_str());
                 }
-                self.failed(&mut state, now, endpoint, &flight, &error);
-                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
+                self.failed(state, now, endpoint, flight, &error);
+                state.hold(Work::Send(payload), flight.place, None, flight.tried);
             }
             Landed::Built { built, expired } => {
                 let Some(work) = &flight.work else { return };
@@ -65,16 +73,16 @@ impl Sender {
             Landed::Stuck { work, error } => {
                 error!(tenant = %self.queue.id, kind = %work.kind(), "a payload is kept and tried again: {error}");
                 state.endpoints[work.kind().endpoint() as usize].unanswered(flight.probe, now);
-                state.hold(work, flight.place, Some(now + STUCK), flight.refused_once);
+                state.hold(work, flight.place, Some(now + STUCK), flight.tried);
             }
             Landed::Unsent { payload } => {
                 state.endpoints[payload.kind.endpoint() as usize].unanswered(flight.probe, now);
-                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
+                state.hold(Work::Send(payload), flight.place, None, flight.tried);
             }
             Landed::Loaded => {}
             // A key that has been exchanged meanwhile concerns nobody any more.
             Landed::Validated(key, validity) if state.bound.as_ref().is_some_and(|bound| bound.key == key) => {
-                self.validated(&mut state, now, key, &validity);
+                self.validated(state, now, key, &validity);
             }
             Landed::Validated(..) => {}
         }
@@ -112,7 +120,7 @@ impl Sender {
             Verdict::Retry => {
                 let words = format!("{} {}", answer.status, answer.words);
                 self.failed(state, now, endpoint, flight, &words);
-                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
+                state.hold(Work::Send(payload), flight.place, None, flight.tried);
             }
             Verdict::Throttled => {
                 if known.is_open() {
@@ -120,26 +128,26 @@ impl Sender {
                     info!(tenant = %self.queue.id, endpoint = endpoint.path(), wait, "rate limited; waiting");
                 }
                 known.throttled(flight.probe, now, answer.wait, &self.rules.get().backoff, chance());
-                state.hold(Work::Send(payload), flight.place, None, flight.refused_once);
+                state.hold(Work::Send(payload), flight.place, None, flight.tried);
             }
             Verdict::TooLarge => {
                 known.too_large(&payload);
                 if payload.items > 1 {
-                    state.hold(Work::Halve { suspect: payload.suspect, payload }, flight.place, None, false);
+                    state.hold(Work::Halve { suspect: payload.suspect, payload }, flight.place, None, Tried::default());
                 } else {
-                    state.hold(Work::Bury(payload, reason()), flight.place, None, false);
+                    state.hold(Work::Bury(payload, reason()), flight.place, None, Tried::default());
                 }
             }
-            Verdict::Malformed if !payload.suspect && !flight.refused_once => {
+            Verdict::Malformed if !payload.suspect && !flight.tried.malformed => {
                 // A 400 may be the intake's own trouble (a slow upload was answered so): once more.
                 let later = now + self.rules.get().backoff.wait(1, chance());
-                state.hold(Work::Send(payload), flight.place, Some(later), true);
+                state.hold(Work::Send(payload), flight.place, Some(later), Tried { malformed: true, ..flight.tried });
             }
             Verdict::Malformed if payload.items > 1 => {
-                state.hold(Work::Halve { payload, suspect: true }, flight.place, None, false);
+                state.hold(Work::Halve { payload, suspect: true }, flight.place, None, Tried::default());
             }
             Verdict::Malformed | Verdict::Refused => {
-                state.hold(Work::Bury(payload, reason()), flight.place, None, false)
+                state.hold(Work::Bury(payload, reason()), flight.place, None, Tried::default())
             }
             Verdict::WrongEncoding => {
                 let encodings = self.tools.builder.get().encodings(payload.kind);
@@ -151,23 +159,23 @@ impl Sender {
                             tenant = %self.queue.id, kind = %payload.kind, refused = payload.encoding.name(),
                             instead = next.name(), "the encoding is refused: {}", answer.words
                         );
-                        state.hold(Work::Reencode(payload, *next), flight.place, None, false);
+                        state.hold(Work::Reencode(payload, *next), flight.place, None, Tried::default());
                     }
-                    None => state.hold(Work::Bury(payload, reason()), flight.place, None, false),
+                    None => state.hold(Work::Bury(payload, reason()), flight.place, None, Tried::default()),
                 }
             }
             // The contract of this endpoint asks for an application key, which no tenant has: with a good API key,
             // this refusal is final (docs.datadoghq.com/api/latest/events).
-            Verdict::Unauthorized if payload.kind == Kind::EventV2 && flight.refused_once => {
+            Verdict::Unauthorized if payload.kind == Kind::EventV2 && flight.tried.forbidden => {
                 known.refused(flight.probe);
-                state.hold(Work::Bury(payload, reason()), flight.place, None, false);
+                state.hold(Work::Bury(payload, reason()), flight.place, None, Tried::default());
             }
             Verdict::Unauthorized => {
                 state.auth.doubt(now);
                 let words = format!("{} {}", answer.status, answer.words);
                 state.doubts.push(Doubt { endpoint, probe: flight.probe, words });
-                let refused_once = flight.refused_once || payload.kind == Kind::EventV2;
-                state.hold(Work::Send(payload), flight.place, None, refused_once);
+                let tried = Tried { forbidden: payload.kind == Kind::EventV2, ..flight.tried };
+                state.hold(Work::Send(payload), flight.place, None, tried);
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::sim_disk::{Faults, SimDisk};
 use crate::journal::entry::Draft;
 use crate::journal::log::{Log, LogOptions};
-use crate::journal::open::open;
+use crate::journal::open::{Recovery, open};
 use crate::journal::{Entry, Reader, Seq};
 use crate::types::UnixMillis;
 use rand::SeedableRng;
@@ -11,8 +11,12 @@ use rand::rngs::StdRng;
 use std::sync::Arc;
 
 fn open_on(disk: &SimDisk) -> Log {
-    let options = LogOptions { sync_each: false, never_sync: false, segment_bytes: 1 << 20 };
-    open(Arc::new(disk.clone()), options, StdRng::seed_from_u64(1)).unwrap().0
+    recover(disk, false).0
+}
+
+fn recover(disk: &SimDisk, sync_each: bool) -> (Log, Recovery) {
+    let options = LogOptions { sync_each, never_sync: false, segment_bytes: 1 << 20 };
+    open(Arc::new(disk.clone()), options, StdRng::seed_from_u64(1)).unwrap()
 }
 
 fn append(log: &mut Log, payload: &str) -> u64 {
@@ -120,4 +124,21 @@ fn what_a_record_replaces_stays_out_when_the_record_is_written_again_after_a_fai
         replaced += usize::from(found == ["both"]);
     }
     assert!((300..400).contains(&replaced), "{replaced}: the loss of power was never, or always, too early");
+}
+
+#[test]
+fn a_write_that_was_cut_short_is_a_loss_only_where_it_can_have_been_answered() {
+    for sync_each in [false, true] {
+        let disk = SimDisk::new(1);
+        let mut log = recover(&disk, sync_each).0;
+        for payload in ["one", "two", "three"] {
+            append(&mut log, payload);
+        }
+        drop(log);
+        disk.with("0000000000000000.seg", |bytes| bytes.truncate(bytes.len() - 2));
+        let (log, recovery) = recover(&disk, sync_each);
+        assert_eq!((log.shared.view().figures().records, recovery.torn_bytes > 0), (2, true));
+        let items: Vec<_> = recovery.lost.iter().map(|lost| lost.items).collect();
+        assert_eq!(items, if sync_each { vec![] } else { vec![Some(1)] });
+    }
 }

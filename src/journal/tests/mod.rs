@@ -2,6 +2,7 @@
 
 mod account;
 mod damage;
+mod garbage;
 mod lost;
 mod model;
 mod quarantine;

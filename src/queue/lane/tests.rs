@@ -62,7 +62,11 @@ impl Fixture {
             payload: chunk.bytes,
         };
         let memory = self.memory.grant(&self.shares[1], entry.payload.len());
-        self.lane.restore(&chunk.tenant, Record { seq: Seq(seq), sealed: false, entry }, memory);
+        self.lane.restore(
+            &chunk.tenant,
+            Record { seq: Seq(seq), sealed: false, bytes: entry.payload.len(), entry },
+            memory,
+        );
     }
 }
 
@@ -158,6 +162,19 @@ fn what_is_unloaded_is_read_back_in_its_old_order() {
     assert_eq!((follow.fate().queued, follow.fate().dropped), (0, 1));
     assert_eq!((lane.lane.drop_missing(), lane.lane.is_empty()), (1, true));
     assert_eq!(lane.lane.account.read().dropped, [0, 1, 0, 1]);
+}
+
+#[test]
+fn who_follows_what_the_journal_has_lost_hears_of_it() {
+    // The record was found damaged, and its number of items with it; or nothing of it was found.
+    let lost: [fn(&mut Lane); 2] = [|lane| lane.lose(Seq(1), 0, 10), |lane| assert_eq!(lane.drop_missing(), 3)];
+    for lose in lost {
+        let mut lane = Fixture::with_memory(0);
+        let follow = Follow::new(3);
+        lane.push(Chunk { follow: Some(follow.clone()), ..chunk(3, 10) }, Instant::now());
+        lose(&mut lane.lane);
+        assert_eq!((follow.fate().queued, follow.fate().dropped), (0, 3));
+    }
 }
 
 proptest! {

@@ -1,0 +1,78 @@
+//! Those who send telemetry.
+
+use super::book::Book;
+use super::host::{elapsed, pass_time};
+use super::plan::{Request, Run, STORM};
+use crate::queue::{Queues, Refused};
+use crate::types::{Chunk, Follow, TenantId, UnixMillis};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// One who sends telemetry, and sends it again when it is told to.
+pub(super) struct Emitter {
+    pub(super) queues: Arc<Queues>,
+    pub(super) tenants: Vec<TenantId>,
+    pub(super) requests: Arc<Mutex<VecDeque<Request>>>,
+    pub(super) book: Arc<Mutex<Book>>,
+    pub(super) start: Instant,
+}
+
+/// So often an emitter tries.
+const TRIES: usize = 12;
+
+impl Emitter {
+    pub(super) async fn run(self) {
+        loop {
+            let Some(at) = self.requests.lock().unwrap().front().map(|request| request.at) else { return };
+            sleep_until(self.start + at).await;
+            // What a process had in hand when it died is not sent again: nobody was told that it is accepted.
+            let Some(request) = self.requests.lock().unwrap().pop_front() else { return };
+            self.send(&request.runs).await;
+        }
+    }
+
+    async fn send(&self, runs: &[Run]) {
+        let calm = elapsed() >= STORM;
+        for _ in 0..if calm { 2 } else { TRIES } {
+            self.queues.eased().await;
+            let chunks: Vec<Chunk> = runs.iter().map(|run| self.chunk(run)).collect();
+            let follows: Vec<Option<Follow>> = chunks.iter().map(|chunk| chunk.follow.clone()).collect();
+            runs.iter().for_each(|run| self.book.lock().unwrap().emitted(&run.ids));
+            match self.queues.submit(chunks).await {
+                Ok(()) => {
+                    let mut book = self.book.lock().unwrap();
+                    for (run, follow) in runs.iter().zip(follows) {
+                        let Run { tenant, kind, ids, .. } = run;
+                        book.accepted(ids, follow);
+                        book.event(format_args!("accepted {tenant} {kind} {:?}..{:?}", ids.first(), ids.last()));
+                    }
+                    return;
+                }
+                Err(Refused::Full { retry_after, .. }) => {
+                    self.book.lock().unwrap().count("full");
+                    sleep(retry_after.min(Duration::from_secs(2))).await;
+                }
+                Err(Refused::Storage(_)) => {
+                    self.book.lock().unwrap().count("storage");
+                    pass_time(Duration::from_secs(2)).await;
+                }
+                Err(Refused::Stopping) => return,
+            }
+        }
+    }
+
+    fn chunk(&self, run: &Run) -> Chunk {
+        let now = UnixMillis::now();
+        Chunk {
+            tenant: self.tenants[run.tenant].clone(),
+            kind: run.kind,
+            items: run.ids.len() as u32,
+            oldest: run.oldest.unwrap_or(now).min(now),
+            accepted: now,
+            bytes: run.bytes.clone(),
+            follow: run.followed.then(|| Follow::new(run.ids.len() as u64)),
+        }
+    }
+}

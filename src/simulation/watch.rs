@@ -1,0 +1,214 @@
+//! What a sender must keep to, whatever happens: looked at as each request begins.
+
+use super::book::Book;
+use super::faults::{Reply, Rules};
+use super::host::elapsed;
+use super::terms::Terms;
+use crate::payload::Payload;
+use crate::types::{Endpoint, Kind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the sender has been told, and has under way.
+#[derive(Default)]
+pub(super) struct Watch {
+    requests: u64,
+    under_way: BTreeMap<usize, usize>,
+    terms: BTreeMap<usize, Terms>,
+    /// Tenants that were answered 401 or 403 and have not been validated since, and when.
+    doubted: BTreeMap<usize, Duration>,
+    doors: BTreeMap<(usize, Endpoint), Door>,
+    /// Items that were answered 400 for the first time, each with all that were in its payload: these come once more.
+    once_more: BTreeMap<u64, Arc<[u64]>>,
+    /// Items that were answered 400 once.
+    refused: BTreeSet<u64>,
+    /// Events v2 that were answered 401 or 403: the second time that is final, and does not put the key in doubt.
+    forbidden: BTreeSet<u64>,
+    /// Items that were answered 400 without a reason.
+    pub(super) offended: BTreeSet<u64>,
+}
+
+/// One endpoint of one tenant, as its sender should see it.
+#[derive(Debug, Default)]
+struct Door {
+    /// Nothing may come before that, as was told at that time.
+    closed_until: Option<(Duration, Duration)>,
+    /// Since when requests have failed: one at a time may come.
+    failing: Option<Duration>,
+    probe: Option<u64>,
+}
+
+/// A request under way.
+pub(super) struct Sent<'a> {
+    pub(super) tenant: usize,
+    /// Of its key.
+    pub(super) generation: u64,
+    pub(super) payload: &'a Payload,
+    pub(super) plain: &'a [u8],
+    pub(super) ids: &'a [u64],
+}
+
+/// An item may be sent so long after it has become late: its payload may just have been looked at.
+const JUST: Duration = Duration::from_millis(100);
+
+impl Watch {
+    /// A new process knows nothing of what the last one was told.
+    pub(super) fn forget(&mut self) {
+        let (terms, offended) = (std::mem::take(&mut self.terms), std::mem::take(&mut self.offended));
+        let (requests, under_way) = (self.requests, std::mem::take(&mut self.under_way));
+        *self = Self { terms, offended, requests, under_way, ..Self::default() };
+    }
+
+    pub(super) fn terms(&self, tenant: usize) -> Terms {
+        self.terms[&tenant]
+    }
+
+    /// From this moment on these are the terms.
+    pub(super) fn set_terms(&mut self, tenant: usize, terms: Terms) {
+        let before = self.terms.insert(tenant, terms);
+        if !terms.has_key() || before.is_none_or(|before| before.generation != terms.generation) {
+            self.doubted.remove(&tenant);
+        }
+    }
+
+    /// A request begins. Gives its number.
+    pub(super) fn begins(&mut self, rules: &Rules, book: &mut Book, sent: &Sent<'_>) -> u64 {
+        let Sent { tenant, payload, plain, ids, .. } = *sent;
+        let (kind, now) = (payload.kind, elapsed());
+        self.requests += 1;
+        let number = self.requests;
+        let (count, bytes, first, sum) = (ids.len(), payload.body.len(), ids.first(), ids.iter().sum::<u64>());
+        book.event(format_args!("{number} tenant {tenant} {kind} {count} items {bytes} bytes, {first:?}.. sum {sum}"));
+        book.attempted(tenant, kind, ids);
+        if rules.drop_late
+            && let Some(late) = ids.iter().find(|id| book.item(**id).late.is_some_and(|since| since + JUST < now))
+        {
+            book.wrong(format_args!("{number} item {late} is sent though it is too old"));
+        }
+        let limits = kind.limits();
+        let (most_items, most_plain, most_sent) = (limits.items as usize, limits.uncompressed, limits.compressed);
+        if plain.len() > most_plain || bytes > most_sent || count > most_items || count != payload.items as usize {
+            book.wrong(format_args!("{number} {kind}: {count} items, {} bytes, {payload:?}", plain.len()));
+        }
+        if !kind.is_protobuf() && serde_json::from_slice::<serde::de::IgnoredAny>(plain).is_err() {
+            book.wrong(format_args!("{number} {kind} is no JSON"));
+        }
+        let under_way = self.under_way.entry(tenant).or_default();
+        *under_way += 1;
+        if *under_way > rules.concurrency {
+            book.wrong(format_args!("{number} {under_way} requests of tenant {tenant} at once"));
+        }
+        self.keeps_to_terms(book, number, sent);
+        self.comes_whole(rules, book, number, sent);
+        if self.doubted.get(&tenant).is_some_and(|since| *since < now) {
+            book.wrong(format_args!("{number} sent while the key of {tenant} is in doubt"));
+        }
+        let door = self.doors.entry((tenant, kind.endpoint())).or_default();
+        if let Some((_, until)) = door.closed_until.filter(|(told, until)| *told < now && now < *until) {
+            book.wrong(format_args!("{number} {kind} of {tenant} is sent before {until:?}, the rate limit's reset"));
+        }
+        if door.failing.is_some_and(|since| since < now)
+            && let Some(other) = door.probe.replace(number)
+        {
+            book.wrong(format_args!("{number} {kind} of {tenant}: a second probe besides {other}"));
+        }
+        number
+    }
+
+    /// What the operator has stopped does not begin.
+    fn keeps_to_terms(&self, book: &mut Book, number: u64, sent: &Sent<'_>) {
+        let (terms, accepted) = (self.terms(sent.tenant), sent.payload.accepted);
+        let older = |than: Option<_>| than.is_some_and(|than| accepted < than);
+        let why = if !terms.has_key() || terms.paused {
+            "though nothing of it may be"
+        } else if terms.generation != sent.generation {
+            "with a key that was exchanged"
+        } else if older(terms.before) {
+            "to another organisation than it was meant for"
+        } else if older(terms.purged) {
+            "though it was purged"
+        } else {
+            return;
+        };
+        book.wrong(format_args!("{number} of {} is sent {why}: {terms:?}", sent.tenant));
+    }
+
+    /// What was answered 400 comes once more before it is divided.
+    fn comes_whole(&mut self, rules: &Rules, book: &mut Book, number: u64, sent: &Sent<'_>) {
+        let Some(whole) = sent.ids.iter().find_map(|id| self.once_more.get(id)).cloned() else { return };
+        whole.iter().for_each(|id| drop(self.once_more.remove(id)));
+        // What has become too old meanwhile does not come.
+        let came = |id: &&u64| !(rules.drop_late && book.item(**id).late.is_some());
+        if whole.iter().filter(came).ne(sent.ids.iter().filter(came)) {
+            book.wrong(format_args!("{number} {:?} were answered 400 together, and {whole:?} come", sent.ids));
+        }
+    }
+
+    /// What the sender knows from now on. No reply: the network or the time-out has ended it.
+    pub(super) fn ends(&mut self, number: u64, sent: &Sent<'_>, reply: Option<&Reply>) {
+        let (now, tenant) = (elapsed(), sent.tenant);
+        let status = reply.map_or(0, |reply| reply.status);
+        let terms = self.terms(tenant);
+        let is_event = sent.payload.kind == Kind::EventV2 && matches!(status, 401 | 403);
+        let is_final = is_event && !sent.ids.iter().all(|id| self.forbidden.insert(*id));
+        if matches!(status, 401 | 403) && !is_final && terms.has_key() && terms.generation == sent.generation {
+            self.doubted.entry(tenant).or_insert(now);
+        }
+        let door = self.doors.entry((tenant, sent.payload.kind.endpoint())).or_default();
+        let probe = door.probe == Some(number);
+        if probe {
+            door.probe = None;
+        }
+        match status {
+            429 => {
+                door.failing.get_or_insert(now);
+                // A probe that is under way does not open the circuit any more.
+                door.probe = None;
+                let told = reply.and_then(|reply| reply.until.or(reply.wait.map(|wait| now + wait)));
+                if let Some(until) = told {
+                    let earlier = door.closed_until.map_or(Duration::ZERO, |(_, until)| until);
+                    door.closed_until = Some((now, until.max(earlier)));
+                }
+            }
+            401 | 403 if !is_final => {}
+            0 | 300..=399 | 408 | 500.. => {
+                door.failing.get_or_insert(now);
+            }
+            // All others say that the endpoint is well.
+            _ if probe => door.failing = None,
+            _ => {}
+        }
+    }
+
+    /// 400 is about to be answered, and not for the encoding.
+    pub(super) fn malformed(&mut self, sent: &Sent<'_>, poison: bool) {
+        let Sent { payload, ids, .. } = *sent;
+        if !poison {
+            self.offended.extend(ids);
+        }
+        let is_first = ids.iter().all(|id| !self.refused.contains(id));
+        self.refused.extend(ids);
+        if !payload.suspect && is_first {
+            let whole: Arc<[u64]> = ids.into();
+            self.once_more.extend(ids.iter().map(|id| (*id, whole.clone())));
+        }
+    }
+
+    /// A request is over, one way or the other.
+    pub(super) fn over(&mut self, tenant: usize) {
+        *self.under_way.entry(tenant).or_default() -= 1;
+    }
+
+    /// The key of that generation was validated; none: nothing is known.
+    pub(super) fn validated(&mut self, tenant: usize, generation: u64, valid: Option<bool>) {
+        if self.terms(tenant).generation != generation {
+            return;
+        }
+        match valid {
+            Some(true) => drop(self.doubted.remove(&tenant)),
+            Some(false) => drop(self.doubted.entry(tenant).or_insert(elapsed())),
+            None => {}
+        }
+    }
+}
