@@ -172,11 +172,6 @@ impl Lane {
         (self.spilled.records > 0 && self.bytes < LOW).then_some((self.spilled.after, self.chunks.is_empty()))
     }
 
-    /// Notes that nothing spilled was accepted before that.
-    pub(super) fn spilled_since(&mut self, accepted: UnixMillis) {
-        self.spilled.oldest = accepted;
-    }
-
     /// How many records are spilled.
     pub(super) fn spilled(&self) -> u64 {
         self.spilled.records

@@ -333,14 +333,13 @@ impl TenantQueue {
         let before = self.with(kind, |lane| lane.spilled());
         let Some(mut piece) = self.read(kind, after, bytes.clamp(PIECE / 64, PIECE)).await? else { return Ok(false) };
         let count = piece.records.iter().take_while(|record| doomed(record)).count();
-        if count < piece.records.len() {
+        if let Some(kept) = piece.records.get(count) {
+            piece.next = Some(kept.entry.accepted);
             piece.records.truncate(count);
             piece.reader = None;
         }
-        if count == 0 && piece.lost.is_empty() && !piece.end {
-            return Ok(false);
-        }
-        Ok(self.settle(kind, after, before, piece, None, |_| Some(reason)))
+        let is_something = count > 0 || !piece.lost.is_empty() || piece.end;
+        Ok(self.settle(kind, after, before, piece, None, |_| Some(reason)) && is_something)
     }
 
     async fn turn_to_read(&self) -> io::Result<SemaphorePermit<'_>> {
@@ -359,7 +358,7 @@ impl TenantQueue {
         let journal = self.ground.journal.clone();
         let reading = host::aside("queue", move || {
             let batch = journal.read(&mut reader, bytes as u64)?;
-            Ok(Piece { records: batch.records, lost: batch.lost, end: batch.end, reader: Some(reader) })
+            Ok(Piece { records: batch.records, lost: batch.lost, end: batch.end, next: None, reader: Some(reader) })
         });
         reading.await.map(Some)
     }
@@ -387,9 +386,6 @@ impl TenantQueue {
         if !untouched {
             return false;
         }
-        if let Some(last) = piece.records.last() {
-            lane.spilled_since(last.entry.accepted);
-        }
         for record in piece.records {
             let (seq, items, bytes) = (record.seq, u64::from(record.entry.items), record.bytes);
             match (doomed(&record), &mut memory) {
@@ -405,6 +401,9 @@ impl TenantQueue {
                     dropped.push(seq);
                 }
             }
+        }
+        if let Some(next) = piece.next {
+            lane.passed(next);
         }
         if piece.end && before == Some(lane.spilled()) && lane.spilled() > 0 {
             let items = lane.drop_missing();
@@ -433,6 +432,8 @@ struct Piece {
     records: Vec<Record>,
     lost: Vec<Lost>,
     end: bool,
+    /// When the first record after them was accepted, where it was read and left.
+    next: Option<UnixMillis>,
     reader: Option<Reader>,
 }
 

@@ -410,6 +410,22 @@ async fn the_age_shown_is_that_of_the_oldest_that_still_waits() {
 }
 
 #[tokio::test]
+async fn what_expires_leaves_the_age_of_the_first_that_stays() {
+    // All is on disk only.
+    let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = 1);
+    let now = UnixMillis::now().0;
+    let hours = [60, 55, 50, 40, 30];
+    for (index, hours) in hours.into_iter().enumerate() {
+        let accepted = UnixMillis(now - hours * 3_600_000);
+        fixture.queues.submit(vec![Chunk { accepted, ..chunk("a", index as i64, 100) }]).await.unwrap();
+    }
+    fixture.queues.expire(UnixMillis(now)).await;
+    let queue = fixture.queues.tenant(&TenantId::new("a").unwrap());
+    let lane = queue.figures()[0];
+    assert_eq!((lane.items, lane.oldest), (2, Some(UnixMillis(now - 40 * 3_600_000))));
+}
+
+#[tokio::test]
 async fn many_tenants_with_a_backlog_take_little_more_memory_than_there_is() {
     const LIMIT: usize = 4 << 20;
     let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = LIMIT);

@@ -290,6 +290,8 @@ impl Book {
         }
         if end == End::PowerLoss {
             for item in &mut self.items {
+                // What comes again from now on does so for this.
+                item.killed_with = None;
                 match durable {
                     super::Fsync::Always => {}
                     super::Fsync::Interval(_) => {
