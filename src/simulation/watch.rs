@@ -202,7 +202,8 @@ impl Watch {
 
     /// The key of that generation was validated; none: nothing is known.
     pub(super) fn validated(&mut self, tenant: usize, generation: u64, valid: Option<bool>) {
-        if self.terms(tenant).generation != generation {
+        let terms = self.terms(tenant);
+        if !terms.has_key() || terms.generation != generation {
             return;
         }
         match valid {

@@ -30,6 +30,12 @@ const ENDED: Duration = Duration::from_secs(60);
 /// What waits longer than its quota allows is dropped within this time.
 const EXPIRED: Duration = Duration::from_secs(35);
 
+/// And what an earlier life has left, within this time after a start.
+const RECOVERED: Duration = Duration::from_secs(5);
+
+/// The end of what has none.
+const FOREVER: Duration = Duration::from_secs(1_000_000);
+
 /// Time goes on so often at most in a tenth of a second.
 const WAKES: u64 = 1000;
 
@@ -57,6 +63,7 @@ struct Life {
     others: JoinSet<()>,
     quota: usize,
     max_age: Duration,
+    since: Duration,
 }
 
 impl World {
@@ -145,7 +152,8 @@ impl World {
             others.spawn(emitter.run());
         }
         let (quota, max_age) = (settings.journal.max_bytes_per_tenant, settings.journal.max_age);
-        let life = Life { queues, delivery, ledger, registry, tenants, sending, others, quota, max_age };
+        let since = elapsed();
+        let life = Life { queues, delivery, ledger, registry, tenants, sending, others, quota, max_age, since };
         (0..self.terms.len()).for_each(|tenant| self.enact(&life, tenant));
         life
     }
@@ -197,22 +205,31 @@ impl World {
     }
 
     fn trouble_disk(&mut self) {
-        let now = elapsed();
-        while self.plan.disk.front().is_some_and(|(at, _)| *at <= now) {
+        while self.plan.disk.front().is_some_and(|(at, _)| *at <= elapsed()) {
             let Some((_, faults)) = self.plan.disk.pop_front() else { break };
-            let until = self.plan.disk.front().map_or(STORM, |(at, _)| *at) + Duration::from_secs(1);
-            let mut book = self.book.lock().unwrap();
-            book.event(format_args!("disk: {faults:?}"));
-            if faults.is_some() {
-                book.disk_trouble = Some((now, until));
+            self.book().event(format_args!("disk: {faults:?}"));
+            match faults {
+                Some(faults) => {
+                    self.disk.set_faults(faults);
+                    self.book().disk_trouble = Some((elapsed(), FOREVER));
+                }
+                None => self.mend_disk(),
             }
-            self.disk.set_faults(faults.unwrap_or_default());
+        }
+    }
+
+    fn mend_disk(&mut self) {
+        self.disk.set_faults(Faults::default());
+        // Some time goes by before what could not be written is.
+        let until = elapsed() + Duration::from_secs(1);
+        if let Some((_, end @ FOREVER)) = &mut self.book().disk_trouble {
+            *end = until;
         }
     }
 
     /// Everything is well from now on: all arrives.
     async fn drain(&mut self, life: &mut Life) {
-        self.disk.set_faults(Faults::default());
+        self.mend_disk();
         self.change_terms(life).await;
         self.book().event("calm");
         let end = elapsed() + DRAINED;
@@ -287,8 +304,6 @@ impl World {
             End::PowerLoss => self.disk.lose_power(),
             End::Kill | End::Shutdown => self.disk.kill(),
         }
-        // A new process finds a disk that works, until that fails again.
-        self.disk.set_faults(Faults::default());
         let fsync = self.plan.fsync;
         let mut book = self.book();
         let mut lanes = BTreeSet::new();
@@ -313,6 +328,9 @@ impl World {
             }
         }
         book.ended(end, fsync, &lanes);
+        drop(book);
+        // A new process finds a disk that works, until that fails again.
+        self.mend_disk();
     }
 
     /// The items in the dead letters, and whose file they are in.
@@ -351,7 +369,8 @@ impl Life {
         }
         for queue in self.queues.all() {
             let oldest = queue.figures().into_iter().filter_map(|lane| lane.oldest).min();
-            if oldest.is_some_and(|oldest| oldest < UnixMillis::now().minus(self.max_age + EXPIRED)) {
+            let limit = UnixMillis::now().minus(self.max_age + EXPIRED);
+            if oldest.is_some_and(|oldest| oldest < limit) && elapsed() > self.since + RECOVERED {
                 book.wrong(format_args!("{} has items waiting since {oldest:?}", queue.id));
             }
         }
