@@ -54,7 +54,8 @@ fn its_links_lead_somewhere() {
         let text = std::fs::read_to_string(root.join(page)).unwrap();
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         for link in links.filter(|link| !link.starts_with("http")) {
-            assert!(root.join(page).parent().unwrap().join(link).exists(), "{page}: {link}");
+            let file = link.split_once('#').map_or(link, |(file, _)| file);
+            assert!(root.join(page).parent().unwrap().join(file).exists(), "{page}: {link}");
         }
     }
 }

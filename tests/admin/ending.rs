@@ -53,10 +53,11 @@ async fn a_key_that_is_being_created_is_waited_for_and_nothing_else_begins_meanw
     let operator = Operator::of(&daemon);
     daemon.terminate();
     let refused = until("others to be refused", async || {
-        let refused = operator.send(operator.request(Method::POST, "tenants/acme/disconnect")).await;
+        let refused = operator.callback("acme", "code=x&state=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM").await;
         (refused.body["code"] == "ending").then_some(refused)
     })
     .await;
+    datadog.control(Method::DELETE, "faults", Value::Null).await;
     assert!(refused.status == 503 && refused.headers.contains_key("retry-after"), "{refused:?}");
     datadog.control(Method::DELETE, "faults", Value::Null).await;
     let (status, connected) = calling.await.unwrap();
