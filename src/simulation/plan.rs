@@ -68,7 +68,7 @@ impl Plan {
         settings.delivery.retry_max = Duration::from_secs(15);
         settings.delivery.validate_interval = Duration::from_secs(60);
         settings.delivery.concurrency_per_tenant = rng.random_range(1..5);
-        settings.delivery.concurrency = rng.random_range(2..12);
+        settings.delivery.concurrency = *pick(rng, &[1, 2, 4, 8, 12]);
         settings.batch.max_age = Duration::from_millis(rng.random_range(100..3000));
         settings.memory.max_queue_bytes = *pick(rng, &[60_000, 300_000, 20_000_000]);
         settings.journal.max_bytes_per_tenant = *pick(rng, &[150_000, 600_000, 50_000_000]);

@@ -111,7 +111,9 @@ impl Watch {
         if let Some((_, until)) = door.closed_until.filter(|(told, until)| *told < now && now < *until) {
             book.wrong(format_args!("{number} {kind} of {tenant} is sent before {until:?}, the rate limit's reset"));
         }
-        if door.failing.is_some_and(|since| since < now)
+        // Of an event v2 that is refused for good, it cannot be seen from here what it does to the circuit.
+        if kind != Kind::EventV2
+            && door.failing.is_some_and(|since| since < now)
             && let Some(other) = door.probe.replace(number)
         {
             book.wrong(format_args!("{number} {kind} of {tenant}: a second probe besides {other}"));
@@ -216,9 +218,10 @@ impl Watch {
         let doubts: BTreeSet<_> = doubts;
         if valid {
             self.doubted.remove(&tenant);
-            // It was not the key, so it was the endpoint.
+            // It was not the key, so it was the endpoint; and whatever begins from now on knows.
+            let since = elapsed().saturating_sub(Duration::from_nanos(1));
             for of in doubts {
-                self.doors.entry(of).or_default().failing.get_or_insert(elapsed());
+                self.doors.entry(of).or_default().failing.get_or_insert(since);
             }
         } else {
             self.doubted.entry(tenant).or_insert(elapsed());

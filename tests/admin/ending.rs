@@ -59,7 +59,6 @@ async fn a_key_that_is_being_created_is_waited_for_and_nothing_else_begins_meanw
     .await;
     datadog.control(Method::DELETE, "faults", Value::Null).await;
     assert!(refused.status == 503 && refused.headers.contains_key("retry-after"), "{refused:?}");
-    datadog.control(Method::DELETE, "faults", Value::Null).await;
     let (status, connected) = calling.await.unwrap();
     assert!(status == 200 && connected.contains(r#""state":"active""#), "{status} {connected}");
     assert!(daemon.wait_end().await.success());

@@ -3,6 +3,10 @@
 use super::support::{Intake, Scripted, Setup, answer, key_of, until};
 use super::{LOGS, assert_each_once, dead_letters, ids};
 use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn what_is_accepted_is_delivered_and_shown_as_delivered() {
@@ -77,6 +81,70 @@ async fn a_payload_whose_answer_is_lost_is_delivered_again() {
     let arrived = ids(&intake.items("a", "logs").await);
     assert_eq!(arrived, (0..10).map(|id| (id, 3)).collect());
     assert_eq!(daemon.scrape().await.items("a", "items_delivered_total"), 10);
+}
+
+/// Answers each connection's first request with the next of these texts as they stand, and hangs up. Gives the address, and the
+/// number of requests to `path`.
+async fn verbatim(path: &'static str, answers: &'static [&'static str]) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = count.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            let is_whole = |request: &[u8]| {
+                let text = String::from_utf8_lossy(request).to_lowercase();
+                let Some((head, _)) = text.split_once("\r\n\r\n") else { return false };
+                let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+                request.len() >= head.len() + 4 + length.unwrap_or(0)
+            };
+            while !is_whole(&request) && stream.read_buf(&mut request).await.is_ok_and(|read| read > 0) {}
+            let is_wanted = request.starts_with(format!("POST {path} ").as_bytes());
+            let number = if is_wanted { counter.fetch_add(1, Ordering::Relaxed) } else { usize::MAX };
+            let text = answers.get(number).unwrap_or(&"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            // The client may have gone.
+            let _ = stream.write_all(text.as_bytes()).await;
+        }
+    });
+    (url, count)
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_counts_if_its_status_has_come() {
+    let cut: &[&str] = &[
+        "",
+        "HTTP/1.1 202 Acc",
+        "HTTP/1.1 202 Accepted\r\ncontent-le",
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 100\r\n\r\n{",
+        "HTTP/1.1 202 Accepted\r\ncontent-length: 100\r\n\r\n{\"err",
+    ];
+    let (url, count) = verbatim(LOGS, cut).await;
+    let daemon = Setup::at(&url, &["a"]).start().await;
+    daemon.logs("a", [1]).await;
+    daemon.wait_empty("a").await;
+    assert_eq!(daemon.scrape().await.items("a", "items_delivered_total"), 1);
+    assert_eq!(count.load(Ordering::Relaxed), cut.len());
+}
+
+#[tokio::test]
+async fn a_good_answer_is_good_whatever_is_in_it() {
+    let odd: &[&str] = &[
+        "HTTP/1.1 202 Accepted\r\ncontent-length: 6\r\n\r\n<html>",
+        "HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"errors\":[\"no\"]}",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 202 Accepted\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\nabc",
+        "HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\nffff\r\nnot that much\r\n",
+        "HTTP/1.0 202\r\nretry-after: soon\r\nx-ratelimit-limit: many\r\n\r\n\u{0}\u{1}",
+    ];
+    let (url, count) = verbatim(LOGS, odd).await;
+    let daemon = Setup::at(&url, &["a"]).start().await;
+    for number in 0..odd.len() {
+        daemon.logs("a", [number as u64]).await;
+        daemon.wait_empty("a").await;
+    }
+    assert_eq!(daemon.scrape().await.items("a", "items_delivered_total"), odd.len() as u64);
+    assert_eq!(count.load(Ordering::Relaxed), odd.len());
 }
 
 #[tokio::test]
