@@ -151,9 +151,11 @@ impl Home {
 
     /// Writes a file that only its user can read, beside the configuration.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let (path, new) = (self.0.path().join(name), self.0.path().join(format!("{name}.new")));
+        std::fs::write(&new, text).unwrap();
+        std::fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
+        // In one step: a daemon that reloads just now must not read half of it.
+        std::fs::rename(&new, &path).unwrap();
         path
     }
 
