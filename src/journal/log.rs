@@ -406,12 +406,17 @@ impl Log {
 
     fn remove(&mut self, first: u64) -> io::Result<()> {
         let name = segment_name(first);
-        match self.shared.disk.remove(&name) {
+        let disk = &self.shared.disk;
+        let open = self.rounds.file(&name).or_else(|| disk.open(&name).ok());
+        match disk.remove(&name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         self.shared.view().remove(first);
         self.rounds.removed(&name);
+        if let Some(file) = open {
+            self.shared.disk.close(file);
+        }
         self.footerless.retain(|(other, _)| *other != first);
         // The acks go when the segment is gone for good, or it would come back without them.
         self.acks.forget(first, self.rounds.after(1), ack_name(first));

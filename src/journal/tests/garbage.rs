@@ -75,6 +75,7 @@ proptest! {
             let (files, waiting) = sizes(&disk, &log);
             prop_assert!(files <= bound(waiting), "{files} bytes of files, {waiting} wait");
         }
+        prop_assert_eq!(disk.held_up(), 0, "segments that writing waited for to leave memory");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::sim_disk::{Faults, SimDisk};
 use crate::journal::{AppendError, Entry, Fsync, Health, Journal, OpenError, Options, Reader, Record, Seq};
 use crate::types::UnixMillis;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -264,4 +264,28 @@ async fn a_full_disk_refuses_what_comes_keeps_what_is_there_and_recovers_by_itse
     let (journal, _) = Journal::open_on(Arc::new(disk), &options).unwrap();
     let there: Vec<Seq> = read_all(&journal, "a").iter().map(|record| record.seq).collect();
     assert_eq!(there, [kept, vec![range.start]].concat());
+}
+
+/// Segments in a directory that are removed and not closed: their space is not free.
+fn removed_but_open(dir: &Path) -> Vec<PathBuf> {
+    let links =
+        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+    links.filter(|path| path.starts_with(dir) && path.to_string_lossy().ends_with(".seg (deleted)")).collect()
+}
+
+#[tokio::test]
+async fn segments_that_were_removed_give_back_their_space() {
+    for fsync in [Fsync::Always, INTERVAL, Fsync::Never] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path(), fsync);
+        for number in 0..200 {
+            let range = journal.append(vec![entry("a", &format!("{number:0100}"))], |_| ()).await.unwrap();
+            journal.ack([range.start]);
+        }
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while journal.figures().segments > 1 || !removed_but_open(dir.path()).is_empty() {
+            assert!(std::time::Instant::now() < deadline, "still open: {:?}", removed_but_open(dir.path()));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }

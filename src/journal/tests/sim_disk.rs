@@ -25,10 +25,16 @@ struct State {
     durable_names: BTreeMap<String, usize>,
     faults: Faults,
     writes: u64,
+    /// A file is being closed by whom that does not hold up.
+    closing: bool,
+    /// How many segments went out of memory otherwise.
+    held_up: u64,
 }
 
 #[derive(Default)]
 struct Contents {
+    is_segment: bool,
+    handles: u32,
     now: Vec<u8>,
     durable: Vec<u8>,
     /// Space is reserved up to here.
@@ -95,6 +101,8 @@ impl SimDisk {
             durable_names: BTreeMap::new(),
             faults: Faults::default(),
             writes: 0,
+            closing: false,
+            held_up: 0,
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -166,6 +174,12 @@ impl SimDisk {
         self.state().files.iter_mut().for_each(|file| file.doomed.clear());
     }
 
+    /// How many removed segments the kernel would have taken out of memory while somebody waits who has better things to
+    /// do than [`Disk::close`].
+    pub(super) fn held_up(&self) -> u64 {
+        self.state().held_up
+    }
+
     /// The bytes of a file, to look at or to spoil.
     pub(super) fn with<T>(&self, name: &str, change: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let mut state = self.state();
@@ -189,6 +203,14 @@ impl State {
         if self.faults.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
     }
 
+    /// A handle or the name of a file has gone, and its name has.
+    fn let_go(&mut self, file: usize) {
+        let Contents { is_segment, handles, .. } = self.files[file];
+        if is_segment && handles == 0 && !self.closing {
+            self.held_up += 1;
+        }
+    }
+
     fn fails(&mut self, one_in: Option<u32>) -> bool {
         one_in.is_some_and(|n| self.rng.random_range(0..n) == 0)
     }
@@ -200,8 +222,19 @@ struct SimFile {
 }
 
 impl SimDisk {
-    fn file(&self, file: usize) -> Arc<dyn DiskFile> {
+    fn file(&self, state: &mut State, file: usize) -> Arc<dyn DiskFile> {
+        state.files[file].handles += 1;
         Arc::new(SimFile { disk: self.clone(), file })
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        state.files[self.file].handles -= 1;
+        if !state.names.values().any(|file| *file == self.file) {
+            state.let_go(self.file);
+        }
     }
 }
 
@@ -220,9 +253,9 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let file = state.files.len();
-        state.files.push(Contents::default());
+        state.files.push(Contents { is_segment: name.ends_with(".seg"), ..Contents::default() });
         state.names.insert(name.into(), file);
-        Ok(self.file(file))
+        Ok(self.file(&mut state, file))
     }
 
     fn open_or_create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
@@ -233,14 +266,23 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.state().names.get(name).copied();
-        file.map(|file| self.file(file)).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let mut state = self.state();
+        let file = state.names.get(name).copied();
+        file.map(|file| self.file(&mut state, file)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
         state.may_change()?;
-        state.names.remove(name).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let file = state.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        state.let_go(file);
+        Ok(())
+    }
+
+    fn close(&self, file: Arc<dyn DiskFile>) {
+        self.state().closing = true;
+        drop(file);
+        self.state().closing = false;
     }
 
     fn sync_dir(&self) -> io::Result<()> {
