@@ -102,19 +102,15 @@ impl Oauth {
         let inner = &self.0;
         let settings = inner.settings.get();
         let callback = Callback::parse(query, &settings.oauth.client_id, &settings.datadog.sites)?;
-        let Some(place) = inner.under_way.begin() else { return Err(FinishError::Ending) };
         let (task, expected) = (inner.clone(), expected.cloned());
-        // Of its own: a browser that goes away must not cut it off.
-        let connected = tokio::spawn(async move {
-            let _place = place;
-            task.connect(callback, expected).await
-        });
-        let result = connected.await.unwrap_or(Err(FinishError::Internal));
+        let result = inner.apart(async move { task.connect(callback, expected).await }).await.flatten();
         match &result {
             Ok(connected) => info!(
                 tenant = %connected.tenant, site = connected.site, key = ?connected.key, verified = connected.verified,
                 "a customer has connected"
             ),
+            // Nothing was begun.
+            Err(FinishError::Ending) => {}
             Err(failed) => warn!(code = failed.code(), "a customer is not connected: {failed}"),
         }
         result

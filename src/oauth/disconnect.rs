@@ -38,13 +38,8 @@ impl Oauth {
     /// # Errors
     /// When there is no such tenant, something else is under way for it, or the store fails.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Disconnected, FinishError> {
-        let Some(place) = self.0.under_way.begin() else { return Err(FinishError::Ending) };
         let (task, id) = (self.0.clone(), tenant.clone());
-        let disconnected = tokio::spawn(async move {
-            let _place = place;
-            task.disconnect(&id).await
-        });
-        disconnected.await.unwrap_or(Err(FinishError::Internal))
+        self.0.apart(async move { task.disconnect(&id).await }).await.flatten()
     }
 }
 

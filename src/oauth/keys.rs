@@ -5,7 +5,7 @@ use super::callback::Hint;
 use super::connect::KeyUse;
 use super::refresh::Refreshed;
 use super::status::{Trouble, held_after};
-use super::{FinishError, Inner, LEASE, LEASE_PATIENCE, Oauth};
+use super::{Inner, LEASE, LEASE_PATIENCE, Oauth};
 use crate::settings::Site;
 use crate::store::{ApiKey, Change, Connection, Guard, Lease, NewKey, Organisation, Origin, StoreError, TenantRecord};
 use crate::types::{Secret, TenantId};
@@ -69,15 +69,9 @@ impl Oauth {
     /// # Errors
     /// When there is no such tenant, or the store fails.
     pub async fn key_refused(&self, tenant: &TenantId, refused: &Secret) -> Result<KeyTrouble, StoreError> {
-        let Some(place) = self.0.under_way.begin() else {
-            return Ok(KeyTrouble::Later(FinishError::Ending.to_string()));
-        };
         let (task, id, refused) = (self.0.clone(), tenant.clone(), refused.clone());
-        let replaced = tokio::spawn(async move {
-            let _place = place;
-            task.replace_key(&id, &refused).await
-        });
-        replaced.await.unwrap_or_else(|_| Ok(KeyTrouble::Later(FinishError::Internal.to_string())))
+        let replaced = self.0.apart(async move { task.replace_key(&id, &refused).await }).await;
+        replaced.unwrap_or_else(|error| Ok(KeyTrouble::Later(error.to_string())))
     }
 }
 

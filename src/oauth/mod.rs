@@ -292,6 +292,16 @@ impl Inner {
         record.dropped_before.filter(|before| self.dropped().get(&record.id).is_none_or(|done| done < before))
     }
 
+    /// Does something on a task of its own, which is cut off neither by a browser that goes away nor by the end of the daemon.
+    async fn apart<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, FinishError> {
+        let place = self.under_way.begin().ok_or(FinishError::Ending)?;
+        let done = tokio::spawn(async move {
+            let _place = place;
+            work.await
+        });
+        done.await.map_err(|_| FinishError::Internal)
+    }
+
     /// Takes the lease for a tenant's tokens and key, waiting at most `patience` for whoever has it.
     async fn lease(&self, tenant: &TenantId, patience: Duration) -> Result<Option<Lease>, StoreError> {
         let end = Instant::now() + patience;
