@@ -1,6 +1,6 @@
 //! Another configuration while everything goes on.
 
-use super::Control;
+use super::{Control, IN_BOTH};
 use crate::settings::{Difference, Settings};
 use crate::types::TenantId;
 use serde::Serialize;
@@ -63,10 +63,7 @@ impl Control {
         if let Some(open) = open {
             for tenant in new {
                 if open.store.tenant(tenant).await.is_ok_and(|record| record.is_some()) {
-                    notes.push(format!(
-                        "tenant {tenant} is both of the configuration file and of the store: the file counts; remove it from \
-                         one of the two"
-                    ));
+                    notes.push(format!("tenant {tenant} {IN_BOTH}"));
                 }
             }
         }

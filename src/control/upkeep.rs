@@ -1,7 +1,7 @@
 //! Opening the store, however long that takes, and what goes on from then: following what other hosts change, and replacing
 //! keys that Datadog refuses.
 
-use super::{Control, Open};
+use super::{Control, IN_BOTH, Open};
 use crate::deliver::KeyRefused;
 use crate::oauth::{Clock, Connect, KeyTrouble, Oauth};
 use crate::store::{Origin, Revision, Store, StoreError, TenantRecord};
@@ -136,10 +136,7 @@ impl Control {
         let loaded = open.oauth.load().await?;
         for record in open.store.tenants().await? {
             if self.is_of_file(&record.id) {
-                warn!(
-                    tenant = %record.id,
-                    "is both of the configuration file and of the store: the file counts; remove it from one of the two"
-                );
+                warn!(tenant = %record.id, "{IN_BOTH}");
             } else {
                 self.drop_decided(open, &record).await;
             }

@@ -257,10 +257,11 @@ impl Sender {
         now: Instant,
         timer: &mut Earliest,
     ) -> Option<Next> {
+        let rules = self.rules.get();
         // Work that sends nothing waits for nobody but its own time, though not all of it is done at once: the cores
         // are everybody's.
         let chores = state.backlog.flying(|work| !work.sends());
-        if chores <= self.rules.get().concurrency
+        if chores <= rules.concurrency
             && let Some(chore) = state.backlog.pop_chore(kind, now, |at| timer.at(at))
         {
             return Some(Next { held: chore, probe: false, turn: None });
@@ -269,7 +270,7 @@ impl Sender {
         let building = state.backlog.flying(|work| matches!(work, Work::Build(..)));
         let busy = sending + building;
         let under_way = sending + self.settling.count();
-        if !state.auth.may_send() || under_way >= self.rules.get().concurrency || self.holds(state, kind, hold) {
+        if !state.auth.may_send() || under_way >= rules.concurrency || self.holds(state, kind, hold) {
             return None;
         }
         let known = &mut state.endpoints[kind.endpoint() as usize];
@@ -306,14 +307,14 @@ impl Sender {
         // A batch is made when there is room to send it and not before: until then it can grow.
         let ready = state.backlog.ready(kind, now);
         let made = ready + state.backlog.flying(|work| work.builds(kind));
-        if busy + ready >= self.rules.get().concurrency || probe && made > 0 {
+        if busy + ready >= rules.concurrency || probe && made > 0 {
             return None;
         }
         if !self.tools.permits.allow_another(busy + ready) {
             timer.at(now + NO_PERMIT);
             return None;
         }
-        let max_age = if flushing { Duration::ZERO } else { self.rules.get().max_age };
+        let max_age = if flushing { Duration::ZERO } else { rules.max_age };
         let (limits, encodings_refused) = (known.limits(kind), known.encodings_refused);
         match self.queue.take(kind, limits, max_age, now) {
             Take::Batch(batch) => {

@@ -273,9 +273,10 @@ impl<Q: Submit> Shared<Q> {
         let body = timeout(time, body::read(body, limit, &mut hold)).await.map_err(|_| Problem::slow(time))?;
         let body = body.map_err(|error| Problem::of_body(error, limit))?;
 
-        let tag = resolver.tag(&caller).map(str::to_owned);
+        let tags = resolver.tag(&caller).is_some();
         let now = UnixMillis::now();
-        let parcel = Parcel { body, encodings, form, limit, tag, defaults: query.log_defaults, now, hold };
+        let (rules, defaults) = (rules.clone(), query.log_defaults);
+        let parcel = Parcel { rules, body, encodings, form, tags, defaults, now, hold };
         let (parts, _hold) = if parcel.is_heavy() { self.unpack_aside(parcel).await? } else { self.unpack(parcel)? };
         if parts.is_empty() {
             return Ok(answer::taken(intake));
@@ -363,7 +364,8 @@ impl<Q: Submit> Shared<Q> {
     }
 
     fn unpack(&self, parcel: Parcel) -> Result<(Vec<Part>, Reservation), Problem> {
-        let Parcel { body, encodings, form, limit, tag, defaults, now, mut hold } = parcel;
+        let Parcel { rules, body, encodings, form, tags, defaults, now, mut hold } = parcel;
+        let limit = rules.ingest.max_body;
         let body = encodings.decode(body, limit, &mut hold).map_err(|error| Problem::of_decoding(error, limit))?;
         let form = match form {
             Ok(form) => form,
@@ -371,7 +373,8 @@ impl<Q: Submit> Shared<Q> {
             Err(_) if body.is_empty() || &*body == b"{}" => return Ok((Vec::new(), hold)),
             Err(problem) => return Err(problem),
         };
-        let context = wire::Context { now, tenant_tag: tag.as_deref(), log_defaults: &defaults };
+        let tenant_tag = tags.then_some(rules.tenancy.tag.as_str());
+        let context = wire::Context { now, tenant_tag, log_defaults: &defaults };
         let mut parts = wire::split(form, &body, &context)?;
         for part in &mut parts {
             detach(&mut part.bytes, &body);
@@ -384,13 +387,12 @@ const DD_API_KEY: HeaderName = HeaderName::from_static("dd-api-key");
 
 /// A body on its way from the socket to its parts.
 struct Parcel {
+    rules: Arc<Rules>,
     body: Bytes,
     encodings: Encodings,
     form: Result<Form, Problem>,
-    /// The most bytes that it may be decoded to.
-    limit: usize,
-    /// The tag that names tenants.
-    tag: Option<String>,
+    /// Whether tags name tenants.
+    tags: bool,
     defaults: LogDefaults,
     now: UnixMillis,
     hold: Reservation,

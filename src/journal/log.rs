@@ -415,7 +415,7 @@ impl Log {
         self.shared.view().remove(first);
         self.rounds.removed(&name);
         if let Some(file) = open {
-            self.shared.disk.close(file);
+            disk.close(file);
         }
         self.footerless.retain(|(other, _)| *other != first);
         // The acks go when the segment is gone for good, or it would come back without them.
