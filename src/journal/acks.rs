@@ -81,10 +81,11 @@ impl Acks {
         }
         while let Some(mut entry) = self.waiting.first_entry() {
             let segment = *entry.key();
-            // After a crash a segment may have the name of one that was lost.
-            self.obsolete.retain(|(_, name)| *name != ack_name(segment));
             let salt = shared.view().segments.get(&segment).map(|state| state.salt);
+            // Otherwise it was removed since; of what was copied from it, the acks become due just then.
             if let Some(salt) = salt {
+                // After a crash a segment may have the name of one that was lost.
+                self.obsolete.retain(|(_, name)| *name != ack_name(segment));
                 entry.get_mut().sort_unstable();
                 let mut bytes = Vec::new();
                 for (first, count) in runs(entry.get().iter().copied()) {

@@ -10,6 +10,7 @@ use crate::types::UnixMillis;
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const SEGMENT: u64 = 20_000;
@@ -49,6 +50,14 @@ fn sizes(disk: &SimDisk, log: &Log) -> (u64, u64) {
     (files, log.shared.view().figures().records * RECORD)
 }
 
+/// Ack files of segments that are not there any more.
+fn orphans(disk: &SimDisk) -> Vec<String> {
+    let names: BTreeSet<String> = disk.list("").unwrap().into_iter().map(|(name, _)| name).collect();
+    let segment = |name: &str| name.strip_suffix(".ack").map(|first| format!("{first}.seg"));
+    let is_orphan = |name: &&String| segment(name).is_some_and(|segment| !names.contains(&segment));
+    names.iter().filter(is_orphan).cloned().collect()
+}
+
 /// At most so much larger than what waits: a segment is cleaned when a quarter of it is live, footers and acks come on
 /// top, and besides there are the segments that are never cleaned.
 fn bound(waiting: u64) -> u64 {
@@ -74,6 +83,7 @@ proptest! {
             settle(&mut log);
             let (files, waiting) = sizes(&disk, &log);
             prop_assert!(files <= bound(waiting), "{files} bytes of files, {waiting} wait");
+            prop_assert_eq!(orphans(&disk), Vec::<String>::new());
         }
         prop_assert_eq!(disk.held_up(), 0, "segments that writing waited for to leave memory");
     }
@@ -99,4 +109,5 @@ fn the_worst_that_acks_can_leave_is_a_little_more_than_a_quarter_of_each_segment
     settle(&mut log);
     let (files, waiting) = sizes(&disk, &log);
     assert!(files <= waiting * 22 / 10 + 4 * SEGMENT, "{files} bytes of files, {waiting} wait");
+    assert_eq!(orphans(&disk), Vec::<String>::new());
 }
