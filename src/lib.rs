@@ -9,21 +9,21 @@
 //!
 //! To read the code, follow that way, beginning with the nouns of [`types`]: what a [`types::Kind`] is decides nearly
 //! everything else. Then [`daemon`], which puts the parts together, and [`cli`]; [`settings`] and [`admin`] stand aside,
-//! and [`intake`] is Datadog's side, for tests and the demonstration. Decisions that the code cannot explain by itself are
+//! and [`fakeintake`] is Datadog's side, for tests and the demonstration. Decisions that the code cannot explain by itself are
 //! pages of `docs/decisions/`.
 //!
 //! Ground floor first, each importing only from those before it: [`host`], [`types`], [`settings`], [`outbound`], [`wire`],
 //! [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`], [`ingest`],
-//! [`control`], [`admin`], [`daemon`], [`intake`], [`cli`].
+//! [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
 
 pub mod admin;
 pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod deliver;
+pub mod fakeintake;
 pub mod host;
 pub mod ingest;
-pub mod intake;
 pub mod journal;
 pub mod ledger;
 pub mod oauth;

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use support::{Daemon, Intake, Nobody, Scripted, Setup, answer, event, now_ms, sketch, until};
+use support::{Daemon, FakeIntake, Nobody, Scripted, Setup, answer, event, now_ms, sketch, until};
 use tempfile::TempDir;
 
 /// The exit code of `dogsled dead-letter`, its standard output and its standard error.
@@ -106,9 +106,9 @@ fn poison() -> Value {
 }
 
 /// How often each title has arrived.
-async fn titles(intake: &Intake) -> BTreeMap<String, u64> {
+async fn titles(fakeintake: &FakeIntake) -> BTreeMap<String, u64> {
     let mut titles = BTreeMap::new();
-    for event in intake.items("a", "event_v1").await {
+    for event in fakeintake.items("a", "event_v1").await {
         *titles.entry(event.item["title"].as_str().unwrap().to_owned()).or_default() += 1;
     }
     titles
@@ -116,11 +116,11 @@ async fn titles(intake: &Intake) -> BTreeMap<String, u64> {
 
 #[tokio::test]
 async fn letters_are_counted_and_shown_with_datadogs_words() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a", "b"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a", "b"]).start().await;
     let (code, out, _) = run(&daemon, &["list"]).await;
     assert!(code == 0 && out.starts_with("no dead letters in "), "{out}");
-    intake.fault("a", poison()).await;
+    fakeintake.fault("a", poison()).await;
     daemon.logs("a", ["fine", "poison-1", "poison-2"]).await;
     daemon.post("a", "/api/v1/events", &event("poison-3")).await;
     daemon.wait_empty("a").await;
@@ -161,9 +161,9 @@ async fn letters_are_counted_and_shown_with_datadogs_words() {
 
 #[tokio::test]
 async fn what_is_replayed_arrives_once_and_leaves_the_file() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
-    intake.fault("a", poison()).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+    fakeintake.fault("a", poison()).await;
     let at = now_ms() / 1000;
     daemon.logs("a", (0..50).map(|id| format!("poison-{id}"))).await;
     daemon.series("a", ["poison.v2".to_owned()]).await;
@@ -177,13 +177,13 @@ async fn what_is_replayed_arrives_once_and_leaves_the_file() {
     let answer = daemon.try_post("a", "/api/beta/sketches", sketch("poison", at, &[])).await.unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text);
     daemon.wait_empty("a").await;
-    intake.end_all_faults().await;
+    fakeintake.end_all_faults().await;
 
     let report = run_json(&daemon, &["replay", "--tenant", "a", "--kind", "sketches"]).await;
     assert_eq!((&report["replayed_letters"], &report["replayed_items"]), (&json!(1), &json!(1)), "{report}");
-    intake.wait_items("a", "sketches", 1).await;
-    assert_eq!(intake.items("a", "sketches").await[0].item["metric"], "poison");
-    assert_eq!(intake.count("a", "logs", "items").await, 0);
+    fakeintake.wait_items("a", "sketches", 1).await;
+    assert_eq!(fakeintake.items("a", "sketches").await[0].item["metric"], "poison");
+    assert_eq!(fakeintake.count("a", "logs", "items").await, 0);
     let mode = std::fs::metadata(daemon.dead_letters("a")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
@@ -193,13 +193,13 @@ async fn what_is_replayed_arrives_once_and_leaves_the_file() {
     assert!(!daemon.dead_letters("a").exists());
     daemon.wait_empty("a").await;
     for (kind, items) in [("logs", 50), ("series_v2", 1), ("series_v1", 1), ("distribution_points", 1)] {
-        assert_eq!(intake.count("a", kind, "items").await, items, "{kind}");
+        assert_eq!(fakeintake.count("a", kind, "items").await, items, "{kind}");
     }
     for kind in ["check_run", "event_v1"] {
-        assert_eq!(intake.count("a", kind, "items").await, 1, "{kind}");
+        assert_eq!(fakeintake.count("a", kind, "items").await, 1, "{kind}");
     }
     let mut ids: Vec<_> =
-        intake.items("a", "logs").await.iter().map(|log| log.item["id"].as_str().unwrap().to_owned()).collect();
+        fakeintake.items("a", "logs").await.iter().map(|log| log.item["id"].as_str().unwrap().to_owned()).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 50);
@@ -210,9 +210,9 @@ async fn what_is_replayed_arrives_once_and_leaves_the_file() {
 
 #[tokio::test]
 async fn what_is_refused_again_is_a_dead_letter_again_and_not_replayed_twice() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
-    intake.fault("a", poison()).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+    fakeintake.fault("a", poison()).await;
     daemon.post("a", "/api/v1/events", &event("poison")).await;
     daemon.wait_empty("a").await;
     let before = run_json(&daemon, &["show", "--tenant", "a"]).await;
@@ -231,16 +231,16 @@ async fn what_is_refused_again_is_a_dead_letter_again_and_not_replayed_twice() {
 /// letter sent twice at most.
 #[tokio::test]
 async fn no_letter_is_lost_while_the_daemon_adds_others_and_replays_are_killed() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).set("delivery.concurrency_per_tenant", 8).start().await;
-    let fault = intake.fault("a", poison()).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 8).start().await;
+    let fault = fakeintake.fault("a", poison()).await;
     const EVENTS: u64 = 400;
     let posting = async {
         for number in 0..EVENTS {
             daemon.post("a", "/api/v1/events", &event(&format!("poison-{number}"))).await;
             if number == EVENTS / 2 {
-                intake.end_fault(fault).await;
-                intake.fault("a", json!({ "times": 100, "effect": { "status": { "code": 422 } } })).await;
+                fakeintake.end_fault(fault).await;
+                fakeintake.fault("a", json!({ "times": 100, "effect": { "status": { "code": 422 } } })).await;
             }
         }
     };
@@ -259,7 +259,7 @@ async fn no_letter_is_lost_while_the_daemon_adds_others_and_replays_are_killed()
         }
     };
     tokio::join!(posting, replaying);
-    intake.end_all_faults().await;
+    fakeintake.end_all_faults().await;
     until("the last replay", async || {
         daemon.wait_empty("a").await;
         run_json(&daemon, &["replay", "--tenant", "a"]).await;
@@ -267,7 +267,7 @@ async fn no_letter_is_lost_while_the_daemon_adds_others_and_replays_are_killed()
     })
     .await;
     daemon.wait_empty("a").await;
-    let titles = titles(&intake).await;
+    let titles = titles(&fakeintake).await;
     let missing: Vec<_> =
         (0..EVENTS).map(|number| format!("poison-{number}")).filter(|title| !titles.contains_key(title)).collect();
     assert!(missing.is_empty(), "{missing:?}");
@@ -393,10 +393,10 @@ async fn the_tenants_token_goes_along() {
 
 #[tokio::test]
 async fn a_daemon_is_reached_through_its_socket_and_large_letters_are_divided() {
-    let intake = Intake::start();
+    let fakeintake = FakeIntake::start();
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("ingest.sock");
-    let setup = Setup::new(&intake, &["a"]).set("ingest.socket", socket.to_str().unwrap());
+    let setup = Setup::new(&fakeintake, &["a"]).set("ingest.socket", socket.to_str().unwrap());
     let daemon = setup.set("ingest.max_body", "20KB").start().await;
     let logs: Vec<_> = (0..900).map(|id| json!({ "message": "x".repeat(100), "id": id })).collect();
     std::fs::create_dir_all(daemon.dead_letters("a").parent().unwrap()).unwrap();
@@ -405,8 +405,9 @@ async fn a_daemon_is_reached_through_its_socket_and_large_letters_are_divided() 
     replay.env("DOGSLED_INGEST__SOCKET", &socket);
     let (code, out, error) = told(replay).await;
     assert_eq!((code, error.as_str()), (0, ""), "{out}");
-    intake.wait_items("a", "logs", 900).await;
-    let mut ids: Vec<_> = intake.items("a", "logs").await.iter().map(|log| log.item["id"].as_u64().unwrap()).collect();
+    fakeintake.wait_items("a", "logs", 900).await;
+    let mut ids: Vec<_> =
+        fakeintake.items("a", "logs").await.iter().map(|log| log.item["id"].as_u64().unwrap()).collect();
     ids.sort_unstable();
     assert_eq!(ids, (0..900).collect::<Vec<_>>());
     assert!(!daemon.dead_letters("a").exists());

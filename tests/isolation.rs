@@ -8,7 +8,7 @@ mod support;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Daemon, Intake, Setup, now_ms};
+use support::{Daemon, FakeIntake, Setup, now_ms};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -66,17 +66,17 @@ async fn send(daemon: Arc<Daemon>, tenant: String, every: Duration, end: Instant
 
 /// Sends for all tenants, and measures the healthy ones. `sicken` makes the others sick.
 async fn run(
-    setup: impl Fn(&Intake, &[&str]) -> Setup,
+    setup: impl Fn(&FakeIntake, &[&str]) -> Setup,
     healthy: &[String],
     others: &[String],
-    sicken: impl AsyncFn(&Intake),
+    sicken: impl AsyncFn(&FakeIntake),
 ) -> Times {
-    let intake = Intake::start();
+    let fakeintake = FakeIntake::start();
     let tenants: Vec<&str> = healthy.iter().chain(others).map(String::as_str).collect();
-    let daemon = setup(&intake, &tenants).start().await;
-    sicken(&intake).await;
+    let daemon = setup(&fakeintake, &tenants).start().await;
+    sicken(&fakeintake).await;
     for tenant in healthy {
-        intake.fault(tenant, json!({ "effect": { "delay_ms": ANSWER_MS } })).await;
+        fakeintake.fault(tenant, json!({ "effect": { "delay_ms": ANSWER_MS } })).await;
     }
     let daemon = Arc::new(daemon);
     let end = Instant::now() + LENGTH;
@@ -87,8 +87,8 @@ async fn run(
     let mut times = Vec::new();
     for (tenant, accepted) in measured.join_all().await {
         assert!(accepted > 0);
-        intake.wait_items(&tenant, "logs", accepted).await;
-        let items = intake.items(&tenant, "logs").await;
+        fakeintake.wait_items(&tenant, "logs", accepted).await;
+        let items = fakeintake.items(&tenant, "logs").await;
         assert_eq!(items.len(), accepted, "{tenant}: none twice");
         times.extend(items.iter().map(|arrived| arrived.at_ms - arrived.item["sent"].as_i64().unwrap()));
     }
@@ -99,7 +99,7 @@ async fn run(
 
 /// Compares runs with and without sick tenants. The machine may have been busy with something else during one of them:
 /// only what comes out three times is true.
-async fn compare(setup: impl Fn(&Intake, &[&str]) -> Setup, others: &[String], sicken: impl AsyncFn(&Intake)) {
+async fn compare(setup: impl Fn(&FakeIntake, &[&str]) -> Setup, others: &[String], sicken: impl AsyncFn(&FakeIntake)) {
     let healthy = names("healthy", 20);
     let mut seen = Vec::new();
     for _ in 0..3 {
@@ -117,13 +117,14 @@ async fn compare(setup: impl Fn(&Intake, &[&str]) -> Setup, others: &[String], s
 #[tokio::test]
 async fn tenants_that_are_revoked_throttled_hanging_or_reset_hold_up_nobody_else() {
     let sick = ["revoked", "throttled", "hanging", "reset"].map(str::to_owned);
-    let setup = |intake: &Intake, tenants: &[&str]| Setup::new(intake, tenants).set("delivery.timeout", "30s");
-    compare(setup, &sick, async |intake| {
-        intake.set_key("revoked", false).await;
+    let setup =
+        |fakeintake: &FakeIntake, tenants: &[&str]| Setup::new(fakeintake, tenants).set("delivery.timeout", "30s");
+    compare(setup, &sick, async |fakeintake| {
+        fakeintake.set_key("revoked", false).await;
         let throttled = json!({ "status": { "code": 429, "headers": { "retry-after": "1" } } });
-        intake.fault("throttled", json!({ "effect": throttled })).await;
-        intake.fault("hanging", json!({ "effect": { "hang": { "seconds": 30 } } })).await;
-        intake.fault("reset", json!({ "effect": { "close": {} } })).await;
+        fakeintake.fault("throttled", json!({ "effect": throttled })).await;
+        fakeintake.fault("hanging", json!({ "effect": { "hang": { "seconds": 30 } } })).await;
+        fakeintake.fault("reset", json!({ "effect": { "close": {} } })).await;
     })
     .await;
 }
@@ -131,12 +132,12 @@ async fn tenants_that_are_revoked_throttled_hanging_or_reset_hold_up_nobody_else
 #[tokio::test]
 async fn forty_tenants_whose_requests_hang_hold_up_nobody_else() {
     let sick = names("hanging", 40);
-    let setup = |intake: &Intake, tenants: &[&str]| {
-        Setup::new(intake, tenants).set("delivery.timeout", "30s").set("delivery.concurrency", 64)
+    let setup = |fakeintake: &FakeIntake, tenants: &[&str]| {
+        Setup::new(fakeintake, tenants).set("delivery.timeout", "30s").set("delivery.concurrency", 64)
     };
-    compare(setup, &sick, async |intake| {
+    compare(setup, &sick, async |fakeintake| {
         for tenant in &sick {
-            intake.fault(tenant, json!({ "effect": { "hang": { "seconds": 30 } } })).await;
+            fakeintake.fault(tenant, json!({ "effect": { "hang": { "seconds": 30 } } })).await;
         }
     })
     .await;
@@ -146,12 +147,12 @@ async fn forty_tenants_whose_requests_hang_hold_up_nobody_else() {
 #[tokio::test]
 async fn tenants_that_begin_to_hang_under_load_leave_room_for_the_others() {
     let sick = names("hanging", 40);
-    let setup = |intake: &Intake, tenants: &[&str]| {
-        Setup::new(intake, tenants).set("delivery.timeout", "30s").set("delivery.concurrency", 64)
+    let setup = |fakeintake: &FakeIntake, tenants: &[&str]| {
+        Setup::new(fakeintake, tenants).set("delivery.timeout", "30s").set("delivery.concurrency", 64)
     };
-    compare(setup, &sick, async |intake| {
+    compare(setup, &sick, async |fakeintake| {
         for tenant in &sick {
-            intake.fault(tenant, json!({ "skip": 2, "effect": { "hang": { "seconds": 30 } } })).await;
+            fakeintake.fault(tenant, json!({ "skip": 2, "effect": { "hang": { "seconds": 30 } } })).await;
         }
     })
     .await;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use support::{Daemon, Intake, Scrape, Setup, event, now_ms};
+use support::{Daemon, FakeIntake, Scrape, Setup, event, now_ms};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -84,17 +84,17 @@ async fn watch(daemon: Arc<Daemon>, accepted: [Arc<AtomicU64>; TENANTS.len()], s
     scrapes
 }
 
-async fn break_things(intake: &Intake) {
+async fn break_things(fakeintake: &FakeIntake) {
     let every = |effect: Value| (0..40).map(move |round| json!({ "skip": 7 * round, "times": 1, "effect": effect }));
     let faults = every(json!({ "status": { "code": 503 } })).chain(every(json!({ "close": {} })));
     for fault in faults {
-        intake.fault("failing", fault).await;
+        fakeintake.fault("failing", fault).await;
     }
     let quota = json!({ "limit": 10, "period_s": 1, "retry_after": "seconds" });
     // Events go one a request: at this pace, they would take long.
-    intake.fault("throttled", json!({ "path": "/api/v2/logs", "effect": { "quota": quota } })).await;
-    intake.fault("poisoned", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
-    intake.fault("small", json!({ "effect": { "max_body": { "decompressed": 1500 } } })).await;
+    fakeintake.fault("throttled", json!({ "path": "/api/v2/logs", "effect": { "quota": quota } })).await;
+    fakeintake.fault("poisoned", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+    fakeintake.fault("small", json!({ "effect": { "max_body": { "decompressed": 1500 } } })).await;
 }
 
 /// The items of a tenant's dead letters.
@@ -107,10 +107,11 @@ fn dead_letters(daemon: &Daemon, tenant: &str) -> u64 {
 async fn every_scrape_balances_under_load_with_faults() {
     let seed: u64 = rand::random();
     println!("seed {seed}");
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &TENANTS).set("delivery.drop_late", true).set("memory.max_queue_bytes", 16 << 20);
+    let fakeintake = FakeIntake::start();
+    let setup =
+        Setup::new(&fakeintake, &TENANTS).set("delivery.drop_late", true).set("memory.max_queue_bytes", 16 << 20);
     let daemon = Arc::new(setup.start().await);
-    break_things(&intake).await;
+    break_things(&fakeintake).await;
     let accepted: [Arc<AtomicU64>; TENANTS.len()] = Default::default();
     let stop = Arc::new(AtomicBool::new(false));
     let watching = tokio::spawn(watch(daemon.clone(), accepted.clone(), stop.clone()));
@@ -123,12 +124,12 @@ async fn every_scrape_balances_under_load_with_faults() {
         }
     }
     tokio::time::sleep(LENGTH / 4).await;
-    intake.set_key("revoked", false).await;
+    fakeintake.set_key("revoked", false).await;
     tokio::time::sleep(LENGTH / 2).await;
-    intake.set_key("revoked", true).await;
+    fakeintake.set_key("revoked", true).await;
     sending.join_all().await;
     // What is throttled would take its time.
-    intake.end_all_faults().await;
+    fakeintake.end_all_faults().await;
     for tenant in TENANTS {
         daemon.wait_empty(tenant).await;
     }
@@ -137,7 +138,7 @@ async fn every_scrape_balances_under_load_with_faults() {
     assert!(scrapes > 50, "only {scrapes} scrapes");
     let scrape = daemon.scrape().await;
     for (tenant, accepted) in TENANTS.into_iter().zip(accepted) {
-        settle(&intake, &daemon, &scrape, tenant, accepted.load(Ordering::SeqCst)).await;
+        settle(&fakeintake, &daemon, &scrape, tenant, accepted.load(Ordering::SeqCst)).await;
     }
     let dropped = |reason| scrape.sum("dogsled_items_dropped_total", &[("reason", reason)]);
     assert_eq!(dropped("evicted") + dropped("purged"), 0.0);
@@ -145,22 +146,22 @@ async fn every_scrape_balances_under_load_with_faults() {
 }
 
 /// The figures of one tenant at the end are those of the emitter, of Datadog and on disk.
-async fn settle(intake: &Intake, daemon: &Daemon, scrape: &Scrape, tenant: &str, accepted: u64) {
+async fn settle(fakeintake: &FakeIntake, daemon: &Daemon, scrape: &Scrape, tenant: &str, accepted: u64) {
     let count = |name: &str| scrape.items(tenant, name);
     assert!(accepted > 0, "{tenant}");
     assert_eq!(count("items_accepted_total"), accepted, "{tenant}");
-    assert_eq!(count("items_delivered_total"), intake.count(tenant, "total", "items").await, "{tenant}");
+    assert_eq!(count("items_delivered_total"), fakeintake.count(tenant, "total", "items").await, "{tenant}");
     assert_eq!(count("items_dead_lettered_total"), dead_letters(daemon, tenant), "{tenant}");
     assert_eq!(count("items_dropped_total") > 0, tenant == "late", "{tenant}");
 }
 
 #[tokio::test]
 async fn tenants_beyond_the_configured_number_share_a_label_and_still_balance() {
-    let intake = Intake::start();
+    let fakeintake = FakeIntake::start();
     let tenants: Vec<String> = (0..6).map(|number| format!("t{number}")).collect();
     let names: Vec<&str> = tenants.iter().map(String::as_str).collect();
-    let daemon = Setup::new(&intake, &names).set("tenancy.max_labels", 2).start().await;
-    intake.fault("t5", json!({ "effect": { "hang": {} } })).await;
+    let daemon = Setup::new(&fakeintake, &names).set("tenancy.max_labels", 2).start().await;
+    fakeintake.fault("t5", json!({ "effect": { "hang": {} } })).await;
     // Tenants that have sent nothing take no labels: the first two that do have them.
     for tenant in ["t3", "t4"] {
         daemon.scrape().await;
@@ -171,7 +172,7 @@ async fn tenants_beyond_the_configured_number_share_a_label_and_still_balance() 
         daemon.logs(tenant, 0..10).await;
     }
     for tenant in &names[..5] {
-        intake.wait_items(tenant, "logs", 10).await;
+        fakeintake.wait_items(tenant, "logs", 10).await;
     }
     daemon.wait_empty("t3").await;
     let scrape = daemon.scrape().await;

@@ -214,7 +214,7 @@ async fn no_secret_is_in_what_the_daemon_logs_answers_or_keeps() {
     until("another key", async || (!datadog.keys("alpha").await.is_empty()).then_some(())).await;
     let quoted = json!({ "errors": [format!("the key {} may not do this", key_of("fixed"))] }).to_string();
     let fault = json!({ "times": 4, "effect": { "status": { "code": 422, "body": quoted } } });
-    datadog.intake.fault("fixed", fault).await;
+    datadog.fakeintake.fault("fixed", fault).await;
     daemon.logs("fixed", [1]).await;
     daemon.wait_empty("fixed").await;
     let letters = std::fs::read_to_string(daemon.dead_letters("fixed")).unwrap();

@@ -1,6 +1,6 @@
 //! `dogsled send` against the real daemon, with the stand-in behind it.
 
-use dogsled::intake::{Effect, Filter, Handle, Intake, Key, Options, Rule};
+use dogsled::fakeintake::{Effect, FakeIntake, Filter, Handle, Key, Options, Rule};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ const TOKEN: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 /// A daemon in a process of its own, before a stand-in in this one. Ends with the value.
 struct House {
     daemon: Child,
-    intake: Handle,
+    fakeintake: Handle,
     url: String,
     config: PathBuf,
     _dir: tempfile::TempDir,
@@ -22,9 +22,9 @@ struct House {
 impl House {
     /// With the tenants acme (of [`KEY`] and [`TOKEN`]) and keyless (of neither).
     async fn new(require_token: bool) -> Self {
-        let intake = Intake::bind("127.0.0.1:0", Options { any_key: false, ..Options::default() }).unwrap();
-        let (handle, base) = (intake.handle(), format!("http://{}", intake.addr()));
-        tokio::spawn(intake.serve(std::future::pending()));
+        let fakeintake = FakeIntake::bind("127.0.0.1:0", Options { any_key: false, ..Options::default() }).unwrap();
+        let (handle, base) = (fakeintake.handle(), format!("http://{}", fakeintake.addr()));
+        tokio::spawn(fakeintake.serve(std::future::pending()));
         handle.set_key(key(true));
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("dogsled.toml");
@@ -54,7 +54,7 @@ impl House {
         // What nobody reads would hold the daemon up.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         std::fs::write(&config, format!("{text}listen = {:?}\n", &url["http://".len()..])).unwrap();
-        Self { daemon, intake: handle, url, config, _dir: dir }
+        Self { daemon, fakeintake: handle, url, config, _dir: dir }
     }
 
     /// `dogsled send` to this daemon: its exit code, and what it wrote to standard output and error.
@@ -66,7 +66,7 @@ impl House {
 
     fn arrived(&self, kind: &str) -> Vec<Value> {
         let filter = Filter { key: Some(KEY.into()), kind: Some(kind.into()) };
-        let items = self.intake.items(&filter, 0, usize::MAX);
+        let items = self.fakeintake.items(&filter, 0, usize::MAX);
         items.iter().map(|item| serde_json::from_str(&item.json).unwrap()).collect()
     }
 }
@@ -139,7 +139,7 @@ async fn the_outcome_is_one_json_object() {
 async fn retries_are_counted() {
     let house = House::new(false).await;
     let effect = Effect::Status { code: 503, headers: [].into(), body: None };
-    house.intake.add_fault(Rule { key: None, path: None, skip: 0, times: Some(2), effect });
+    house.fakeintake.add_fault(Rule { key: None, path: None, skip: 0, times: Some(2), effect });
     let (code, text) = house.send(&["log", "--tenant", "acme"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.trim_end().ends_with(", 3 attempts"), "{text}");
@@ -149,7 +149,7 @@ async fn retries_are_counted() {
 async fn a_dead_letter_is_shown_with_datadogs_words_even_in_a_crowd() {
     let house = House::new(false).await;
     let effect = Effect::RejectItems { contains: "poison".into() };
-    house.intake.add_fault(Rule { key: None, path: None, skip: 0, times: None, effect });
+    house.fakeintake.add_fault(Rule { key: None, path: None, skip: 0, times: None, effect });
     let crowd: Vec<_> = (0..8)
         .map(|_| dogsled(&["send", "log", "fine", "--tenant", "acme", "--url", &house.url]).spawn().unwrap())
         .collect();
@@ -167,7 +167,7 @@ async fn a_dead_letter_is_shown_with_datadogs_words_even_in_a_crowd() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_waits_is_shown_with_the_tenants_state() {
     let house = House::new(false).await;
-    house.intake.set_key(key(false));
+    house.fakeintake.set_key(key(false));
     let (code, text) = house.send(&["log", "--tenant", "acme", "--timeout", "1s"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("still queued after ") && text.contains("tenant acme is unauthorized"), "{text}");
@@ -175,9 +175,9 @@ async fn an_item_that_waits_is_shown_with_the_tenants_state() {
     let (code, text) = house.send(&["log", "--tenant", "keyless", "--timeout", "1s", "--json"]);
     let report = json(&text);
     assert_eq!((code, &report["outcome"], &report["tenant_state"]), (1, &"queued".into(), &"pending".into()), "{text}");
-    house.intake.set_key(key(true));
+    house.fakeintake.set_key(key(true));
     let both = Filter { key: Some(KEY.into()), kind: None };
-    assert!(house.intake.wait_items(&both, 1, Duration::from_secs(20)).await, "the daemon goes on trying");
+    assert!(house.fakeintake.wait_items(&both, 1, Duration::from_secs(20)).await, "the daemon goes on trying");
 }
 
 #[tokio::test(flavor = "multi_thread")]

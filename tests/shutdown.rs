@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::time::Duration;
-use support::{Daemon, Intake, Setup, event, until};
+use support::{Daemon, FakeIntake, Setup, event, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -43,10 +43,10 @@ async fn begin(daemon: &Daemon, body: &str, missing: usize) -> TcpStream {
 
 #[tokio::test]
 async fn what_is_queued_is_delivered_before_the_end_without_waiting_for_batches() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a", "b"]).set("batch.max_age", "10m").set("shutdown.grace", "60s");
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a", "b"]).set("batch.max_age", "10m").set("shutdown.grace", "60s");
     let mut daemon = setup.start().await;
-    intake.fault("b", json!({ "times": 3, "effect": { "status": { "code": 503 } } })).await;
+    fakeintake.fault("b", json!({ "times": 3, "effect": { "status": { "code": 503 } } })).await;
     for number in 0..10 {
         daemon.logs("a", number * 10..number * 10 + 10).await;
         daemon.series("b", [format!("m{number}")]).await;
@@ -60,15 +60,15 @@ async fn what_is_queued_is_delivered_before_the_end_without_waiting_for_batches(
         (&stopped["accepted"], &stopped["delivered"], &stopped["queued"]),
         (&json!(120), &json!(120), &json!(0))
     );
-    assert_eq!(intake.items("a", "logs").await.len(), 100);
-    assert_eq!(intake.items("b", "series_v2").await.len(), 10);
-    assert_eq!(intake.items("b", "event_v1").await.len(), 10);
+    assert_eq!(fakeintake.items("a", "logs").await.len(), 100);
+    assert_eq!(fakeintake.items("b", "series_v2").await.len(), 10);
+    assert_eq!(fakeintake.items("b", "event_v1").await.len(), 10);
 }
 
 #[tokio::test]
 async fn a_request_under_way_is_answered_and_its_items_are_delivered_while_no_other_is_taken() {
-    let intake = Intake::start();
-    let mut daemon = Setup::new(&intake, &["a"]).set("shutdown.grace", "60s").start().await;
+    let fakeintake = FakeIntake::start();
+    let mut daemon = Setup::new(&fakeintake, &["a"]).set("shutdown.grace", "60s").start().await;
     let body = json!([{ "message": "m", "id": 1 }]).to_string();
     let mut stream = begin(&daemon, &body, 5).await;
     daemon.terminate();
@@ -78,16 +78,16 @@ async fn a_request_under_way_is_answered_and_its_items_are_delivered_while_no_ot
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
     assert_eq!(end(&mut daemon).await["delivered"], 1);
-    assert_eq!(intake.items("a", "logs").await.len(), 1);
+    assert_eq!(fakeintake.items("a", "logs").await.len(), 1);
 }
 
 #[tokio::test]
 async fn what_is_not_delivered_within_the_grace_is_told_with_its_numbers() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a", "b", "c"]).set("shutdown.grace", "500ms");
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a", "b", "c"]).set("shutdown.grace", "500ms");
     let mut daemon = setup.start().await;
-    intake.fault("a", json!({ "effect": { "hang": {} } })).await;
-    intake.set_key("b", false).await;
+    fakeintake.fault("a", json!({ "effect": { "hang": {} } })).await;
+    fakeintake.set_key("b", false).await;
     daemon.logs("a", 0..7).await;
     daemon.series("b", ["one".to_owned(), "two".to_owned()]).await;
     daemon.logs("c", 0..3).await;
@@ -103,11 +103,11 @@ async fn what_is_not_delivered_within_the_grace_is_told_with_its_numbers() {
 
 #[tokio::test]
 async fn a_second_sigterm_ends_it_at_once() {
-    let intake = Intake::start();
-    let mut daemon = Setup::new(&intake, &["a"]).set("shutdown.grace", "10m").start().await;
-    intake.fault("a", json!({ "effect": { "hang": {} } })).await;
+    let fakeintake = FakeIntake::start();
+    let mut daemon = Setup::new(&fakeintake, &["a"]).set("shutdown.grace", "10m").start().await;
+    fakeintake.fault("a", json!({ "effect": { "hang": {} } })).await;
     daemon.logs("a", 0..7).await;
-    intake.wait_attempts("a", "logs", 1).await;
+    fakeintake.wait_attempts("a", "logs", 1).await;
     daemon.terminate();
     until("it to begin to end", async || daemon.log("shutting down").into_iter().next()).await;
     assert!(daemon.ended().is_none());
@@ -118,8 +118,8 @@ async fn a_second_sigterm_ends_it_at_once() {
 
 #[tokio::test]
 async fn connections_that_clients_keep_open_do_not_hold_it_up() {
-    let intake = Intake::start();
-    let mut daemon = Setup::new(&intake, &["a"]).set("shutdown.grace", "10m").start().await;
+    let fakeintake = FakeIntake::start();
+    let mut daemon = Setup::new(&fakeintake, &["a"]).set("shutdown.grace", "10m").start().await;
     // One that never sent anything, one that has been served, and the pool of the tests' own client.
     let _silent = TcpStream::connect(daemon.address()).await.unwrap();
     let body = json!([{ "message": "m", "id": 1 }]).to_string();
@@ -134,8 +134,8 @@ async fn connections_that_clients_keep_open_do_not_hold_it_up() {
 
 #[tokio::test]
 async fn a_client_that_never_ends_its_request_gets_no_more_than_the_grace() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("shutdown.grace", "500ms");
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("shutdown.grace", "500ms");
     let setup = setup.set("ingest.header_timeout", "10m").set("ingest.body_timeout", "10m");
     let mut daemon = setup.start().await;
     let _slow = begin(&daemon, &"x".repeat(1000), 10).await;
@@ -148,16 +148,16 @@ async fn a_client_that_never_ends_its_request_gets_no_more_than_the_grace() {
 
 #[tokio::test]
 async fn it_says_that_it_is_not_ready_while_it_ends() {
-    let intake = Intake::start();
-    let mut daemon = Setup::new(&intake, &["a"]).set("shutdown.grace", "10m").start().await;
-    let fault = intake.fault("a", json!({ "effect": { "hang": {} } })).await;
+    let fakeintake = FakeIntake::start();
+    let mut daemon = Setup::new(&fakeintake, &["a"]).set("shutdown.grace", "10m").start().await;
+    let fault = fakeintake.fault("a", json!({ "effect": { "hang": {} } })).await;
     daemon.logs("a", 0..7).await;
-    intake.wait_attempts("a", "logs", 1).await;
+    fakeintake.wait_attempts("a", "logs", 1).await;
     assert_eq!(daemon.admin_status("/readyz").await, 200);
     daemon.terminate();
     until("it not to be ready", async || (daemon.admin_status("/readyz").await == 503).then_some(())).await;
     assert_eq!(daemon.admin_status("/healthz").await, 200);
     daemon.scrape().await.assert_balanced();
-    intake.end_fault(fault).await;
+    fakeintake.end_fault(fault).await;
     assert_eq!(end(&mut daemon).await["delivered"], 7);
 }

@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::json;
 use std::time::Duration;
-use support::{Daemon, Intake, Setup};
+use support::{Daemon, FakeIntake, Setup};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -27,8 +27,8 @@ async fn rest(mut stream: TcpStream) -> (String, Duration) {
 
 #[tokio::test]
 async fn a_slow_body_is_answered_408_a_slow_header_is_hung_up_on_and_others_are_served_meanwhile() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("ingest.header_timeout", "500ms").set("ingest.body_timeout", "1s");
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("ingest.header_timeout", "500ms").set("ingest.body_timeout", "1s");
     let daemon = setup.start().await;
     let stopped = connect(&daemon, &format!("{HEAD}Content-Length: 100\r\n\r\n[{{\"message\":")).await;
     let unsized_body = connect(&daemon, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\n[{{\"me\r\n")).await;
@@ -68,7 +68,7 @@ async fn a_slow_body_is_answered_408_a_slow_header_is_hung_up_on_and_others_are_
     for (answer, _) in [header, silent] {
         assert_eq!(answer, "");
     }
-    intake.wait_items("a", "logs", 1).await;
+    fakeintake.wait_items("a", "logs", 1).await;
     let scrape = daemon.scrape().await;
     assert_eq!(scrape.sum("dogsled_ingest_requests_total", &[("status", "408")]), 3.0);
     assert_eq!(scrape.sum("dogsled_items_accepted_total", &[("tenant", "a")]), 1.0, "nothing of them was taken");

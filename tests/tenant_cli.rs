@@ -12,7 +12,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::{Daemon, Intake, Nobody, Scripted, Setup, answer, key_of, until};
+use support::{Daemon, FakeIntake, Nobody, Scripted, Setup, answer, key_of, until};
 
 /// What a command said.
 #[derive(Debug)]
@@ -155,24 +155,24 @@ async fn limits_and_quotas_of_a_tenants_own_are_given_shown_and_taken_back() {
 
 #[tokio::test]
 async fn a_tenant_with_a_key_of_a_file_delivers_at_once_and_the_key_can_be_replaced() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &[]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &[]).start().await;
     let first = file(&daemon, "first.key", &format!("{}\n", key_of("first")));
     let added = run(&daemon, &format!("tenant add acme --api-key-file {}", first.display())).await.fine();
     assert!(added.starts_with("added tenant acme: active") && !added.contains("connect it"), "{added}");
     assert!(!added.contains(&key_of("first")));
     daemon.logs("acme", [1]).await;
-    intake.wait_items("first", "logs", 1).await;
+    fakeintake.wait_items("first", "logs", 1).await;
     let second = file(&daemon, "second.key", &key_of("second"));
     run(&daemon, &format!("tenant set acme --api-key-file {}", second.display())).await.fine();
     daemon.logs("acme", [2]).await;
-    intake.wait_items("second", "logs", 1).await;
+    fakeintake.wait_items("second", "logs", 1).await;
 }
 
 #[tokio::test]
 async fn an_ingest_token_is_shown_once_works_and_stops_working_when_it_is_revoked() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &[]).set("ingest.require_token", true).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &[]).set("ingest.require_token", true).start().await;
     let key = file(&daemon, "acme.key", &key_of("acme"));
     run(&daemon, &format!("tenant add acme --api-key-file {}", key.display())).await.fine();
     assert!(run(&daemon, "tenant token list acme").await.fine().contains("no ingest tokens"));
@@ -232,8 +232,8 @@ async fn what_was_held_for_another_organisation_is_dropped_or_released_by_comman
 
 #[tokio::test]
 async fn what_cannot_be_done_says_why_and_what_to_do() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["fixed"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["fixed"]).start().await;
     run(&daemon, "tenant add acme").await.fine();
     let missing = daemon.config().with_file_name("no-such.key");
     let with_missing = format!("tenant add b --api-key-file {}", missing.display());
@@ -270,8 +270,8 @@ async fn what_cannot_be_done_says_why_and_what_to_do() {
 
 #[tokio::test]
 async fn who_cannot_ask_the_daemon_is_told_what_to_do() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let admin = daemon.url("admin");
     let other = file(&daemon, "other.token", "0123456789abcdef0123456789abcdef");
     let refused = run(&daemon, &format!("tenant list --token-file {}", other.display())).await.refused(1);
@@ -319,11 +319,11 @@ async fn without_a_daemon_the_commands_say_how_to_start_one() {
 
 #[tokio::test]
 async fn the_status_has_a_line_for_every_tenant_with_its_trouble() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["good", "bad"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["good", "bad"]).start().await;
     run(&daemon, "tenant add waiting").await.fine();
     daemon.logs("waiting", [1, 2]).await;
-    intake.set_key("bad", false).await;
+    fakeintake.set_key("bad", false).await;
     daemon.logs("bad", [1]).await;
     daemon.wait_state("bad", "unauthorized").await;
     daemon.logs("good", 0..10).await;
@@ -348,8 +348,8 @@ async fn the_status_has_a_line_for_every_tenant_with_its_trouble() {
 
 #[tokio::test]
 async fn watching_tells_again_and_again_and_shows_what_changes() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["acme"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["acme"]).start().await;
     let mut command = command(&daemon.config(), &daemon.url("admin"), "status --watch --interval 50ms --json");
     let mut child = command.spawn().unwrap();
     let lines = support::gather(child.stdout.take().unwrap());

@@ -4,7 +4,7 @@ mod admin;
 mod check;
 mod dead_letter;
 mod demo;
-mod intake;
+mod fakeintake;
 mod journal;
 mod local;
 mod run;
@@ -40,7 +40,7 @@ enum Command {
     Run(run::Args),
     Demo(demo::Args),
     Check(check::Args),
-    Intake(intake::Args),
+    Fakeintake(fakeintake::Args),
     Send(send::Args),
     Journal(journal::Args),
     DeadLetter(dead_letter::Args),
@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Check(args) => check::main(&args),
-        Command::Intake(args) => intake::main(&args),
+        Command::Fakeintake(args) => fakeintake::main(&args),
         Command::Send(args) => send::main(&args),
         Command::Journal(args) => journal::main(&args),
         Command::DeadLetter(args) => dead_letter::main(&args),

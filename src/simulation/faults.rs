@@ -1,4 +1,4 @@
-//! What Datadog and the way to it do wrong, and when: every fault of the stand-in (`src/intake/faults.rs`), as it looks to
+//! What Datadog and the way to it do wrong, and when: every fault of the stand-in (`src/fakeintake/faults.rs`), as it looks to
 //! a sender.
 
 use super::host::{EPOCH, elapsed};

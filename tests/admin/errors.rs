@@ -1,7 +1,7 @@
 //! Every refusal of the admin API, in its own words.
 
 use crate::harness::{Datadog, Operator};
-use crate::support::{Intake, Setup};
+use crate::support::{FakeIntake, Setup};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -74,8 +74,8 @@ async fn every_refusal_has_its_status_its_code_and_its_words() {
 
 #[tokio::test]
 async fn without_the_token_nothing_is_answered_but_what_monitors_need() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["fixed"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["fixed"]).start().await;
     let operator = Operator::of(&daemon);
     for (path, authorization) in [
         ("tenants", None),
@@ -101,8 +101,8 @@ async fn without_the_token_nothing_is_answered_but_what_monitors_need() {
 
 #[tokio::test]
 async fn without_an_oauth_client_nobody_can_connect_and_the_answer_says_what_to_configure() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &[]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &[]).start().await;
     let operator = Operator::of(&daemon);
     operator.create("acme").await;
     let refused = operator.post("tenants/acme/connect", json!({ "domain": "datadoghq.com" })).await;

@@ -1,6 +1,6 @@
 //! A daemon with an OAuth client, the operator's requests to it, and a customer's browser.
 
-use crate::support::{Daemon, Intake, Setup, client, until};
+use crate::support::{Daemon, FakeIntake, Setup, client, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ const REDIRECT: &str = "https://connect.example.com/oauth/callback";
 
 /// Datadog's stand-in, with one OAuth client.
 pub struct Datadog {
-    pub intake: Intake,
+    pub fakeintake: FakeIntake,
     http: reqwest::Client,
 }
 
@@ -32,7 +32,7 @@ pub struct Reply {
 impl Datadog {
     /// With access tokens that live for so many seconds.
     pub async fn start(expires_in: u64) -> Self {
-        let this = Self { intake: Intake::start(), http: client() };
+        let this = Self { fakeintake: FakeIntake::start(), http: client() };
         let org = |id: &str| json!({ "id": id, "name": format!("The {id} & Co"), "domain": "datadoghq.com" });
         let client = json!({
             "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "name": "Partner", "redirect_uris": [REDIRECT],
@@ -44,15 +44,16 @@ impl Datadog {
 
     /// A daemon with this client, that knows these static tenants.
     pub fn setup(&self, tenants: &[&str]) -> Setup {
-        Setup::new(&self.intake, tenants)
-            .set("datadog.sites.\"datadoghq.com\".app", self.intake.url.as_str())
+        Setup::new(&self.fakeintake, tenants)
+            .set("datadog.sites.\"datadoghq.com\".app", self.fakeintake.url.as_str())
             .set("oauth.client_id", CLIENT_ID)
             .set("oauth.client_secret", CLIENT_SECRET)
             .set("oauth.redirect_uri", REDIRECT)
     }
 
     pub async fn control(&self, method: Method, path: &str, body: Value) -> Value {
-        let request = self.http.request(method, format!("{}/_intake/{path}", self.intake.url)).body(body.to_string());
+        let request =
+            self.http.request(method, format!("{}/_fakeintake/{path}", self.fakeintake.url)).body(body.to_string());
         serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap()
     }
 
@@ -101,7 +102,7 @@ impl Datadog {
         let (_, query) = authorize_url.split_once('?').unwrap();
         let form = format!("{query}&org={org}&decision={decision}");
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let post = http.post(format!("{}/oauth2/v1/authorize", self.intake.url)).body(form);
+        let post = http.post(format!("{}/oauth2/v1/authorize", self.fakeintake.url)).body(form);
         let post = post.header("Content-Type", "application/x-www-form-urlencoded").send().await.unwrap();
         assert_eq!(post.status(), 302, "the way back");
         let location = post.headers()["location"].to_str().unwrap();

@@ -34,7 +34,7 @@ async fn a_revoked_key_is_replaced_and_what_was_held_delivered_with_nobody_touch
     datadog.revoke_keys("alpha").await;
     daemon.logs("acme", [1, 2]).await;
     daemon.logs("fixed", [9]).await;
-    datadog.intake.wait_items("fixed", "logs", 1).await;
+    datadog.fakeintake.wait_items("fixed", "logs", 1).await;
     until("another key", async || (!datadog.keys("alpha").await.is_empty()).then_some(())).await;
     datadog.wait_logs("alpha", &[1, 2]).await;
     assert_ne!(datadog.keys("alpha").await, first);
@@ -75,7 +75,7 @@ async fn a_key_that_the_operator_gives_works_at_once_and_another_takes_its_place
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&[]).start().await;
     let operator = Operator::of(&daemon);
-    datadog.intake.set_key("bad", false).await;
+    datadog.fakeintake.set_key("bad", false).await;
     let added = operator.post("tenants", json!({ "id": "acme", "api_key": key_of("bad") })).await;
     assert_eq!((added.status, &added.body["state"]), (201, &json!("active")), "{}", added.body);
     assert!(!added.body.to_string().contains(&key_of("bad")));
@@ -85,6 +85,6 @@ async fn a_key_that_the_operator_gives_works_at_once_and_another_takes_its_place
     let changes = json!({ "api_key": key_of("good"), "display_name": "Acme, Inc." });
     let changed = operator.expect(200, patch.body(changes.to_string())).await;
     assert_eq!((&changed["display_name"], &changed["key"]["origin"]), (&json!("Acme, Inc."), &json!("static")));
-    datadog.intake.wait_items("good", "logs", 1).await;
+    datadog.fakeintake.wait_items("good", "logs", 1).await;
     operator.wait_state("acme", "active").await;
 }

@@ -45,7 +45,7 @@ async fn a_database_that_comes_after_the_daemon_is_found_and_its_tenants_are_del
     let daemon = setup.start().await;
     let operator = Operator::of(&daemon);
     daemon.logs("fixed", [1]).await;
-    datadog.intake.wait_items("fixed", "logs", 1).await;
+    datadog.fakeintake.wait_items("fixed", "logs", 1).await;
     assert_eq!(post(&daemon, "acme", 1).await, (503, true), "it may exist");
     let refused = operator.post("tenants", json!({ "id": "new" })).await;
     assert_eq!((refused.status, &refused.body["code"]), (503, &json!("store")), "{}", refused.body);

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "clients"))
 from selenium import webdriver  # noqa: E402  # after the path of the harness
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 
-from harness import Daemon, Intake, environment  # noqa: E402
+from harness import Daemon, FakeIntake, environment  # noqa: E402
 
 CLIENT = {"client_id": "browser-partner", "client_secret": "browser-partner-secret"}
 
@@ -30,17 +30,17 @@ def stack(tmp_path):
     """The stand-in and the daemon, whose connect listener the partner's client is registered with."""
     running = []
     try:
-        intake = Intake(tmp_path)
-        running.append(intake)
+        fakeintake = FakeIntake(tmp_path)
+        running.append(fakeintake)
         listen = f"127.0.0.1:{free_port()}"
         redirect_uri = f"http://{listen}/oauth/callback"
         orgs = [{"id": "initech", "name": "Initech"}, {"id": "acme", "name": "Acme & Sons <Ltd>"}]
-        intake.control("clients", CLIENT | {"name": "Shop Watch", "redirect_uris": [redirect_uri], "orgs": orgs})
+        fakeintake.control("clients", CLIENT | {"name": "Shop Watch", "redirect_uris": [redirect_uri], "orgs": orgs})
         secrets = "".join(f'{name} = "{value}"\n' for name, value in CLIENT.items())
         extra = f'[oauth]\n{secrets}redirect_uri = "{redirect_uri}"\nlisten = "{listen}"\n'
-        daemon = Daemon(tmp_path, intake, [], extra=extra)
+        daemon = Daemon(tmp_path, fakeintake, [], extra=extra)
         running.append(daemon)
-        yield intake, daemon
+        yield fakeintake, daemon
     finally:
         codes = {process.name: process.stop() for process in reversed(running)}
         assert set(codes.values()) <= {0}, codes

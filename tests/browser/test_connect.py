@@ -63,12 +63,12 @@ def requested(browser):
     return {urllib.parse.urlsplit(url).hostname for url in urls if url.startswith("http")}
 
 
-def keys(intake, org):
-    return [key["key"] for key in intake.control("keys") if key["org"] == org]
+def keys(fakeintake, org):
+    return [key["key"] for key in fakeintake.control("keys") if key["org"] == org]
 
 
 def test_a_customer_who_clicks_through_is_connected_and_telemetry_flows(stack, browser, tmp_path):
-    intake, daemon = stack
+    fakeintake, daemon = stack
     admin(daemon, tmp_path, "tenants", {"id": "acme"})
     post_log(daemon, "acme", "uid.browser.held.1")
 
@@ -89,11 +89,11 @@ def test_a_customer_who_clicks_through_is_connected_and_telemetry_flows(stack, b
     assert browser.find_element(By.TAG_NAME, "h1").text == "Connected"
     assert "Acme & Sons <Ltd>" in browser.find_element(By.TAG_NAME, "main").text
 
-    (key,) = keys(intake, "acme")
-    assert not keys(intake, "initech"), "the organisation that was not chosen"
+    (key,) = keys(fakeintake, "acme")
+    assert not keys(fakeintake, "initech"), "the organisation that was not chosen"
     post_log(daemon, "acme", "uid.browser.fresh.1")
-    assert intake.wait(key, 2), daemon.warnings()
-    assert {uid_of(row["item"]) for row in intake.items(key)} == {"uid.browser.held.1", "uid.browser.fresh.1"}
+    assert fakeintake.wait(key, 2), daemon.warnings()
+    assert {uid_of(row["item"]) for row in fakeintake.items(key)} == {"uid.browser.held.1", "uid.browser.fresh.1"}
     assert key not in browser.page_source and key not in daemon.told()
 
     browser.refresh()
@@ -106,7 +106,7 @@ def test_a_customer_who_clicks_through_is_connected_and_telemetry_flows(stack, b
 
 
 def test_a_customer_who_refuses_is_told_how_to_try_again(stack, browser, tmp_path):
-    intake, daemon = stack
+    fakeintake, daemon = stack
     admin(daemon, tmp_path, "tenants", {"id": "acme"})
     browser.set_window_size(360, 640)
     browser.get(begin(daemon, tmp_path, "acme"))
@@ -118,5 +118,5 @@ def test_a_customer_who_refuses_is_told_how_to_try_again(stack, browser, tmp_pat
     picture(browser, "denied")
     assert browser.find_element(By.TAG_NAME, "h1").text == "Not connected"
     assert "click it again" in browser.find_element(By.TAG_NAME, "main").text
-    assert not keys(intake, "acme")
+    assert not keys(fakeintake, "acme")
     assert admin(daemon, tmp_path, "tenants/acme")["state"] == "pending"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import Daemon, Intake
+from harness import Daemon, FakeIntake
 
 
 @pytest.fixture(scope="session")
@@ -12,11 +12,11 @@ def starter(tmp_path_factory):
 
     def start(tenants, **options):
         directory = tmp_path_factory.mktemp("stack")
-        intake = Intake(directory)
-        running.append(intake)
-        daemon = Daemon(directory, intake, tenants, **options)
+        fakeintake = FakeIntake(directory)
+        running.append(fakeintake)
+        daemon = Daemon(directory, fakeintake, tenants, **options)
         running.append(daemon)
-        return intake, daemon
+        return fakeintake, daemon
 
     yield start
     codes = {process.name: process.stop() for process in reversed(running)}

@@ -113,16 +113,16 @@ class Process:
             raise AssertionError(f"{self.name} does not end on SIGTERM:\n{self.told()}") from None
 
 
-class Intake(Process):
-    """`dogsled intake`, and its control API."""
+class FakeIntake(Process):
+    """`dogsled fakeintake`, and its control API."""
 
     def __init__(self, directory):
-        super().__init__(directory, "intake", "intake", "--listen", "127.0.0.1:0")
+        super().__init__(directory, "fakeintake", "fakeintake", "--listen", "127.0.0.1:0")
         self.url = self.awaited(self.stdout, lambda line: line.removeprefix("listening on ") if "://" in line else None)
 
     def control(self, path, body=None, **query):
         """One call of the control API."""
-        url = f"{self.url}/_intake/{path}?{urllib.parse.urlencode(query)}"
+        url = f"{self.url}/_fakeintake/{path}?{urllib.parse.urlencode(query)}"
         data = None if body is None else json.dumps(body).encode()
         status, _, answer = http(url, data, {"Content-Type": "application/json"})
         assert status < 300, (path, status, answer)
@@ -140,7 +140,7 @@ class Intake(Process):
     def wait(self, key, items):
         """Waits until that many items arrived with an API key; false when they did not in time."""
         query = urllib.parse.urlencode({"key": key, "items": items, "timeout_ms": int(DEADLINE * 1000)})
-        status, _, answer = http(f"{self.url}/_intake/wait?{query}", timeout=DEADLINE * 2)
+        status, _, answer = http(f"{self.url}/_fakeintake/wait?{query}", timeout=DEADLINE * 2)
         assert status in (200, 408), (status, answer)
         return json.loads(answer)["reached"]
 
@@ -166,14 +166,14 @@ class Tenant:
 class Daemon(Process):
     """`dogsled run` with static tenants, in front of a stand-in."""
 
-    def __init__(self, directory, intake, tenants, extra=""):
+    def __init__(self, directory, fakeintake, tenants, extra=""):
         config = directory / "dogsled.toml"
         tables = "".join(
             f'[tenants.{tenant.name}]\nsite = "datadoghq.com"\napi_key = "{tenant.api_key}"\n'
             f'ingest_tokens = ["{tenant.token}"]\n'
             for tenant in tenants
         )
-        roles = "".join(f'{role} = "{intake.url}"\n' for role in ("api", "logs", "events", "app"))
+        roles = "".join(f'{role} = "{fakeintake.url}"\n' for role in ("api", "logs", "events", "app"))
         config.write_text(
             f'[state]\ndir = "{directory / "state"}"\n'
             '[ingest]\nlisten = "127.0.0.1:0"\n'

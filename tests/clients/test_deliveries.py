@@ -37,10 +37,10 @@ def records(stack):
 @pytest.fixture(scope="module")
 def arrived(stack, records):
     """{uid: (kind, item)} of each route's tenant, when nothing is under way any more."""
-    intake, daemon = stack
+    fakeintake, daemon = stack
     until("an empty queue", lambda: not any(daemon.metrics()["dogsled_queue_items"].values()))
     return {
-        route: {uid_of(row["item"]): (row["kind"], row["item"]) for row in intake.items(tenant.api_key)}
+        route: {uid_of(row["item"]): (row["kind"], row["item"]) for row in fakeintake.items(tenant.api_key)}
         for route, tenant in TENANTS.items()
     }
 

@@ -38,7 +38,7 @@ def test_a_client_raises_what_the_daemon_refuses(refused, operation, raised, sta
 
 
 def test_a_refused_request_leaves_nothing_behind(stack, refused):
-    intake, daemon = stack
+    fakeintake, daemon = stack
     assert len(refused) == 7
     sentinel = "uid.acme.sentinel.1"
     status, _, answer = http(
@@ -47,8 +47,8 @@ def test_a_refused_request_leaves_nothing_behind(stack, refused):
         {"DD-API-KEY": ACME.token, "Content-Type": "application/json"},
     )
     assert (status, answer) == (202, b"{}")
-    intake.control("wait", key=ACME.api_key, kind="logs", items=1, timeout_ms=10_000)
-    assert intake.uids(ACME.api_key) == [sentinel]
+    fakeintake.control("wait", key=ACME.api_key, kind="logs", items=1, timeout_ms=10_000)
+    assert fakeintake.uids(ACME.api_key) == [sentinel]
     accepted = daemon.metrics()["dogsled_items_accepted_total"]
     assert sum(accepted.values()) == 1, accepted
     assert UID.fullmatch(sentinel)

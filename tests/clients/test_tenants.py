@@ -66,20 +66,20 @@ def everyone_sends(daemon, tenants):
 )
 def test_each_tenants_items_reach_its_own_key_once(starter, status, headers):
     tenants = [Tenant(name) for name in NAMES]
-    intake, daemon = starter(tenants, extra='[delivery]\nretry_initial = "20ms"\nretry_max = "200ms"\n')
-    fault = intake.refuse(tenants[0].api_key, REFUSALS, status, headers) if status else None
+    fakeintake, daemon = starter(tenants, extra='[delivery]\nretry_initial = "20ms"\nretry_max = "200ms"\n')
+    fault = fakeintake.refuse(tenants[0].api_key, REFUSALS, status, headers) if status else None
     with Scrapes(daemon) as scrapes:
         sent = everyone_sends(daemon, tenants)
         for tenant in tenants:
             expected = len(sent[tenant])
             assert expected > 100
-            arrived = intake.wait(tenant.api_key, expected)
+            arrived = fakeintake.wait(tenant.api_key, expected)
             assert arrived, f"not all {expected} items of {tenant.name}; {daemon.warnings()}"
     for tenant in tenants:
-        assert sorted(intake.uids(tenant.api_key)) == sorted(sent[tenant])
+        assert sorted(fakeintake.uids(tenant.api_key)) == sorted(sent[tenant])
     assert scrapes.wrong == []
     assert scrapes.count > 10
-    assert fault is None or intake.hits(fault) == REFUSALS
+    assert fault is None or fakeintake.hits(fault) == REFUSALS
     assert scrapes.busy > 0, "no scrape saw anything queued, so none showed that the books balance under way"
 
     metrics = until("an empty queue", lambda: empty(daemon.metrics()))

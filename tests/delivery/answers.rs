@@ -1,6 +1,6 @@
 //! Answers of one kind each.
 
-use super::support::{Intake, Scripted, Setup, answer, key_of, until};
+use super::support::{FakeIntake, Scripted, Setup, answer, key_of, until};
 use super::{LOGS, assert_each_once, dead_letters, ids};
 use serde_json::json;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn what_is_accepted_is_delivered_and_shown_as_delivered() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a", "b"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a", "b"]).start().await;
     daemon.logs("a", 0..5).await;
     daemon.logs("b", 5..8).await;
     daemon.series("a", ["one".to_owned()]).await;
-    intake.wait_items("a", "logs", 5).await;
-    intake.wait_items("b", "logs", 3).await;
-    intake.wait_items("a", "series_v2", 1).await;
-    assert_each_once(&intake, "a", 0..5).await;
-    assert_each_once(&intake, "b", 5..8).await;
+    fakeintake.wait_items("a", "logs", 5).await;
+    fakeintake.wait_items("b", "logs", 3).await;
+    fakeintake.wait_items("a", "series_v2", 1).await;
+    assert_each_once(&fakeintake, "a", 0..5).await;
+    assert_each_once(&fakeintake, "b", 5..8).await;
     daemon.wait_empty("a").await;
     let scrape = daemon.scrape().await;
     scrape.assert_balanced();
@@ -30,14 +30,14 @@ async fn what_is_accepted_is_delivered_and_shown_as_delivered() {
 #[tokio::test]
 async fn what_may_succeed_later_is_tried_again_until_it_does() {
     for code in [408, 500, 502, 503, 504, 302] {
-        let intake = Intake::start();
-        let daemon = Setup::new(&intake, &["a"]).start().await;
-        let fault = intake.fault("a", json!({ "times": 3, "effect": { "status": { "code": code } } })).await;
+        let fakeintake = FakeIntake::start();
+        let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+        let fault = fakeintake.fault("a", json!({ "times": 3, "effect": { "status": { "code": code } } })).await;
         daemon.logs("a", 0..10).await;
-        intake.wait_items("a", "logs", 10).await;
-        assert_each_once(&intake, "a", 0..10).await;
-        assert_eq!(intake.fault_figures(fault).await, (3, 0), "{code}");
-        assert_eq!(intake.count("a", "logs", "attempts").await, 4, "{code}");
+        fakeintake.wait_items("a", "logs", 10).await;
+        assert_each_once(&fakeintake, "a", 0..10).await;
+        assert_eq!(fakeintake.fault_figures(fault).await, (3, 0), "{code}");
+        assert_eq!(fakeintake.count("a", "logs", "attempts").await, 4, "{code}");
         daemon.wait_empty("a").await;
         assert!(dead_letters(&daemon, "a").is_empty(), "{code}");
     }
@@ -46,39 +46,39 @@ async fn what_may_succeed_later_is_tried_again_until_it_does() {
 #[tokio::test]
 async fn a_connection_that_ends_before_the_answer_is_tried_again() {
     for when in ["headers", "half_body", "body"] {
-        let intake = Intake::start();
-        let daemon = Setup::new(&intake, &["a"]).start().await;
-        let fault = intake.fault("a", json!({ "times": 3, "effect": { "close": { "when": when } } })).await;
+        let fakeintake = FakeIntake::start();
+        let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+        let fault = fakeintake.fault("a", json!({ "times": 3, "effect": { "close": { "when": when } } })).await;
         let text = "x".repeat(300_000);
         daemon.post("a", LOGS, &json!([{ "message": text, "id": 1 }, { "message": "m", "id": 2 }])).await;
-        intake.wait_items("a", "logs", 2).await;
-        assert_each_once(&intake, "a", 1..3).await;
-        assert_eq!(intake.fault_figures(fault).await.0, 3, "{when}");
+        fakeintake.wait_items("a", "logs", 2).await;
+        assert_each_once(&fakeintake, "a", 1..3).await;
+        assert_eq!(fakeintake.fault_figures(fault).await.0, 3, "{when}");
         daemon.wait_empty("a").await;
     }
 }
 
 #[tokio::test]
 async fn a_request_without_an_answer_is_given_up_after_the_timeout_and_tried_again() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).set("delivery.timeout", "200ms").start().await;
-    let fault = intake.fault("a", json!({ "times": 2, "effect": { "hang": {} } })).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).set("delivery.timeout", "200ms").start().await;
+    let fault = fakeintake.fault("a", json!({ "times": 2, "effect": { "hang": {} } })).await;
     daemon.logs("a", 0..10).await;
-    until("all to arrive", async || (ids(&intake.items("a", "logs").await).len() == 10).then_some(())).await;
-    assert_eq!(intake.fault_figures(fault).await.0, 2);
+    until("all to arrive", async || (ids(&fakeintake.items("a", "logs").await).len() == 10).then_some(())).await;
+    assert_eq!(fakeintake.fault_figures(fault).await.0, 2);
     // On a busy machine an answer may come too late.
-    assert!(intake.count("a", "logs", "attempts").await >= 3);
+    assert!(fakeintake.count("a", "logs", "attempts").await >= 3);
     daemon.wait_empty("a").await;
 }
 
 #[tokio::test]
 async fn a_payload_whose_answer_is_lost_is_delivered_again() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
-    intake.fault("a", json!({ "times": 2, "effect": { "answer_lost": {} } })).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+    fakeintake.fault("a", json!({ "times": 2, "effect": { "answer_lost": {} } })).await;
     daemon.logs("a", 0..10).await;
     daemon.wait_empty("a").await;
-    let arrived = ids(&intake.items("a", "logs").await);
+    let arrived = ids(&fakeintake.items("a", "logs").await);
     assert_eq!(arrived, (0..10).map(|id| (id, 3)).collect());
     assert_eq!(daemon.scrape().await.items("a", "items_delivered_total"), 10);
 }
@@ -150,16 +150,16 @@ async fn a_good_answer_is_good_whatever_is_in_it() {
 #[tokio::test]
 async fn a_refusal_for_good_makes_dead_letters_and_lets_the_next_pass() {
     for code in [404, 402, 405, 410, 422] {
-        let intake = Intake::start();
-        let daemon = Setup::new(&intake, &["a"]).start().await;
+        let fakeintake = FakeIntake::start();
+        let daemon = Setup::new(&fakeintake, &["a"]).start().await;
         let body = r#"{"errors":["No such thing"]}"#;
         let effect = json!({ "status": { "code": code, "body": body } });
-        intake.fault("a", json!({ "times": 1, "effect": effect })).await;
+        fakeintake.fault("a", json!({ "times": 1, "effect": effect })).await;
         daemon.logs("a", [1, 2]).await;
         daemon.wait_empty("a").await;
         daemon.logs("a", [3]).await;
-        intake.wait_items("a", "logs", 1).await;
-        assert_each_once(&intake, "a", [3]).await;
+        fakeintake.wait_items("a", "logs", 1).await;
+        assert_each_once(&fakeintake, "a", [3]).await;
         let letters = dead_letters(&daemon, "a");
         assert_eq!(letters.len(), 1, "{code}");
         assert_eq!((&letters[0]["status"], &letters[0]["items"]), (&json!(code), &json!(2)));
@@ -174,19 +174,19 @@ async fn a_refusal_for_good_makes_dead_letters_and_lets_the_next_pass() {
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_the_key_goes_nowhere_else() {
     let elsewhere = Scripted::start(|_| async { answer(202) }).await;
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     for code in [301, 302, 303, 307, 308] {
         let location = format!("{}{LOGS}", elsewhere.url);
         let effect = json!({ "status": { "code": code, "headers": { "location": location } } });
-        let fault = intake.fault("a", json!({ "effect": effect })).await;
-        let before = intake.count("a", "logs", "attempts").await;
+        let fault = fakeintake.fault("a", json!({ "effect": effect })).await;
+        let before = fakeintake.count("a", "logs", "attempts").await;
         daemon.logs("a", [code]).await;
-        intake.wait_attempts("a", "logs", before + 2).await;
-        intake.end_fault(fault).await;
+        fakeintake.wait_attempts("a", "logs", before + 2).await;
+        fakeintake.end_fault(fault).await;
         daemon.wait_empty("a").await;
     }
-    assert_each_once(&intake, "a", [301, 302, 303, 307, 308]).await;
+    assert_each_once(&fakeintake, "a", [301, 302, 303, 307, 308]).await;
     assert!(elsewhere.seen(LOGS).is_empty(), "{:?}", elsewhere.seen(LOGS));
 }
 
@@ -194,19 +194,19 @@ async fn a_redirect_is_not_followed_and_the_key_goes_nowhere_else() {
 async fn an_encoding_that_is_refused_is_replaced_by_the_next() {
     let refusals = [(415, "unsupported media type"), (400, r#"{"errors":["unsupported Content-Encoding"]}"#)];
     for (code, body) in refusals {
-        let intake = Scripted::start(move |request| async move {
+        let fakeintake = Scripted::start(move |request| async move {
             let plain = !request.headers.contains_key("content-encoding");
             let mut reply = answer(if plain { 202 } else { code });
             *reply.body_mut() = body.into();
             reply
         })
         .await;
-        let daemon = Setup::at(&intake.url, &["a"]).start().await;
+        let daemon = Setup::at(&fakeintake.url, &["a"]).start().await;
         daemon.logs("a", 0..3).await;
         daemon.wait_empty("a").await;
         daemon.logs("a", 3..5).await;
         daemon.wait_empty("a").await;
-        let requests = intake.seen(LOGS);
+        let requests = fakeintake.seen(LOGS);
         let encoding =
             |index: usize| requests[index].headers.get("content-encoding").map(|value| value.to_str().unwrap());
         assert_eq!((0..4).map(encoding).collect::<Vec<_>>(), [Some("zstd"), Some("gzip"), Some("deflate"), None]);
@@ -221,11 +221,11 @@ async fn an_encoding_that_is_refused_is_replaced_by_the_next() {
 
 #[tokio::test]
 async fn the_headers_are_those_that_datadog_asks_for() {
-    let intake = Scripted::start(|_| async { answer(202) }).await;
-    let daemon = Setup::at(&intake.url, &["a"]).start().await;
+    let fakeintake = Scripted::start(|_| async { answer(202) }).await;
+    let daemon = Setup::at(&fakeintake.url, &["a"]).start().await;
     daemon.logs("a", [1]).await;
     daemon.wait_empty("a").await;
-    let request = intake.seen(LOGS).remove(0);
+    let request = fakeintake.seen(LOGS).remove(0);
     let header =
         |name: &str| request.headers.get(name).unwrap_or_else(|| panic!("{name}")).to_str().unwrap().to_owned();
     assert_eq!(header("dd-api-key"), key_of("a"));

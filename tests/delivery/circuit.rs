@@ -1,6 +1,6 @@
 //! Failures: backoff with full jitter below a cap, and one probe at a time until Datadog answers well again.
 
-use super::support::{Intake, Nobody, Scripted, Setup, answer, event, until};
+use super::support::{FakeIntake, Nobody, Scripted, Setup, answer, event, until};
 use super::{LOGS, assert_each_once};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ async fn while_an_endpoint_fails_never_more_than_one_probe_is_under_way() {
     const FAILING: usize = 12;
     let spans: Arc<Mutex<Vec<Span>>> = Arc::default();
     let log = spans.clone();
-    let intake = Scripted::start(move |request| {
+    let fakeintake = Scripted::start(move |request| {
         let log = log.clone();
         async move {
             if request.path != EVENTS {
@@ -30,7 +30,7 @@ async fn while_an_endpoint_fails_never_more_than_one_probe_is_under_way() {
         }
     })
     .await;
-    let daemon = Setup::at(&intake.url, &["a"]).set("delivery.concurrency_per_tenant", 4).start().await;
+    let daemon = Setup::at(&fakeintake.url, &["a"]).set("delivery.concurrency_per_tenant", 4).start().await;
     for number in 0..30 {
         daemon.post("a", EVENTS, &event(&number.to_string())).await;
     }
@@ -58,13 +58,13 @@ async fn while_an_endpoint_fails_never_more_than_one_probe_is_under_way() {
 
 #[tokio::test]
 async fn waits_between_attempts_grow_and_vary_but_stay_below_the_cap() {
-    let intake =
+    let fakeintake =
         Scripted::start(|request| std::future::ready(answer(if request.number < 20 { 500 } else { 202 }))).await;
-    let setup = Setup::at(&intake.url, &["a"]).set("delivery.retry_initial", "10ms");
+    let setup = Setup::at(&fakeintake.url, &["a"]).set("delivery.retry_initial", "10ms");
     let daemon = setup.set("delivery.retry_max", "80ms").start().await;
     daemon.logs("a", 0..10).await;
     daemon.wait_empty("a").await;
-    let seen = intake.seen(LOGS);
+    let seen = fakeintake.seen(LOGS);
     assert_eq!(seen.len(), 21);
     let mut waits: Vec<Duration> = seen.windows(2).map(|pair| pair[1].at - pair[0].at).skip(3).collect();
     waits.sort();
@@ -78,19 +78,19 @@ async fn waits_between_attempts_grow_and_vary_but_stay_below_the_cap() {
 
 #[tokio::test]
 async fn one_endpoints_failures_are_not_the_others() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
-    let fault = intake.fault("a", json!({ "path": LOGS, "effect": { "status": { "code": 500 } } })).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+    let fault = fakeintake.fault("a", json!({ "path": LOGS, "effect": { "status": { "code": 500 } } })).await;
     daemon.logs("a", 0..10).await;
     daemon.wait_state("a", "retrying").await;
     daemon.series("a", (0..10).map(|number| format!("m{number}"))).await;
     daemon.post("a", EVENTS, &event("e")).await;
-    intake.wait_items("a", "series_v2", 10).await;
-    intake.wait_items("a", "event_v1", 1).await;
-    assert_eq!(intake.count("a", "logs", "items").await, 0);
-    intake.end_fault(fault).await;
+    fakeintake.wait_items("a", "series_v2", 10).await;
+    fakeintake.wait_items("a", "event_v1", 1).await;
+    assert_eq!(fakeintake.count("a", "logs", "items").await, 0);
+    fakeintake.end_fault(fault).await;
     daemon.wait_empty("a").await;
-    assert_each_once(&intake, "a", 0..10).await;
+    assert_each_once(&fakeintake, "a", 0..10).await;
     assert_eq!(daemon.scrape().await.state("a").unwrap(), "active");
 }
 
@@ -109,11 +109,11 @@ async fn nobody_listening_is_a_failure_like_any_other() {
 #[tokio::test]
 async fn a_tenant_never_has_more_requests_at_once_than_it_may() {
     for at_once in [1, 3] {
-        let intake = Intake::start();
-        let setup = Setup::new(&intake, &["a", "b"]).set("delivery.concurrency_per_tenant", at_once);
+        let fakeintake = FakeIntake::start();
+        let setup = Setup::new(&fakeintake, &["a", "b"]).set("delivery.concurrency_per_tenant", at_once);
         let daemon = setup.start().await;
         for tenant in ["a", "b"] {
-            intake.fault(tenant, json!({ "effect": { "delay_ms": 20 } })).await;
+            fakeintake.fault(tenant, json!({ "effect": { "delay_ms": 20 } })).await;
         }
         for number in 0..15 {
             for tenant in ["a", "b"] {
@@ -122,9 +122,9 @@ async fn a_tenant_never_has_more_requests_at_once_than_it_may() {
             }
         }
         for tenant in ["a", "b"] {
-            intake.wait_items(tenant, "event_v1", 15).await;
-            intake.wait_items(tenant, "series_v2", 15).await;
-            assert_eq!(intake.count(tenant, "total", "max_concurrent").await, at_once, "{tenant}");
+            fakeintake.wait_items(tenant, "event_v1", 15).await;
+            fakeintake.wait_items(tenant, "series_v2", 15).await;
+            assert_eq!(fakeintake.count(tenant, "total", "max_concurrent").await, at_once, "{tenant}");
         }
     }
 }
@@ -134,7 +134,7 @@ async fn all_tenants_together_never_have_more_requests_at_once_than_they_may() {
     const AT_ONCE: usize = 5;
     let under_way = Arc::new(Mutex::new((0usize, 0usize)));
     let counts = under_way.clone();
-    let intake = Scripted::start(move |request| {
+    let fakeintake = Scripted::start(move |request| {
         let counts = counts.clone();
         async move {
             if request.path == "/api/v1/validate" {
@@ -154,7 +154,7 @@ async fn all_tenants_together_never_have_more_requests_at_once_than_they_may() {
     .await;
     let tenants: Vec<String> = (0..12).map(|number| format!("t{number}")).collect();
     let names: Vec<&str> = tenants.iter().map(String::as_str).collect();
-    let daemon = Setup::at(&intake.url, &names).set("delivery.concurrency", AT_ONCE).start().await;
+    let daemon = Setup::at(&fakeintake.url, &names).set("delivery.concurrency", AT_ONCE).start().await;
     for number in 0..8 {
         for tenant in &names {
             daemon.post(tenant, EVENTS, &event(&number.to_string())).await;
@@ -171,13 +171,13 @@ async fn all_tenants_together_never_have_more_requests_at_once_than_they_may() {
 #[tokio::test]
 async fn a_refusal_of_the_probe_shows_that_the_endpoint_is_well() {
     for (first, then) in [(503, 404), (429, 404), (503, 413)] {
-        let intake = Intake::start();
-        let daemon = Setup::new(&intake, &["a"]).start().await;
-        intake.fault("a", json!({ "times": 1, "effect": { "status": { "code": first } } })).await;
-        intake.fault("a", json!({ "skip": 1, "times": 1, "effect": { "status": { "code": then } } })).await;
+        let fakeintake = FakeIntake::start();
+        let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+        fakeintake.fault("a", json!({ "times": 1, "effect": { "status": { "code": first } } })).await;
+        fakeintake.fault("a", json!({ "skip": 1, "times": 1, "effect": { "status": { "code": then } } })).await;
         daemon.logs("a", [1]).await;
         daemon.wait_empty("a").await;
-        assert_eq!(intake.count("a", "logs", "attempts").await, 2);
+        assert_eq!(fakeintake.count("a", "logs", "attempts").await, 2);
         daemon.wait_state("a", "active").await;
     }
 }

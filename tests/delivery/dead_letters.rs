@@ -1,6 +1,6 @@
 //! Items that Datadog refuses: exactly those are kept on disk, with its words, and all others are delivered.
 
-use super::support::{Intake, Setup, event, until};
+use super::support::{FakeIntake, Setup, event, until};
 use super::{LOGS, assert_each_once, dead_letters};
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
@@ -25,14 +25,14 @@ fn choose(count: usize, end: u64) -> BTreeSet<u64> {
 #[tokio::test]
 async fn exactly_the_items_that_are_refused_become_dead_letters() {
     for count in [1, 9, 60] {
-        let intake = Intake::start();
-        let daemon = Setup::new(&intake, &["a"]).start().await;
-        intake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
-        intake.fault("a", json!({ "effect": { "delay_ms": 1 } })).await;
+        let fakeintake = FakeIntake::start();
+        let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+        fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+        fakeintake.fault("a", json!({ "effect": { "delay_ms": 1 } })).await;
         let poison = choose(count, 1000);
         daemon.post("a", LOGS, &logs(0..1000, &poison)).await;
         daemon.wait_empty("a").await;
-        assert_each_once(&intake, "a", (0..1000).filter(|id| !poison.contains(id))).await;
+        assert_each_once(&fakeintake, "a", (0..1000).filter(|id| !poison.contains(id))).await;
         let letters = dead_letters(&daemon, "a");
         let kept: BTreeSet<u64> = letters.iter().map(|letter| letter["body"][0]["id"].as_u64().unwrap()).collect();
         assert_eq!(kept, poison);
@@ -48,30 +48,30 @@ async fn exactly_the_items_that_are_refused_become_dead_letters() {
         scrape.assert_balanced();
         assert_eq!(scrape.items("a", "items_dead_lettered_total"), count as u64);
         // With much to send again there is no more under way than else.
-        assert!(intake.count("a", "logs", "max_concurrent").await <= 4);
+        assert!(fakeintake.count("a", "logs", "max_concurrent").await <= 4);
         // Twice whole, then both halves of whatever holds a refused item, down to ten levels.
-        let attempts = intake.count("a", "logs", "attempts").await;
+        let attempts = fakeintake.count("a", "logs", "attempts").await;
         assert!(attempts <= 2 + 20 * count as u64, "{attempts} attempts for {count}: {poison:?}");
     }
 }
 
 #[tokio::test]
 async fn a_400_that_was_a_mistake_is_followed_by_one_more_attempt_and_nothing_else() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
-    intake.fault("a", json!({ "times": 1, "effect": { "status": { "code": 400 } } })).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+    fakeintake.fault("a", json!({ "times": 1, "effect": { "status": { "code": 400 } } })).await;
     daemon.logs("a", 0..100).await;
     daemon.wait_empty("a").await;
-    assert_each_once(&intake, "a", 0..100).await;
-    assert_eq!(intake.count("a", "logs", "attempts").await, 2);
+    assert_each_once(&fakeintake, "a", 0..100).await;
+    assert_eq!(fakeintake.count("a", "logs", "attempts").await, 2);
     assert!(dead_letters(&daemon, "a").is_empty());
 }
 
 #[tokio::test]
 async fn every_kind_is_bisected() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
-    intake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+    fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
     let at = super::support::now_ms() / 1000;
     let name = |id: usize| if id % 10 == 3 { format!("poison.{id}") } else { format!("m.{id}") };
     let names = || (0..20).map(name);
@@ -88,7 +88,7 @@ async fn every_kind_is_bisected() {
     daemon.wait_empty("a").await;
     let letters = dead_letters(&daemon, "a");
     for kind in ["series_v2", "series_v1", "distribution_points", "check_run", "event_v1"] {
-        assert_eq!(intake.items("a", kind).await.len(), 18, "{kind}");
+        assert_eq!(fakeintake.items("a", kind).await.len(), 18, "{kind}");
         let of_kind: Vec<String> =
             letters.iter().filter(|letter| letter["kind"] == kind).map(|letter| letter["body"].to_string()).collect();
         assert_eq!(of_kind.len(), 2, "{kind}");
@@ -101,17 +101,21 @@ async fn every_kind_is_bisected() {
 
 #[tokio::test]
 async fn protobuf_is_bisected_too_and_kept_in_base64() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
-    intake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+    fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
     let at = super::support::now_ms() / 1000;
     let name = |id: usize| if id == 4 { "poison".to_owned() } else { format!("m.{id}") };
     let body: Vec<u8> = (0..10).flat_map(|id| super::support::sketch(&name(id), at, &[])).collect();
     let answer = daemon.try_post("a", "/api/beta/sketches", body).await.unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text);
     daemon.wait_empty("a").await;
-    let mut arrived: Vec<String> =
-        intake.items("a", "sketches").await.iter().map(|item| item.item["metric"].as_str().unwrap().into()).collect();
+    let mut arrived: Vec<String> = fakeintake
+        .items("a", "sketches")
+        .await
+        .iter()
+        .map(|item| item.item["metric"].as_str().unwrap().into())
+        .collect();
     arrived.sort();
     assert_eq!(arrived, (0..10).filter(|id| *id != 4).map(name).collect::<Vec<_>>());
     let letters = dead_letters(&daemon, "a");
@@ -124,11 +128,11 @@ async fn protobuf_is_bisected_too_and_kept_in_base64() {
 /// Many dead letters at once: each is one whole line, and none displaces another.
 #[tokio::test]
 async fn dead_letters_that_come_together_are_lines_of_their_own() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("delivery.concurrency_per_tenant", 16);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 16);
     let daemon = setup.start().await;
     let effect = json!({ "status": { "code": 422, "body": "no" } });
-    intake.fault("a", json!({ "path": "/api/v1/events", "effect": effect })).await;
+    fakeintake.fault("a", json!({ "path": "/api/v1/events", "effect": effect })).await;
     let text = "x".repeat(200_000);
     for number in 0..60 {
         let event = json!({ "title": number.to_string(), "text": text });
@@ -151,12 +155,12 @@ async fn dead_letters_that_come_together_are_lines_of_their_own() {
 
 #[tokio::test]
 async fn what_cannot_be_written_is_kept_and_written_later() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let dir = daemon.dead_letters("a").parent().unwrap().to_owned();
     std::fs::write(&dir, "in the way").unwrap();
     let effect = json!({ "status": { "code": 422, "body": "no" } });
-    intake.fault("a", json!({ "times": 1, "effect": effect })).await;
+    fakeintake.fault("a", json!({ "times": 1, "effect": effect })).await;
     daemon.logs("a", 0..10).await;
     until("the trouble to be told", async || daemon.log("kept and tried again").into_iter().next()).await;
     daemon.logs("a", 10..20).await;

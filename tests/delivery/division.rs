@@ -1,6 +1,6 @@
 //! Payloads that are too large for Datadog, whatever it has published: divided until they fit.
 
-use super::support::{Intake, Setup};
+use super::support::{FakeIntake, Setup};
 use super::{LOGS, assert_each_once, dead_letters};
 use serde_json::{Value, json};
 
@@ -11,13 +11,13 @@ fn logs(ids: std::ops::Range<u64>, length: usize) -> Value {
 
 #[tokio::test]
 async fn a_413_divides_until_all_has_arrived_and_later_batches_are_smaller() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
-    intake.fault("a", json!({ "effect": { "max_body": { "decompressed": 20_000 } } })).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+    fakeintake.fault("a", json!({ "effect": { "max_body": { "decompressed": 20_000 } } })).await;
     daemon.post("a", LOGS, &logs(0..600, 100)).await;
     daemon.wait_empty("a").await;
-    assert_each_once(&intake, "a", 0..600).await;
-    let counts = intake.counts("a", "logs").await;
+    assert_each_once(&fakeintake, "a", 0..600).await;
+    let counts = fakeintake.counts("a", "logs").await;
     let refused = counts["refused"]["413"].as_u64().unwrap();
     assert!((1..=15).contains(&refused), "{counts}");
     assert!(counts["max_bytes_decompressed"].as_u64().unwrap() <= 20_000);
@@ -25,22 +25,22 @@ async fn a_413_divides_until_all_has_arrived_and_later_batches_are_smaller() {
         daemon.post("a", LOGS, &logs(first..first + 20, 100)).await;
     }
     daemon.wait_empty("a").await;
-    assert_each_once(&intake, "a", 0..1200).await;
-    let again = intake.counts("a", "logs").await["refused"]["413"].as_u64().unwrap() - refused;
+    assert_each_once(&fakeintake, "a", 0..1200).await;
+    let again = fakeintake.counts("a", "logs").await["refused"]["413"].as_u64().unwrap() - refused;
     assert!(again <= 3, "{again} more refusals although the limit was known");
     assert!(dead_letters(&daemon, "a").is_empty());
 }
 
 #[tokio::test]
 async fn an_item_that_is_too_large_alone_becomes_a_dead_letter_and_the_others_arrive() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
-    intake.fault("a", json!({ "effect": { "max_body": { "decompressed": 5_000 } } })).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+    fakeintake.fault("a", json!({ "effect": { "max_body": { "decompressed": 5_000 } } })).await;
     let mut all = logs(0..50, 10);
     all[17]["message"] = "y".repeat(9_000).into();
     daemon.post("a", LOGS, &all).await;
     daemon.wait_empty("a").await;
-    assert_each_once(&intake, "a", (0..50).filter(|id| *id != 17)).await;
+    assert_each_once(&fakeintake, "a", (0..50).filter(|id| *id != 17)).await;
     let letters = dead_letters(&daemon, "a");
     assert_eq!(letters.len(), 1);
     assert_eq!((&letters[0]["status"], &letters[0]["body"][0]["id"]), (&json!(413), &json!(17)));
@@ -49,19 +49,19 @@ async fn an_item_that_is_too_large_alone_becomes_a_dead_letter_and_the_others_ar
 
 #[tokio::test]
 async fn division_goes_on_through_other_failures() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
-    intake.fault("a", json!({ "effect": { "max_body": { "decompressed": 3_000 } } })).await;
-    intake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+    fakeintake.fault("a", json!({ "effect": { "max_body": { "decompressed": 3_000 } } })).await;
+    fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
     for skip in [1, 4, 9, 11] {
-        intake.fault("a", json!({ "skip": skip, "times": 2, "effect": { "status": { "code": 503 } } })).await;
-        intake.fault("a", json!({ "skip": skip + 5, "times": 1, "effect": { "close": {} } })).await;
+        fakeintake.fault("a", json!({ "skip": skip, "times": 2, "effect": { "status": { "code": 503 } } })).await;
+        fakeintake.fault("a", json!({ "skip": skip + 5, "times": 1, "effect": { "close": {} } })).await;
     }
     let mut all = logs(0..200, 50);
     all[100]["message"] = "poison".into();
     daemon.post("a", LOGS, &all).await;
     daemon.wait_empty("a").await;
-    assert_each_once(&intake, "a", (0..200).filter(|id| *id != 100)).await;
+    assert_each_once(&fakeintake, "a", (0..200).filter(|id| *id != 100)).await;
     assert_eq!(dead_letters(&daemon, "a").len(), 1);
     daemon.scrape().await.assert_balanced();
 }

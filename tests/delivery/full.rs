@@ -1,6 +1,6 @@
 //! What there is not enough of: memory for what waits, and files.
 
-use super::support::{Daemon, Intake, Setup, until};
+use super::support::{Daemon, FakeIntake, Setup, until};
 use super::{LOGS, assert_each_once};
 use serde_json::{Value, json};
 
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 /// the others' share is theirs.
 #[tokio::test]
 async fn a_full_share_is_refused_whole_with_a_time_to_come_again() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["stuck", "other"]).set("journal.max_bytes_per_tenant", 1 << 20);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["stuck", "other"]).set("journal.max_bytes_per_tenant", 1 << 20);
     let setup = setup.set("ingest.max_body", 1 << 18);
     let daemon = setup.start().await;
-    let fault = intake.fault("stuck", json!({ "effect": { "status": { "code": 503 } } })).await;
+    let fault = fakeintake.fault("stuck", json!({ "effect": { "status": { "code": 503 } } })).await;
     let text = "x".repeat(900);
     // Once the endpoint is known to fail, no more batches are built, which would take less memory than their items.
     let mut accepted = vec![0];
@@ -41,10 +41,10 @@ async fn a_full_share_is_refused_whole_with_a_time_to_come_again() {
     assert_eq!(answer.status, 429, "{}", answer.text);
     assert_eq!(daemon.scrape().await.items("other", "items_accepted_total"), 0);
     daemon.logs("other", 0..10).await;
-    intake.wait_items("other", "logs", 10).await;
-    intake.end_fault(fault).await;
+    fakeintake.wait_items("other", "logs", 10).await;
+    fakeintake.end_fault(fault).await;
     daemon.wait_empty("stuck").await;
-    assert_each_once(&intake, "stuck", accepted).await;
+    assert_each_once(&fakeintake, "stuck", accepted).await;
     daemon.logs("stuck", [1_000_000]).await;
     let memory = || async { daemon.scrape().await.sum("dogsled_memory_queue_bytes", &[]) };
     until("all memory to be free again", async || (memory().await == 0.0).then_some(())).await;
@@ -60,8 +60,8 @@ fn files(daemon: &Daemon) -> (u64, u64) {
 
 #[tokio::test]
 async fn the_limit_on_open_files_is_raised_as_far_as_it_goes_when_connections_need_it() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]);
     let daemon = setup.set("ingest.max_connections", 500).after("ulimit -Sn 200 && ulimit -Hn 1000").start().await;
     assert_eq!(files(&daemon), (1000, 1000));
     assert!(daemon.log("fewer files").is_empty(), "{}", daemon.log_text());
@@ -69,21 +69,21 @@ async fn the_limit_on_open_files_is_raised_as_far_as_it_goes_when_connections_ne
 
 #[tokio::test]
 async fn a_limit_on_open_files_that_is_too_low_is_told_at_the_start() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("ingest.max_connections", 500);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("ingest.max_connections", 500);
     let daemon = setup.after("ulimit -n 300").start().await;
     let told = daemon.log("fewer files");
     assert_eq!(told.len(), 1);
     assert_eq!(told[0]["limit"], 300);
     assert!(told[0]["message"].as_str().unwrap().contains("LimitNOFILE"));
     daemon.logs("a", 0..10).await;
-    intake.wait_items("a", "logs", 10).await;
+    fakeintake.wait_items("a", "logs", 10).await;
 }
 
 #[tokio::test]
 async fn a_limit_on_open_files_that_suffices_is_left_alone() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("ingest.max_connections", 100);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("ingest.max_connections", 100);
     let daemon = setup.after("ulimit -Sn 900 && ulimit -Hn 1000").start().await;
     assert_eq!(files(&daemon), (900, 1000));
 }

@@ -1,6 +1,6 @@
 //! Keys that Datadog refuses: telemetry is held, the key is validated, and everything goes on by itself.
 
-use super::support::{Intake, Scripted, Setup, answer, event, until};
+use super::support::{FakeIntake, Scripted, Setup, answer, event, until};
 use super::{LOGS, assert_each_once, dead_letters};
 use serde_json::json;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ const VALIDATE: &str = "/api/v1/validate";
 
 #[tokio::test]
 async fn telemetry_of_a_revoked_key_is_held_and_delivered_once_the_key_works_again() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a", "b"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a", "b"]).start().await;
     daemon.logs("a", 0..10).await;
     daemon.wait_empty("a").await;
-    intake.set_key("a", false).await;
+    fakeintake.set_key("a", false).await;
     daemon.logs("a", 10..20).await;
     daemon.wait_state("a", "unauthorized").await;
-    let attempts = intake.count("a", "total", "attempts").await;
+    let attempts = fakeintake.count("a", "total", "attempts").await;
     daemon.logs("a", 20..40).await;
     daemon.series("a", ["one".to_owned()]).await;
     daemon.post("a", "/api/v1/events", &event("held")).await;
@@ -27,13 +27,17 @@ async fn telemetry_of_a_revoked_key_is_held_and_delivered_once_the_key_works_aga
     let scrape = daemon.scrape().await;
     scrape.assert_balanced();
     assert_eq!((scrape.items("a", "items_accepted_total"), scrape.items("a", "queue_items")), (42, 32));
-    assert_eq!(intake.count("a", "total", "attempts").await, attempts, "nothing is sent with a key known to be bad");
-    intake.set_key("a", true).await;
+    assert_eq!(
+        fakeintake.count("a", "total", "attempts").await,
+        attempts,
+        "nothing is sent with a key known to be bad"
+    );
+    fakeintake.set_key("a", true).await;
     daemon.wait_empty("a").await;
     daemon.wait_state("a", "active").await;
-    assert_each_once(&intake, "a", 0..40).await;
-    assert_eq!(intake.items("a", "series_v2").await.len(), 1);
-    assert_eq!(intake.items("a", "event_v1").await.len(), 1);
+    assert_each_once(&fakeintake, "a", 0..40).await;
+    assert_eq!(fakeintake.items("a", "series_v2").await.len(), 1);
+    assert_eq!(fakeintake.items("a", "event_v1").await.len(), 1);
     assert!(dead_letters(&daemon, "a").is_empty());
     assert_eq!(daemon.scrape().await.items("a", "items_delivered_total"), 42);
 }
@@ -53,25 +57,25 @@ async fn a_doubted_key_is_not_taken_for_refused_before_datadog_says_so() {
             _ => 202,
         }
     };
-    let intake = Scripted::start(move |request| std::future::ready(answer(script(&request.path)))).await;
-    let daemon = Setup::at(&intake.url, &["a"]).start().await;
+    let fakeintake = Scripted::start(move |request| std::future::ready(answer(script(&request.path)))).await;
+    let daemon = Setup::at(&fakeintake.url, &["a"]).start().await;
     daemon.logs("a", 0..10).await;
     daemon.wait_empty("a").await;
     assert!(asked.load(Ordering::SeqCst) >= 6);
-    assert_eq!(intake.seen(LOGS).len(), 2, "nothing is sent while the key is in doubt");
+    assert_eq!(fakeintake.seen(LOGS).len(), 2, "nothing is sent while the key is in doubt");
     assert!(daemon.log("refuses the API key").is_empty(), "{}", daemon.log_text());
     assert_eq!(daemon.scrape().await.items("a", "items_delivered_total"), 10);
 }
 
 #[tokio::test]
 async fn an_endpoint_that_refuses_a_good_key_is_backed_off_from_and_the_others_go_on() {
-    let intake =
+    let fakeintake =
         Scripted::start(|request| std::future::ready(answer(if request.path == LOGS { 403 } else { 200 }))).await;
-    let setup = Setup::at(&intake.url, &["a"]).set("delivery.retry_initial", "100ms");
+    let setup = Setup::at(&fakeintake.url, &["a"]).set("delivery.retry_initial", "100ms");
     let daemon = setup.set("delivery.retry_max", "400ms").start().await;
     daemon.logs("a", 0..10).await;
     let requests = until("the twelfth attempt", async || {
-        let seen = intake.seen(LOGS);
+        let seen = fakeintake.seen(LOGS);
         (seen.len() >= 12).then_some(seen)
     })
     .await;
@@ -90,7 +94,7 @@ async fn an_endpoint_that_refuses_a_good_key_is_backed_off_from_and_the_others_g
 #[tokio::test]
 async fn an_events_endpoint_that_refuses_a_good_key_makes_dead_letters() {
     let body = r#"{"errors":[{"status":"403","title":"Forbidden","detail":"needs an application key"}]}"#;
-    let intake = Scripted::start(move |request| {
+    let fakeintake = Scripted::start(move |request| {
         let mut reply = answer(if request.path == "/api/v2/events" { 403 } else { 202 });
         if reply.status() == 403 {
             *reply.body_mut() = body.into();
@@ -98,7 +102,7 @@ async fn an_events_endpoint_that_refuses_a_good_key_makes_dead_letters() {
         std::future::ready(reply)
     })
     .await;
-    let daemon = Setup::at(&intake.url, &["a"]).start().await;
+    let daemon = Setup::at(&fakeintake.url, &["a"]).start().await;
     daemon.post("a", "/api/v2/events", &change()).await;
     daemon.logs("a", [1]).await;
     daemon.wait_empty("a").await;
@@ -106,22 +110,22 @@ async fn an_events_endpoint_that_refuses_a_good_key_makes_dead_letters() {
     assert_eq!(letters.len(), 1);
     assert_eq!((&letters[0]["status"], &letters[0]["kind"]), (&json!(403), &json!("event_v2")));
     assert_eq!((&letters[0]["reason"], &letters[0]["body"]), (&json!(body), &change()));
-    assert_eq!(intake.seen("/api/v2/events").len(), 2, "once more after the key was found good");
-    assert!(!intake.seen(VALIDATE).is_empty());
+    assert_eq!(fakeintake.seen("/api/v2/events").len(), 2, "once more after the key was found good");
+    assert!(!fakeintake.seen(VALIDATE).is_empty());
     assert_eq!(daemon.scrape().await.items("a", "items_delivered_total"), 1);
 }
 
 #[tokio::test]
 async fn events_of_a_revoked_key_are_no_dead_letters() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
-    intake.set_key("a", false).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
+    fakeintake.set_key("a", false).await;
     for _ in 0..5 {
         daemon.post("a", "/api/v2/events", &change()).await;
     }
     daemon.wait_state("a", "unauthorized").await;
-    intake.set_key("a", true).await;
-    intake.wait_items("a", "event_v2", 5).await;
+    fakeintake.set_key("a", true).await;
+    fakeintake.wait_items("a", "event_v2", 5).await;
     daemon.wait_empty("a").await;
     assert!(dead_letters(&daemon, "a").is_empty());
 }

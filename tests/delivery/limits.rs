@@ -2,7 +2,7 @@
 //! 413 whatever is too large, by limits of its own: it must never have to.
 
 use super::dead_letters;
-use super::support::{Intake, Setup, now_ms, sketch};
+use super::support::{FakeIntake, Setup, now_ms, sketch};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -111,8 +111,8 @@ async fn no_request_is_larger_than_its_endpoint_takes() {
     let seed = rand::random();
     println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("batch.max_age", "300ms").set("memory.max_queue_bytes", 1 << 30);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("batch.max_age", "300ms").set("memory.max_queue_bytes", 1 << 30);
     let daemon = setup.start().await;
     for case in cases() {
         let [count, _, compressed] = case.limits.map(|limit| limit as usize);
@@ -127,9 +127,9 @@ async fn no_request_is_larger_than_its_endpoint_takes() {
                 sent += items;
             }
         }
-        intake.wait_items("a", case.kind, sent).await;
+        fakeintake.wait_items("a", case.kind, sent).await;
         daemon.wait_empty("a").await;
-        let counts = intake.counts("a", case.kind).await;
+        let counts = fakeintake.counts("a", case.kind).await;
         assert_eq!(counts["items"], sent, "{}: {counts}", case.kind);
         assert_eq!(counts["refused"], json!({}), "{}", case.kind);
         let most = ["max_items", "max_bytes_decompressed", "max_bytes_sent"].map(|name| counts[name].as_u64().unwrap());
@@ -146,8 +146,8 @@ async fn no_request_is_larger_than_its_endpoint_takes() {
 /// Data that compresses well is bounded by its size before compression.
 #[tokio::test]
 async fn data_that_compresses_well_keeps_the_limit_before_compression_too() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("batch.max_age", "300ms").set("memory.max_queue_bytes", 1 << 30);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("batch.max_age", "300ms").set("memory.max_queue_bytes", 1 << 30);
     let daemon = setup.start().await;
     let case = cases().remove(1);
     let (tag, at) = ("x".repeat(4_000), now_ms() / 1000);
@@ -158,8 +158,8 @@ async fn data_that_compresses_well_keeps_the_limit_before_compression_too() {
         let answer = daemon.try_post("a", case.path, (case.join)(items)).await.unwrap();
         assert_eq!(answer.status, 202, "{}", answer.text);
     }
-    intake.wait_items("a", case.kind, sent).await;
-    let counts = intake.counts("a", case.kind).await;
+    fakeintake.wait_items("a", case.kind, sent).await;
+    let counts = fakeintake.counts("a", case.kind).await;
     assert_eq!(counts["refused"], json!({}));
     let most = counts["max_bytes_decompressed"].as_u64().unwrap();
     assert!((4_000_000..=case.limits[1]).contains(&most), "{counts}");
@@ -168,8 +168,8 @@ async fn data_that_compresses_well_keeps_the_limit_before_compression_too() {
 /// One item alone: as large as an endpoint takes, it arrives; a byte more, and the emitter is told.
 #[tokio::test]
 async fn an_item_as_large_as_its_endpoint_takes_arrives() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let at = now_ms();
     let log = |length: usize| {
         let empty = json!([{ "message": "", "timestamp": at }]).to_string().len();
@@ -185,8 +185,8 @@ async fn an_item_as_large_as_its_endpoint_takes_arrives() {
     ] {
         let answer = daemon.try_post("a", path, of_length(limit).into()).await.unwrap();
         assert_eq!(answer.status, 202, "{path}: {}", answer.text);
-        intake.wait_items("a", kind, 1).await;
-        assert_eq!(intake.counts("a", kind).await["max_bytes_decompressed"], limit);
+        fakeintake.wait_items("a", kind, 1).await;
+        assert_eq!(fakeintake.counts("a", kind).await["max_bytes_decompressed"], limit);
         let answer = daemon.try_post("a", path, of_length(limit + 1).into()).await.unwrap();
         assert_eq!(answer.status, 413, "{path}: {}", answer.text);
     }
@@ -195,8 +195,8 @@ async fn an_item_as_large_as_its_endpoint_takes_arrives() {
 /// An item that fits before compression and not after it: it is found out by the daemon, not by Datadog.
 #[tokio::test]
 async fn an_item_that_is_too_large_once_compressed_becomes_a_dead_letter_unsent() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let mut rng = rand::rng();
     let at = now_ms() / 1000;
     let case = cases().remove(1);
@@ -204,9 +204,9 @@ async fn an_item_that_is_too_large_once_compressed_becomes_a_dead_letter_unsent(
     let items = vec![small(), (case.item)(random_text(&mut rng, 900_000), at), small()];
     let answer = daemon.try_post("a", case.path, (case.join)(items)).await.unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text);
-    intake.wait_items("a", case.kind, 2).await;
+    fakeintake.wait_items("a", case.kind, 2).await;
     daemon.wait_empty("a").await;
-    assert_eq!(intake.counts("a", case.kind).await["refused"], json!({}));
+    assert_eq!(fakeintake.counts("a", case.kind).await["refused"], json!({}));
     let letters = dead_letters(&daemon, "a");
     assert_eq!(letters.len(), 1);
     assert_eq!((&letters[0]["status"], &letters[0]["items"]), (&Value::Null, &json!(1)));

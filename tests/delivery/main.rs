@@ -16,7 +16,7 @@ mod throttling;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
-use support::{Arrived, Intake};
+use support::{Arrived, FakeIntake};
 
 const LOGS: &str = "/api/v2/logs";
 
@@ -30,8 +30,8 @@ fn ids(items: &[Arrived]) -> BTreeMap<u64, usize> {
 }
 
 /// Fails unless exactly these ids have arrived, each once.
-async fn assert_each_once(intake: &Intake, tenant: &str, expected: impl IntoIterator<Item = u64>) {
-    let arrived = ids(&intake.items(tenant, "logs").await);
+async fn assert_each_once(fakeintake: &FakeIntake, tenant: &str, expected: impl IntoIterator<Item = u64>) {
+    let arrived = ids(&fakeintake.items(tenant, "logs").await);
     let expected: BTreeMap<u64, usize> = expected.into_iter().map(|id| (id, 1)).collect();
     assert_eq!(arrived, expected);
 }

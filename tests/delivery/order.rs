@@ -1,7 +1,7 @@
 //! First attempts are in order of acceptance, per tenant and kind.
 
 use super::LOGS;
-use super::support::{Intake, Scripted, Setup, answer, until};
+use super::support::{FakeIntake, Scripted, Setup, answer, until};
 use rand::RngExt;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -12,11 +12,11 @@ fn random_text(length: usize) -> String {
 
 #[tokio::test]
 async fn with_one_request_at_once_items_arrive_in_the_order_in_which_they_were_accepted() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("delivery.concurrency_per_tenant", 1).set("batch.max_age", "1ms");
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 1).set("batch.max_age", "1ms");
     let daemon = setup.start().await;
     for effect in [json!({ "status": { "code": 503 } }), json!({ "close": {} }), json!({ "answer_lost": {} })] {
-        intake.fault("a", json!({ "skip": 3, "times": 3, "effect": effect })).await;
+        fakeintake.fault("a", json!({ "skip": 3, "times": 3, "effect": effect })).await;
     }
     let mut next = 0;
     for round in 0..40 {
@@ -25,7 +25,7 @@ async fn with_one_request_at_once_items_arrive_in_the_order_in_which_they_were_a
         next += count;
     }
     daemon.wait_empty("a").await;
-    let arrived = intake.items("a", "logs").await;
+    let arrived = fakeintake.items("a", "logs").await;
     let mut firsts: Vec<u64> = Vec::new();
     for item in &arrived {
         let id = item.item["id"].as_u64().unwrap();
@@ -41,13 +41,13 @@ async fn with_one_request_at_once_items_arrive_in_the_order_in_which_they_were_a
 #[tokio::test]
 async fn a_batch_that_takes_long_to_build_is_not_overtaken_by_later_ones() {
     const AT_ONCE: usize = 4;
-    let intake = Scripted::start(|_| async {
+    let fakeintake = Scripted::start(|_| async {
         // Longer than opening a connection can take.
         tokio::time::sleep(Duration::from_millis(30)).await;
         answer(202)
     })
     .await;
-    let setup = Setup::at(&intake.url, &["a"]).set("delivery.concurrency_per_tenant", AT_ONCE);
+    let setup = Setup::at(&fakeintake.url, &["a"]).set("delivery.concurrency_per_tenant", AT_ONCE);
     let daemon = setup.set("batch.max_age", "1ms").set("batch.level", 9).start().await;
     let text = random_text(4_000);
     let mut next = 0;
@@ -61,7 +61,7 @@ async fn a_batch_that_takes_long_to_build_is_not_overtaken_by_later_ones() {
         }
     }
     daemon.wait_empty("a").await;
-    let firsts: Vec<u64> = intake
+    let firsts: Vec<u64> = fakeintake
         .seen(LOGS)
         .iter()
         .map(|request| {
@@ -80,10 +80,10 @@ async fn a_batch_that_takes_long_to_build_is_not_overtaken_by_later_ones() {
 
 #[tokio::test]
 async fn what_a_refused_key_held_up_is_delivered_in_order_of_acceptance() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("delivery.concurrency_per_tenant", 1);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 1);
     let daemon = setup.start().await;
-    intake.set_key("a", false).await;
+    fakeintake.set_key("a", false).await;
     for id in 0..20 {
         daemon.logs("a", [id]).await;
     }
@@ -91,9 +91,9 @@ async fn what_a_refused_key_held_up_is_delivered_in_order_of_acceptance() {
     for id in 20..250 {
         daemon.logs("a", [id]).await;
     }
-    intake.set_key("a", true).await;
-    intake.wait_items("a", "logs", 250).await;
-    let arrived = intake.items("a", "logs").await;
+    fakeintake.set_key("a", true).await;
+    fakeintake.wait_items("a", "logs", 250).await;
+    let arrived = fakeintake.items("a", "logs").await;
     let ids: Vec<u64> = arrived.iter().map(|item| item.item["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, (0..250).collect::<Vec<_>>());
     until("the tenant to be active", async || (daemon.scrape().await.state("a").unwrap() == "active").then_some(()))

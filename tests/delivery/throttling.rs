@@ -1,6 +1,6 @@
 //! Rate limits: never too early, then below what Datadog allows, and no other endpoint waits with the one.
 
-use super::support::{Intake, Scripted, Setup, answer, event, until};
+use super::support::{FakeIntake, Scripted, Setup, answer, event, until};
 use super::{LOGS, assert_each_once};
 use serde_json::json;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ const EVENTS: &str = "/api/v1/events";
 
 #[tokio::test]
 async fn nothing_is_sent_before_the_time_that_a_429_names() {
-    let intake = Scripted::start(|request| {
+    let fakeintake = Scripted::start(|request| {
         let mut reply = answer(if request.number == 0 && request.path != "/api/v1/validate" { 429 } else { 202 });
         let now = SystemTime::now();
         let date = |at: SystemTime| httpdate::fmt_http_date(at);
@@ -26,7 +26,7 @@ async fn nothing_is_sent_before_the_time_that_a_429_names() {
         std::future::ready(reply)
     })
     .await;
-    let setup = Setup::at(&intake.url, &["a"]).set("delivery.retry_initial", "1ms");
+    let setup = Setup::at(&fakeintake.url, &["a"]).set("delivery.retry_initial", "1ms");
     let daemon = setup.set("delivery.retry_max", "1ms").start().await;
     daemon.logs("a", 0..10).await;
     daemon.series("a", ["one".to_owned()]).await;
@@ -34,7 +34,7 @@ async fn nothing_is_sent_before_the_time_that_a_429_names() {
     daemon.wait_state("a", "throttled").await;
     daemon.wait_empty("a").await;
     for (path, wait) in [(LOGS, 1), (SERIES, 1), (EVENTS, 2)] {
-        let seen = intake.seen(path);
+        let seen = fakeintake.seen(path);
         assert_eq!(seen.len(), 2, "{path}");
         let waited = seen[1].at - seen[0].at;
         assert!(waited >= Duration::from_secs(wait), "{path}: again after {waited:?}");
@@ -45,21 +45,21 @@ async fn nothing_is_sent_before_the_time_that_a_429_names() {
 
 #[tokio::test]
 async fn a_limit_is_kept_once_it_is_known_whichever_way_it_is_told() {
-    let intake = Intake::start();
+    let fakeintake = FakeIntake::start();
     let tenants = ["seconds", "date", "none"];
-    let daemon = Setup::new(&intake, &tenants).start().await;
+    let daemon = Setup::new(&fakeintake, &tenants).start().await;
     let mut faults = Vec::new();
     for tenant in tenants {
         let quota = json!({ "limit": 4, "period_s": 1, "retry_after": tenant });
-        faults.push(intake.fault(tenant, json!({ "path": EVENTS, "effect": { "quota": quota } })).await);
+        faults.push(fakeintake.fault(tenant, json!({ "path": EVENTS, "effect": { "quota": quota } })).await);
         for number in 0..12 {
             daemon.post(tenant, EVENTS, &event(&number.to_string())).await;
         }
     }
     for (tenant, fault) in tenants.into_iter().zip(faults) {
-        intake.wait_items(tenant, "event_v1", 12).await;
-        assert_eq!(intake.fault_figures(fault).await.1, 0, "{tenant}: sent before the limit's reset");
-        let counts = intake.counts(tenant, "event_v1").await;
+        fakeintake.wait_items(tenant, "event_v1", 12).await;
+        assert_eq!(fakeintake.fault_figures(fault).await.1, 0, "{tenant}: sent before the limit's reset");
+        let counts = fakeintake.counts(tenant, "event_v1").await;
         let refused = counts["refused"]["429"].as_u64().unwrap_or(0);
         assert!(refused <= 4, "{tenant}: {refused} refused, more than were under way before the limit was known");
     }
@@ -67,26 +67,26 @@ async fn a_limit_is_kept_once_it_is_known_whichever_way_it_is_told() {
 
 #[tokio::test]
 async fn a_limit_that_an_answer_has_told_is_never_reached() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let quota = json!({ "limit": 10, "period_s": 1 });
-    intake.fault("a", json!({ "path": EVENTS, "effect": { "quota": quota } })).await;
+    fakeintake.fault("a", json!({ "path": EVENTS, "effect": { "quota": quota } })).await;
     daemon.post("a", EVENTS, &event("the first")).await;
     daemon.wait_empty("a").await;
     for number in 0..25 {
         daemon.post("a", EVENTS, &event(&number.to_string())).await;
     }
-    intake.wait_items("a", "event_v1", 26).await;
-    assert_eq!(intake.counts("a", "event_v1").await["refused"], json!({}));
+    fakeintake.wait_items("a", "event_v1", 26).await;
+    assert_eq!(fakeintake.counts("a", "event_v1").await["refused"], json!({}));
 }
 
 #[tokio::test]
 async fn a_throttled_endpoint_does_not_hold_up_the_tenants_others() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let headers = json!({ "retry-after": "3600" });
     let effect = json!({ "status": { "code": 429, "headers": headers } });
-    intake.fault("a", json!({ "path": LOGS, "effect": effect })).await;
+    fakeintake.fault("a", json!({ "path": LOGS, "effect": effect })).await;
     daemon.logs("a", 0..10).await;
     daemon.wait_state("a", "throttled").await;
     for number in 0..20 {
@@ -94,9 +94,9 @@ async fn a_throttled_endpoint_does_not_hold_up_the_tenants_others() {
         daemon.post("a", EVENTS, &event(&number.to_string())).await;
         daemon.logs("a", [number]).await;
     }
-    intake.wait_items("a", "series_v2", 20).await;
-    intake.wait_items("a", "event_v1", 20).await;
-    assert_eq!(intake.count("a", "logs", "attempts").await, 1);
+    fakeintake.wait_items("a", "series_v2", 20).await;
+    fakeintake.wait_items("a", "event_v1", 20).await;
+    assert_eq!(fakeintake.count("a", "logs", "attempts").await, 1);
     let scrape = until("all answers to be there", async || {
         Some(daemon.scrape().await).filter(|scrape| scrape.items("a", "queue_items") <= 30)
     });
@@ -108,23 +108,23 @@ async fn a_throttled_endpoint_does_not_hold_up_the_tenants_others() {
 #[tokio::test]
 async fn a_429_that_names_no_time_is_backed_off_from_like_a_failure() {
     for headers in [json!({}), json!({ "retry-after": "0", "x-ratelimit-reset": "0" })] {
-        let intake = Intake::start();
-        let daemon = Setup::new(&intake, &["a"]).start().await;
+        let fakeintake = FakeIntake::start();
+        let daemon = Setup::new(&fakeintake, &["a"]).start().await;
         let effect = json!({ "status": { "code": 429, "headers": headers } });
-        intake.fault("a", json!({ "times": 6, "effect": effect })).await;
+        fakeintake.fault("a", json!({ "times": 6, "effect": effect })).await;
         daemon.logs("a", 0..10).await;
-        intake.wait_items("a", "logs", 10).await;
-        assert_each_once(&intake, "a", 0..10).await;
-        assert_eq!(intake.count("a", "logs", "attempts").await, 7);
+        fakeintake.wait_items("a", "logs", 10).await;
+        assert_each_once(&fakeintake, "a", 0..10).await;
+        assert_eq!(fakeintake.count("a", "logs", "attempts").await, 7);
     }
 }
 
 #[tokio::test]
 async fn what_is_left_of_a_rate_limit_is_shown() {
-    let intake = Intake::start();
-    let daemon = Setup::new(&intake, &["a", "b"]).start().await;
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["a", "b"]).start().await;
     let quota = json!({ "limit": 50, "period_s": 3600 });
-    intake.fault("a", json!({ "path": LOGS, "effect": { "quota": quota } })).await;
+    fakeintake.fault("a", json!({ "path": LOGS, "effect": { "quota": quota } })).await;
     daemon.logs("a", [1]).await;
     daemon.logs("b", [1]).await;
     until("what is left to be 49", async || {

@@ -1,7 +1,7 @@
 //! A backlog that is far larger than the memory for waiting items.
 
 use super::LOGS;
-use super::support::{Daemon, Home, Intake, Scripted, Setup, answer, key_of, until};
+use super::support::{Daemon, FakeIntake, Home, Scripted, Setup, answer, key_of, until};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,9 +19,9 @@ const REQUESTS: u64 = 120;
 const RESIDENT: u64 = 140 * MIB;
 
 /// The ids of a tenant's logs in the order of their arrival.
-fn ids(intake: &Scripted, tenant: &str) -> Vec<u64> {
+fn ids(fakeintake: &Scripted, tenant: &str) -> Vec<u64> {
     let key = key_of(tenant);
-    let requests = intake.seen(LOGS).into_iter().filter(|request| request.headers["dd-api-key"] == key);
+    let requests = fakeintake.seen(LOGS).into_iter().filter(|request| request.headers["dd-api-key"] == key);
     let mut ids = Vec::new();
     for request in requests {
         let plain = zstd::decode_all(&request.body[..]).unwrap();
@@ -41,21 +41,21 @@ async fn post_large(daemon: &Daemon, text: &str, ids: std::ops::Range<u64>) {
 }
 
 /// Posts one log of a tenant that flows, and waits until it has arrived.
-async fn assert_flows(daemon: &Daemon, intake: &Scripted, id: u64) {
+async fn assert_flows(daemon: &Daemon, fakeintake: &Scripted, id: u64) {
     let begun = Instant::now();
     daemon.logs("fine", [id]).await;
-    until("the other tenant's log", async || (ids(intake, "fine").last() == Some(&id)).then_some(())).await;
+    until("the other tenant's log", async || (ids(fakeintake, "fine").last() == Some(&id)).then_some(())).await;
     assert!(begun.elapsed() < Duration::from_secs(3), "another tenant waited for {:?}", begun.elapsed());
 }
 
 #[tokio::test]
 async fn a_daemon_that_can_deliver_nothing_rests() {
-    let intake = Intake::start();
+    let fakeintake = FakeIntake::start();
     let tenants = ["revoked", "down", "limited", "hanging", "gone"];
-    let setup = Setup::new(&intake, &tenants).set("memory.max_queue_bytes", MIB).set("ingest.max_body", MIB);
+    let setup = Setup::new(&fakeintake, &tenants).set("memory.max_queue_bytes", MIB).set("ingest.max_body", MIB);
     let setup = setup.set("delivery.retry_initial", "1s").set("delivery.retry_max", "60s");
     let setup = setup.set("delivery.timeout", "60s");
-    intake.set_key("revoked", false).await;
+    fakeintake.set_key("revoked", false).await;
     let limited = json!({ "X-RateLimit-Reset": "60", "X-RateLimit-Limit": "1", "X-RateLimit-Period": "60" });
     for (tenant, effect) in [
         ("down", json!({ "status": { "code": 503 } })),
@@ -63,7 +63,7 @@ async fn a_daemon_that_can_deliver_nothing_rests() {
         ("limited", json!({ "status": { "code": 429, "headers": limited } })),
         ("hanging", json!({ "hang": {} })),
     ] {
-        intake.fault(tenant, json!({ "effect": effect })).await;
+        fakeintake.fault(tenant, json!({ "effect": effect })).await;
     }
     let home = Home::new();
     let daemon = setup.start_in(&home).await;
@@ -75,7 +75,7 @@ async fn a_daemon_that_can_deliver_nothing_rests() {
     assert_rests(&daemon).await;
     daemon.kill();
     // Without one tenant's configuration, and with everything on disk.
-    let daemon = Setup::new(&intake, &tenants[..4]).start_in(&home).await;
+    let daemon = Setup::new(&fakeintake, &tenants[..4]).start_in(&home).await;
     assert_rests(&daemon).await;
 }
 
@@ -93,8 +93,8 @@ async fn assert_rests(daemon: &Daemon) {
 
 #[tokio::test]
 async fn a_request_larger_than_the_memory_for_waiting_items_is_taken_and_delivered() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("memory.max_queue_bytes", MIB).set("ingest.max_body", 16 * MIB);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("memory.max_queue_bytes", MIB).set("ingest.max_body", 16 * MIB);
     let daemon = setup.start().await;
     // 6 MB, of which no payload holds more than 5, and a log of nearly a megabyte.
     let logs = |ids: std::ops::Range<u64>, bytes: usize| -> Value {
@@ -103,7 +103,7 @@ async fn a_request_larger_than_the_memory_for_waiting_items_is_taken_and_deliver
     daemon.post("a", LOGS, &logs(0..300, TEXT)).await;
     daemon.post("a", LOGS, &logs(300..301, 900_000)).await;
     daemon.wait_empty("a").await;
-    let arrived = intake.items("a", "logs").await;
+    let arrived = fakeintake.items("a", "logs").await;
     let mut ids: Vec<u64> = arrived.iter().map(|item| item.item["id"].as_u64().unwrap()).collect();
     ids.sort_unstable();
     assert_eq!(ids, (0..301).collect::<Vec<_>>());
@@ -115,7 +115,7 @@ async fn a_request_larger_than_the_memory_for_waiting_items_is_taken_and_deliver
 #[tokio::test]
 async fn a_backlog_larger_than_memory_costs_others_nothing_and_comes_back_in_order() {
     let revoked = Arc::new(AtomicBool::new(true));
-    let intake = Scripted::start({
+    let fakeintake = Scripted::start({
         let revoked = revoked.clone();
         move |request| {
             let refused = request.headers["dd-api-key"] == key_of("stuck") && revoked.load(Ordering::Relaxed);
@@ -127,7 +127,7 @@ async fn a_backlog_larger_than_memory_costs_others_nothing_and_comes_back_in_ord
         }
     })
     .await;
-    let setup = Setup::at(&intake.url, &["stuck", "fine"]).set("delivery.concurrency_per_tenant", 1);
+    let setup = Setup::at(&fakeintake.url, &["stuck", "fine"]).set("delivery.concurrency_per_tenant", 1);
     let setup = setup.set("memory.max_queue_bytes", 8 * MIB).set("ingest.max_body", 4 * MIB);
     let setup = setup.set("delivery.validate_interval", "1s");
     let home = Home::new();
@@ -138,7 +138,7 @@ async fn a_backlog_larger_than_memory_costs_others_nothing_and_comes_back_in_ord
         post_large(&daemon, &text, request * LOGS_EACH..(request + 1) * LOGS_EACH).await;
         most = most.max(daemon.resident());
         if request % 30 == 0 {
-            assert_flows(&daemon, &intake, request).await;
+            assert_flows(&daemon, &fakeintake, request).await;
         }
     }
     let mut next = REQUESTS * LOGS_EACH;
@@ -155,11 +155,12 @@ async fn a_backlog_larger_than_memory_costs_others_nothing_and_comes_back_in_ord
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?} to start with a backlog of 240 MB");
     assert_eq!(daemon.scrape().await.items("stuck", "queue_items"), next);
-    assert_flows(&daemon, &intake, REQUESTS).await;
+    assert_flows(&daemon, &fakeintake, REQUESTS).await;
     assert!(daemon.resident() < RESIDENT, "{} MiB resident after the start", daemon.resident() / MIB);
 
     // It comes back: fresh data is taken while the backlog drains, and arrives after it.
-    let refused = intake.seen(LOGS).iter().filter(|request| request.headers["dd-api-key"] == key_of("stuck")).count();
+    let refused =
+        fakeintake.seen(LOGS).iter().filter(|request| request.headers["dd-api-key"] == key_of("stuck")).count();
     revoked.store(false, Ordering::Relaxed);
     let mut most = 0;
     while !daemon.scrape().await.is_empty("stuck") {
@@ -168,10 +169,10 @@ async fn a_backlog_larger_than_memory_costs_others_nothing_and_comes_back_in_ord
             next += 10;
         }
         most = most.max(daemon.resident());
-        assert_flows(&daemon, &intake, next).await;
+        assert_flows(&daemon, &fakeintake, next).await;
     }
     assert!(most < RESIDENT, "{} MiB resident while it drained", most / MIB);
-    let mut arrived = ids(&intake, "stuck");
+    let mut arrived = ids(&fakeintake, "stuck");
     // What was tried while the key was refused is at the front, and is no delivery.
     arrived.drain(..arrived.len() - next as usize);
     assert!(refused < 20, "a refused key was used {refused} times");

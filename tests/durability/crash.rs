@@ -2,7 +2,7 @@
 
 use super::LOGS;
 use super::load::{Duplicates, Emitter, assert_arrived, seed};
-use super::support::{Daemon, Home, Intake, Setup, now_ms};
+use super::support::{Daemon, FakeIntake, Home, Setup, now_ms};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -73,15 +73,15 @@ fn again(duplicates: &Duplicates, ends: &[i64]) -> BTreeMap<usize, BTreeSet<u64>
 async fn killed_again_and_again(fsync: &str, rounds: usize) {
     let seed = seed();
     let mut rng = StdRng::seed_from_u64(seed);
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &TENANTS).set("journal.fsync", fsync).set("memory.max_queue_bytes", 1 << 20);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &TENANTS).set("journal.fsync", fsync).set("memory.max_queue_bytes", 1 << 20);
     let setup = setup.set("ingest.max_body", 1 << 20).set("delivery.concurrency_per_tenant", AT_ONCE);
     let home = Home::new();
     let mut emitters: Vec<_> = TENANTS.iter().map(|tenant| Emitter::new(tenant, rng.random())).collect();
     let mut ends = Vec::new();
     for _ in 0..rounds {
         for tenant in TENANTS {
-            intake.fault(tenant, fault(&mut rng, tenant)).await;
+            fakeintake.fault(tenant, fault(&mut rng, tenant)).await;
         }
         if rng.random_ratio(1, 5) {
             // While it starts.
@@ -97,7 +97,7 @@ async fn killed_again_and_again(fsync: &str, rounds: usize) {
         tokio::time::sleep(LAST_WORDS).await;
         ends.push(now_ms());
     }
-    intake.end_all_faults().await;
+    fakeintake.end_all_faults().await;
     let daemon = setup.start_in(&home).await;
     for tenant in TENANTS {
         daemon.wait_empty(tenant).await;
@@ -107,7 +107,7 @@ async fn killed_again_and_again(fsync: &str, rounds: usize) {
     assert_eq!(scrape.sum("dogsled_items_dropped_total", &[]), 0.0);
     assert_eq!(scrape.sum("dogsled_items_dead_lettered_total", &[]), 0.0);
     for emitter in &emitters {
-        let duplicates = assert_arrived(&intake, emitter).await;
+        let duplicates = assert_arrived(&fakeintake, emitter).await;
         let again = again(&duplicates, &ends);
         let (accepted, twice) = (emitter.accepted.len(), duplicates.len());
         let most = again.values().map(BTreeSet::len).max().unwrap_or(0);
@@ -136,27 +136,27 @@ async fn nothing_accepted_is_lost_where_the_system_writes_when_it_likes() {
 
 #[tokio::test]
 async fn of_a_payload_that_is_being_divided_when_it_is_killed_all_comes_once_more_and_nothing_else_does() {
-    let intake = Intake::start();
-    intake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
-    intake.fault("a", json!({ "effect": { "delay_ms": 60 } })).await;
-    let setup = Setup::new(&intake, &["a"]).set("delivery.concurrency_per_tenant", 1);
+    let fakeintake = FakeIntake::start();
+    fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+    fakeintake.fault("a", json!({ "effect": { "delay_ms": 60 } })).await;
+    let setup = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 1);
     let home = Home::new();
     let daemon = setup.start_in(&home).await;
     daemon.logs("a", 1000..1100).await;
-    intake.wait_items("a", "logs", 100).await;
+    fakeintake.wait_items("a", "logs", 100).await;
     let poisoned = [300_u64, 999];
     let message = |id: &u64| if poisoned.contains(id) { "poison" } else { "m" };
     let logs: Vec<Value> = (0..1000).map(|id| json!({ "message": message(&id), "id": id })).collect();
     daemon.post("a", LOGS, &Value::from(logs)).await;
     // The second half, with one that is refused at its end, is not done.
-    intake.wait_items("a", "logs", 100 + 500).await;
+    fakeintake.wait_items("a", "logs", 100 + 500).await;
     daemon.kill();
     assert!(home.dead_letters("a").len() < poisoned.len(), "it was not in the middle of it");
     let daemon = setup.start_in(&home).await;
     daemon.wait_empty("a").await;
     daemon.scrape().await.assert_balanced();
     let mut arrived: BTreeMap<u64, usize> = BTreeMap::new();
-    for item in intake.items("a", "logs").await {
+    for item in fakeintake.items("a", "logs").await {
         *arrived.entry(item.item["id"].as_u64().unwrap()).or_default() += 1;
     }
     assert!((1000..1100).all(|id| arrived.get(&id) == Some(&1)), "what was done before came again: {arrived:?}");

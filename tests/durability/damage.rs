@@ -2,7 +2,7 @@
 
 use super::LOGS;
 use super::load::{name, name_in, seed};
-use super::support::{Home, Intake, Setup, until};
+use super::support::{FakeIntake, Home, Setup, until};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -20,10 +20,10 @@ const REQUESTS: u64 = 30;
 /// A state directory whose journal has several segments, the last one as a crash leaves it, with one log a record:
 /// those of `a` and `b` wait, those of `c` were delivered. Gives the names of what waits.
 async fn journal() -> (Home, Names) {
-    let intake = Intake::start();
-    let (setup, home) = (setup(&intake), Home::new());
+    let fakeintake = FakeIntake::start();
+    let (setup, home) = (setup(&fakeintake), Home::new());
     for tenant in ["a", "b"] {
-        intake.set_key(tenant, false).await;
+        fakeintake.set_key(tenant, false).await;
     }
     let mut names = Names::new();
     for life in 0..LIVES {
@@ -47,8 +47,8 @@ async fn journal() -> (Home, Names) {
     (home, names)
 }
 
-fn setup(intake: &Intake) -> Setup {
-    Setup::new(intake, &["a", "b", "c"])
+fn setup(fakeintake: &FakeIntake) -> Setup {
+    Setup::new(fakeintake, &["a", "b", "c"])
 }
 
 fn copy(home: &Home) -> Home {
@@ -153,8 +153,8 @@ async fn deliver(home: &Home) -> Outcome {
 
 /// The same, and the daemon's log.
 async fn deliver_and_log(home: &Home) -> (Outcome, String) {
-    let intake = Intake::start();
-    let daemon = setup(&intake).start_in(home).await;
+    let fakeintake = FakeIntake::start();
+    let daemon = setup(&fakeintake).start_in(home).await;
     for tenant in ["a", "b", "c"] {
         daemon.wait_empty(tenant).await;
         daemon.logs(tenant, [name(tenant, 1_000_000)]).await;
@@ -164,7 +164,7 @@ async fn deliver_and_log(home: &Home) -> (Outcome, String) {
     scrape.assert_balanced();
     let mut arrived = BTreeMap::new();
     for tenant in ["a", "b", "c"] {
-        for item in intake.items(tenant, "logs").await {
+        for item in fakeintake.items(tenant, "logs").await {
             let text = item.item["id"].as_str().unwrap();
             let (of, number) = name_in(text).unwrap();
             assert_eq!(of, tenant, "crossed tenants");
@@ -328,8 +328,8 @@ async fn a_segment_of_a_newer_version_is_named_and_nothing_is_touched() {
     let sum = crc32c::crc32c(&header[..28]);
     header[28..].copy_from_slice(&sum.to_le_bytes());
     fs::write(&newer, header).unwrap();
-    let intake = Intake::start();
-    let mut daemon = setup(&intake).spawn_in(&home);
+    let fakeintake = FakeIntake::start();
+    let mut daemon = setup(&fakeintake).spawn_in(&home);
     assert_eq!(daemon.wait_end().await.code(), Some(1));
     until("its word", async || daemon.log("newer dogsled").into_iter().next()).await;
     assert!(daemon.log_text().contains(newer.to_str().unwrap()), "{}", daemon.log_text());

@@ -1,7 +1,7 @@
 //! A disk that is full, missing or somebody else's.
 
 use super::LOGS;
-use super::support::{Daemon, Home, Intake, Setup, until};
+use super::support::{Daemon, FakeIntake, Home, Setup, until};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,9 +44,9 @@ async fn fill(daemon: &Daemon, tenant: &str, from: u64, bytes: usize) -> (u64, s
     unreachable!("no disk takes all this")
 }
 
-async fn assert_ids(intake: &Intake, tenant: &str, expected: impl IntoIterator<Item = u64>) {
+async fn assert_ids(fakeintake: &FakeIntake, tenant: &str, expected: impl IntoIterator<Item = u64>) {
     let arrived: Vec<u64> =
-        intake.items(tenant, "logs").await.iter().map(|item| item.item["id"].as_u64().unwrap()).collect();
+        fakeintake.items(tenant, "logs").await.iter().map(|item| item.item["id"].as_u64().unwrap()).collect();
     assert_eq!(arrived, expected.into_iter().collect::<Vec<_>>());
 }
 
@@ -56,11 +56,11 @@ async fn a_full_disk_refuses_what_comes_delivers_what_is_there_and_mends_by_itse
     let Some(_mounted) = Mounted::new(&home.state_dir(), 40 << 20) else { return };
     let filler = home.state_dir().join("filler");
     fs::write(&filler, vec![1; 20 << 20]).unwrap();
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a", "b"]).set("delivery.concurrency_per_tenant", 1);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a", "b"]).set("delivery.concurrency_per_tenant", 1);
     let daemon = setup.start_in(&home).await;
-    intake.set_key("a", false).await;
-    let fault = intake.fault("b", json!({ "effect": { "status": { "code": 503 } } })).await;
+    fakeintake.set_key("a", false).await;
+    let fault = fakeintake.fault("b", json!({ "effect": { "status": { "code": 503 } } })).await;
     for id in 0..50 {
         daemon.logs("b", [id]).await;
     }
@@ -76,9 +76,9 @@ async fn a_full_disk_refuses_what_comes_delivers_what_is_there_and_mends_by_itse
     until("the reason in the log", async || daemon.log("the disk is full").into_iter().next()).await;
     daemon.scrape().await.assert_balanced();
     // What is queued is delivered all the same.
-    intake.end_fault(fault).await;
+    fakeintake.end_fault(fault).await;
     daemon.wait_empty("b").await;
-    assert_ids(&intake, "b", 0..50).await;
+    assert_ids(&fakeintake, "b", 0..50).await;
     assert_eq!(daemon.try_post("b", LOGS, b"[{\"id\":50}]".to_vec()).await.unwrap().status, 503);
     let (told, mended) = (daemon.log("the disk is full").len(), daemon.log("can be written again").len());
     assert!(told <= mended + 1, "told more than once:\n{}", daemon.log_text());
@@ -94,9 +94,9 @@ async fn a_full_disk_refuses_what_comes_delivers_what_is_there_and_mends_by_itse
     until("it to be ready again", async || (daemon.ready().await.0 == 200).then_some(())).await;
     let body = json!([{ "id": of_a }]).to_string().into_bytes();
     assert_eq!(daemon.try_post("a", LOGS, body).await.unwrap().status, 202);
-    intake.set_key("a", true).await;
+    fakeintake.set_key("a", true).await;
     daemon.wait_empty("a").await;
-    assert_ids(&intake, "a", 0..=of_a).await;
+    assert_ids(&fakeintake, "a", 0..=of_a).await;
     daemon.scrape().await.assert_balanced();
     assert_eq!(daemon.scrape().await.sum("dogsled_items_dropped_total", &[]), 0.0);
 }
@@ -105,17 +105,17 @@ async fn a_full_disk_refuses_what_comes_delivers_what_is_there_and_mends_by_itse
 async fn a_disk_that_the_journal_itself_has_filled_is_free_again_when_all_is_delivered() {
     let home = Home::new();
     let Some(_mounted) = Mounted::new(&home.state_dir(), 160 << 20) else { return };
-    let intake = Intake::start();
-    intake.set_key("a", false).await;
-    let daemon = Setup::new(&intake, &["a"]).start_in(&home).await;
+    let fakeintake = FakeIntake::start();
+    fakeintake.set_key("a", false).await;
+    let daemon = Setup::new(&fakeintake, &["a"]).start_in(&home).await;
     let (of_a, refused) = fill(&daemon, "a", 0, 900_000).await;
     assert_eq!(refused.status, 503, "{refused:?}");
-    intake.set_key("a", true).await;
+    fakeintake.set_key("a", true).await;
     daemon.wait_empty("a").await;
     until("it to be ready again", async || (daemon.ready().await.0 == 200).then_some(())).await;
     daemon.logs("a", [of_a]).await;
     daemon.wait_empty("a").await;
-    assert_eq!(intake.count("a", "logs", "items").await, of_a + 1);
+    assert_eq!(fakeintake.count("a", "logs", "items").await, of_a + 1);
 }
 
 /// Fills a disk of this size, less what something else takes, and has it delivered, round after round.
@@ -123,41 +123,41 @@ async fn fill_and_empty(size: u64, taken: usize) {
     let home = Home::new();
     let Some(_mounted) = Mounted::new(&home.state_dir(), size) else { return };
     fs::write(home.state_dir().join("filler"), vec![1; taken]).unwrap();
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a", "b"]).set("delivery.concurrency_per_tenant", 1);
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a", "b"]).set("delivery.concurrency_per_tenant", 1);
     let daemon = setup.start_in(&home).await;
     let mut next = 0;
     for round in 1..4 {
         // A little of somebody else stays where it is.
-        intake.set_key("b", false).await;
+        fakeintake.set_key("b", false).await;
         daemon.logs("b", [round]).await;
-        intake.set_key("a", false).await;
+        fakeintake.set_key("a", false).await;
         let (full, refused) = fill(&daemon, "a", next, 300_000).await;
         assert_eq!(refused.status, 503, "round {round}: {refused:?}");
         assert!(refused.retry_after.is_some_and(|seconds| seconds.parse::<u64>().unwrap() > 0));
         assert!(full - next > 5, "round {round}: {next} to {full}");
         next = full;
         until("it to say that it is not ready", async || (daemon.ready().await.0 == 503).then_some(())).await;
-        intake.set_key("a", true).await;
+        fakeintake.set_key("a", true).await;
         daemon.wait_empty("a").await;
         if taken > 0 {
             // All of it is in one segment.
-            intake.set_key("b", true).await;
+            fakeintake.set_key("b", true).await;
             daemon.wait_empty("b").await;
         }
         until("it to be ready again", async || (daemon.ready().await.0 == 200).then_some(())).await;
         daemon.scrape().await.assert_balanced();
     }
-    intake.set_key("b", true).await;
+    fakeintake.set_key("b", true).await;
     daemon.wait_empty("b").await;
-    assert_ids(&intake, "a", 0..next).await;
-    assert_ids(&intake, "b", 1..4).await;
+    assert_ids(&fakeintake, "a", 0..next).await;
+    assert_ids(&fakeintake, "b", 1..4).await;
     assert_eq!(daemon.scrape().await.sum("dogsled_items_dropped_total", &[]), 0.0);
     daemon.stop().await;
     let daemon = setup.start_in(&home).await;
     daemon.logs("a", [next]).await;
     daemon.wait_empty("a").await;
-    assert_ids(&intake, "a", 0..=next).await;
+    assert_ids(&fakeintake, "a", 0..=next).await;
 }
 
 #[tokio::test]
@@ -172,12 +172,12 @@ async fn what_others_leave_of_a_disk_may_be_smaller_than_a_segment() {
 
 #[tokio::test]
 async fn a_second_daemon_on_the_same_state_says_so_and_ends_while_the_first_goes_on() {
-    let intake = Intake::start();
+    let fakeintake = FakeIntake::start();
     // Two requests at once may arrive in any order.
-    let setup = Setup::new(&intake, &["a"]).set("delivery.concurrency_per_tenant", 1);
+    let setup = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 1);
     let home = Home::new();
     let first = setup.start_in(&home).await;
-    intake.set_key("a", false).await;
+    fakeintake.set_key("a", false).await;
     first.logs("a", [0, 1]).await;
     let mut second = setup.spawn_in(&home);
     // Not 2, with which systemd would not try again: the other one may end.
@@ -188,9 +188,9 @@ async fn a_second_daemon_on_the_same_state_says_so_and_ends_while_the_first_goes
     assert_eq!(told.len(), 1, "{}", second.log_text());
     assert!(told[0]["message"].as_str().unwrap().contains("state/journal"), "{told:?}");
     first.logs("a", [2]).await;
-    intake.set_key("a", true).await;
+    fakeintake.set_key("a", true).await;
     first.wait_empty("a").await;
-    assert_ids(&intake, "a", 0..3).await;
+    assert_ids(&fakeintake, "a", 0..3).await;
     // The lock goes with its owner, however that ends.
     first.kill();
     setup.start_in(&home).await.logs("a", [3]).await;
@@ -198,24 +198,24 @@ async fn a_second_daemon_on_the_same_state_says_so_and_ends_while_the_first_goes
 
 #[tokio::test]
 async fn a_journal_directory_that_cannot_be_is_named() {
-    let intake = Intake::start();
+    let fakeintake = FakeIntake::start();
     let home = Home::new();
     fs::create_dir_all(home.state_dir()).unwrap();
     let file = home.state_dir().join("file");
     fs::write(&file, "").unwrap();
     let dir = file.join("journal").display().to_string();
-    let mut daemon = Setup::new(&intake, &["a"]).set("journal.dir", dir.as_str()).spawn_in(&home);
+    let mut daemon = Setup::new(&fakeintake, &["a"]).set("journal.dir", dir.as_str()).spawn_in(&home);
     assert_eq!(daemon.wait_end().await.code(), Some(1));
     assert!(daemon.log_text().contains(&dir), "{}", daemon.log_text());
 }
 
 #[tokio::test]
 async fn a_segment_that_vanishes_under_a_running_daemon_is_told_of_now_and_then_and_others_go_on() {
-    let intake = Intake::start();
+    let fakeintake = FakeIntake::start();
     // What has no room in memory is read back when the key works again, and not before.
-    let setup = Setup::new(&intake, &["a", "b"]).set("memory.max_queue_bytes", 1 << 20);
+    let setup = Setup::new(&fakeintake, &["a", "b"]).set("memory.max_queue_bytes", 1 << 20);
     let (setup, home) = (setup.set("ingest.max_body", 1 << 20), Home::new());
-    intake.set_key("a", false).await;
+    fakeintake.set_key("a", false).await;
     let daemon = setup.start_in(&home).await;
     daemon.logs("a", [0]).await;
     daemon.wait_state("a", "unauthorized").await;
@@ -225,7 +225,7 @@ async fn a_segment_that_vanishes_under_a_running_daemon_is_told_of_now_and_then_
     for file in home.files("journal", "seg") {
         fs::remove_file(file).unwrap();
     }
-    intake.set_key("a", true).await;
+    fakeintake.set_key("a", true).await;
     until("the trouble in the log", async || daemon.log("the journal cannot be read").into_iter().next()).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(daemon.log("the journal cannot be read").len() < 3, "{}", daemon.log_text());

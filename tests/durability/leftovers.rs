@@ -2,7 +2,7 @@
 
 use super::LOGS;
 use super::load::seed;
-use super::support::{Home, Intake, Setup, until};
+use super::support::{FakeIntake, Home, Setup, until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -12,9 +12,9 @@ use std::time::Duration;
 #[tokio::test]
 async fn a_dead_letter_is_never_lost_to_a_crash_and_at_most_written_twice_by_one() {
     let mut rng = StdRng::seed_from_u64(seed());
-    let intake = Intake::start();
-    intake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
-    let (setup, home) = (Setup::new(&intake, &["a"]).set("batch.max_age", "1ms"), Home::new());
+    let fakeintake = FakeIntake::start();
+    fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+    let (setup, home) = (Setup::new(&fakeintake, &["a"]).set("batch.max_age", "1ms"), Home::new());
     let mut accepted = Vec::new();
     let rounds = 12;
     for round in 0..rounds {
@@ -52,7 +52,7 @@ async fn a_dead_letter_is_never_lost_to_a_crash_and_at_most_written_twice_by_one
     // One crash repeats at most the batch that it came upon.
     assert!(dead.values().map(|times| times - 1).sum::<usize>() <= 3 * rounds as usize, "{dead:?}");
     let arrived: std::collections::BTreeSet<u64> =
-        intake.items("a", "logs").await.iter().map(|item| item.item["id"].as_u64().unwrap()).collect();
+        fakeintake.items("a", "logs").await.iter().map(|item| item.item["id"].as_u64().unwrap()).collect();
     assert_eq!(
         arrived.into_iter().collect::<Vec<_>>(),
         accepted.into_iter().filter(|id| id % 10 % 2 == 1).collect::<Vec<_>>()
@@ -61,18 +61,18 @@ async fn a_dead_letter_is_never_lost_to_a_crash_and_at_most_written_twice_by_one
 
 #[tokio::test]
 async fn items_of_a_tenant_that_is_gone_are_kept_until_it_is_there_again() {
-    let intake = Intake::start();
+    let fakeintake = FakeIntake::start();
     let home = Home::new();
-    let both = Setup::new(&intake, &["a", "b"]);
-    intake.set_key("b", false).await;
+    let both = Setup::new(&fakeintake, &["a", "b"]);
+    fakeintake.set_key("b", false).await;
     let daemon = both.start_in(&home).await;
     daemon.logs("b", 0..10).await;
     daemon.series("b", (0..5).map(|number| format!("m{number}"))).await;
     daemon.stop().await;
-    intake.set_key("b", true).await;
-    let attempts = intake.count("b", "total", "attempts").await;
+    fakeintake.set_key("b", true).await;
+    let attempts = fakeintake.count("b", "total", "attempts").await;
     for _ in 0..2 {
-        let daemon = Setup::new(&intake, &["a"]).start_in(&home).await;
+        let daemon = Setup::new(&fakeintake, &["a"]).start_in(&home).await;
         let told = daemon.log("neither configured nor in the store");
         assert_eq!((told.len(), &told[0]["tenant"], &told[0]["items"]), (1, &json!("b"), &json!(15)));
         daemon.logs("a", [1]).await;
@@ -82,9 +82,9 @@ async fn items_of_a_tenant_that_is_gone_are_kept_until_it_is_there_again() {
         assert_eq!(scrape.items("b", "queue_items"), 15);
         daemon.stop().await;
     }
-    assert_eq!(intake.count("b", "total", "attempts").await, attempts);
+    assert_eq!(fakeintake.count("b", "total", "attempts").await, attempts);
     let daemon = both.start_in(&home).await;
     daemon.wait_empty("b").await;
-    assert_eq!((intake.items("b", "logs").await.len(), intake.items("b", "series_v2").await.len()), (10, 5));
-    assert_eq!(intake.items("a", "logs").await.len(), 2);
+    assert_eq!((fakeintake.items("b", "logs").await.len(), fakeintake.items("b", "series_v2").await.len()), (10, 5));
+    assert_eq!(fakeintake.items("a", "logs").await.len(), 2);
 }

@@ -1,6 +1,6 @@
 //! Telemetry of several tenants and kinds in which every item has a name of its own, and what became of each.
 
-use super::support::{Arrived, Daemon, Intake, now_ms};
+use super::support::{Arrived, Daemon, FakeIntake, now_ms};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -80,9 +80,9 @@ pub type Duplicates = BTreeMap<u64, Vec<Arrived>>;
 
 /// Fails unless everything of the emitter that was answered 202 has arrived, and nothing else but what was not
 /// answered. Gives what came more than once.
-pub async fn assert_arrived(intake: &Intake, emitter: &Emitter) -> Duplicates {
+pub async fn assert_arrived(fakeintake: &FakeIntake, emitter: &Emitter) -> Duplicates {
     let mut arrivals: Duplicates = BTreeMap::new();
-    for item in intake.items(&emitter.tenant, "total").await {
+    for item in fakeintake.items(&emitter.tenant, "total").await {
         let text = item.item.to_string();
         let (tenant, number) = name_in(&text).unwrap_or_else(|| panic!("{text}"));
         assert_eq!(tenant, emitter.tenant, "crossed tenants: {text}");

@@ -1,7 +1,7 @@
 //! What a tenant may have waiting.
 
 use super::LOGS;
-use super::support::{Answer, Arrived, Daemon, Home, Intake, Setup, until};
+use super::support::{Answer, Arrived, Daemon, FakeIntake, Home, Setup, until};
 use serde_json::{Value, json};
 
 /// Posts a log of about so many bytes.
@@ -15,11 +15,15 @@ fn ids(items: &[Arrived]) -> Vec<u64> {
 }
 
 /// A daemon whose tenants are revoked, with quotas of 1 MiB.
-async fn stuck(intake: &Intake, tenants: &[&str], change: impl FnOnce(Setup) -> Setup) -> (Daemon, Setup, Home) {
+async fn stuck(
+    fakeintake: &FakeIntake,
+    tenants: &[&str],
+    change: impl FnOnce(Setup) -> Setup,
+) -> (Daemon, Setup, Home) {
     for tenant in tenants {
-        intake.set_key(tenant, false).await;
+        fakeintake.set_key(tenant, false).await;
     }
-    let setup = Setup::new(intake, tenants).set("journal.max_bytes_per_tenant", 1 << 20);
+    let setup = Setup::new(fakeintake, tenants).set("journal.max_bytes_per_tenant", 1 << 20);
     let setup = setup.set("ingest.max_body", 1 << 20).set("delivery.concurrency_per_tenant", 1);
     let (setup, home) = (change(setup), Home::new());
     let daemon = setup.start_in(&home).await;
@@ -32,8 +36,9 @@ async fn stuck(intake: &Intake, tenants: &[&str], change: impl FnOnce(Setup) -> 
 
 #[tokio::test]
 async fn a_full_quota_refuses_the_whole_request_with_429_and_takes_again_once_there_is_room() {
-    let intake = Intake::start();
-    let (daemon, setup, home) = stuck(&intake, &["a", "b"], |setup| setup.set("tenants.b.max_bytes", 2 << 20)).await;
+    let fakeintake = FakeIntake::start();
+    let (daemon, setup, home) =
+        stuck(&fakeintake, &["a", "b"], |setup| setup.set("tenants.b.max_bytes", 2 << 20)).await;
     let mut taken = vec![0];
     let mut refused = None;
     for id in 1..20 {
@@ -63,12 +68,12 @@ async fn a_full_quota_refuses_the_whole_request_with_429_and_takes_again_once_th
     drop(daemon);
     let daemon = setup.start_in(&home).await;
     assert_eq!(post(&daemon, "a", 99, 100_000).await.status, 429);
-    intake.set_key("a", true).await;
+    fakeintake.set_key("a", true).await;
     daemon.wait_empty("a").await;
     assert_eq!(post(&daemon, "a", 20, 100_000).await.status, 202);
     daemon.wait_empty("a").await;
     taken.push(20);
-    assert_eq!(ids(&intake.items("a", "logs").await), taken);
+    assert_eq!(ids(&fakeintake.items("a", "logs").await), taken);
     let scrape = daemon.scrape().await;
     scrape.assert_balanced();
     assert_eq!(scrape.items("a", "items_dropped_total"), 0);
@@ -76,8 +81,8 @@ async fn a_full_quota_refuses_the_whole_request_with_429_and_takes_again_once_th
 
 #[tokio::test]
 async fn a_full_quota_drops_the_oldest_where_that_is_asked_for_of_that_tenant_only() {
-    let intake = Intake::start();
-    let (daemon, ..) = stuck(&intake, &["a", "b"], |setup| setup.set("tenants.a.when_full", "drop_oldest")).await;
+    let fakeintake = FakeIntake::start();
+    let (daemon, ..) = stuck(&fakeintake, &["a", "b"], |setup| setup.set("tenants.a.when_full", "drop_oldest")).await;
     daemon.logs("b", [1]).await;
     for id in 1..100 {
         assert_eq!(post(&daemon, "a", id, 100_000).await.status, 202);
@@ -87,22 +92,22 @@ async fn a_full_quota_drops_the_oldest_where_that_is_asked_for_of_that_tenant_on
     let evicted = scrape.sum("dogsled_items_dropped_total", &[("tenant", "a"), ("reason", "evicted")]) as u64;
     assert!((88..=92).contains(&evicted), "{evicted}");
     for tenant in ["a", "b"] {
-        intake.set_key(tenant, true).await;
+        fakeintake.set_key(tenant, true).await;
         daemon.wait_empty(tenant).await;
     }
-    let arrived = ids(&intake.items("a", "logs").await);
+    let arrived = ids(&fakeintake.items("a", "logs").await);
     // The payload that was under way when the key was refused is kept: it cannot be dropped.
     assert_eq!(arrived[0], 0);
     assert_eq!(arrived[1..], (1 + evicted..100).collect::<Vec<_>>());
-    assert_eq!(ids(&intake.items("b", "logs").await), [0, 1]);
+    assert_eq!(ids(&fakeintake.items("b", "logs").await), [0, 1]);
     daemon.scrape().await.assert_balanced();
 }
 
 #[tokio::test]
 async fn all_tenants_together_keep_the_common_limit_and_each_gets_a_share() {
-    let intake = Intake::start();
+    let fakeintake = FakeIntake::start();
     let tenants = ["a", "b", "c"];
-    let (daemon, ..) = stuck(&intake, &tenants, |setup| setup.set("journal.max_bytes", 2 << 20)).await;
+    let (daemon, ..) = stuck(&fakeintake, &tenants, |setup| setup.set("journal.max_bytes", 2 << 20)).await;
     let mut taken = [0_u64; 3];
     for round in 1..30 {
         for (tenant, taken) in tenants.iter().zip(&mut taken) {
@@ -116,10 +121,10 @@ async fn all_tenants_together_keep_the_common_limit_and_each_gets_a_share() {
 
 #[tokio::test]
 async fn where_all_tenants_together_are_too_much_new_items_are_refused_and_no_old_ones_dropped() {
-    let intake = Intake::start();
+    let fakeintake = FakeIntake::start();
     let tenants = ["a", "b", "c"];
     let drops = |setup: Setup| setup.set("journal.max_bytes", 2 << 20).set("journal.when_full", "drop_oldest");
-    let (daemon, ..) = stuck(&intake, &tenants, drops).await;
+    let (daemon, ..) = stuck(&fakeintake, &tenants, drops).await;
     let mut refused = None;
     for round in 1..15 {
         for tenant in tenants {
@@ -137,8 +142,8 @@ async fn where_all_tenants_together_are_too_much_new_items_are_refused_and_no_ol
 
 #[tokio::test]
 async fn what_is_older_than_the_quota_allows_is_dropped_as_expired_and_the_rest_is_kept() {
-    let intake = Intake::start();
-    let (daemon, setup, home) = stuck(&intake, &["a", "b"], |setup| setup.set("tenants.a.max_age", "2s")).await;
+    let fakeintake = FakeIntake::start();
+    let (daemon, setup, home) = stuck(&fakeintake, &["a", "b"], |setup| setup.set("tenants.a.max_age", "2s")).await;
     daemon.logs("a", 1..50).await;
     daemon.logs("b", 1..50).await;
     tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
@@ -152,10 +157,10 @@ async fn what_is_older_than_the_quota_allows_is_dropped_as_expired_and_the_rest_
     until("the old items to expire", async || (expired("a").await == 50).then_some(())).await;
     daemon.scrape().await.assert_balanced();
     for tenant in ["a", "b"] {
-        intake.set_key(tenant, true).await;
+        fakeintake.set_key(tenant, true).await;
         daemon.wait_empty(tenant).await;
     }
-    assert_eq!(ids(&intake.items("a", "logs").await), [99]);
-    assert_eq!(ids(&intake.items("b", "logs").await), (0..50).collect::<Vec<_>>());
+    assert_eq!(ids(&fakeintake.items("a", "logs").await), [99]);
+    assert_eq!(ids(&fakeintake.items("b", "logs").await), (0..50).collect::<Vec<_>>());
     assert_eq!((expired("a").await, expired("b").await), (50, 0));
 }

@@ -4,7 +4,7 @@
 //! itself when a disk does is tested in `src/journal/tests/room.rs`.
 
 use super::LOGS;
-use super::support::{Home, Intake, Setup, until};
+use super::support::{FakeIntake, Home, Setup, until};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
@@ -72,18 +72,18 @@ impl Drop for Ext4 {
     }
 }
 
-async fn ids(intake: &Intake) -> BTreeSet<u64> {
-    intake.items("a", "logs").await.iter().map(|item| item.item["id"].as_u64().unwrap()).collect()
+async fn ids(fakeintake: &FakeIntake) -> BTreeSet<u64> {
+    fakeintake.items("a", "logs").await.iter().map(|item| item.item["id"].as_u64().unwrap()).collect()
 }
 
 #[tokio::test]
 async fn a_disk_that_becomes_read_only_refuses_what_comes_and_delivers_what_is_there() {
     let home = Home::new();
     let Some(ext4) = Ext4::new(&home.state_dir()) else { return };
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("journal.fsync", "always");
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("journal.fsync", "always");
     let daemon = setup.start_in(&home).await;
-    intake.set_key("a", false).await;
+    fakeintake.set_key("a", false).await;
     for id in 0..20 {
         daemon.post("a", LOGS, &json!([{ "id": id, "message": "x".repeat(20_000) }])).await;
     }
@@ -95,9 +95,9 @@ async fn a_disk_that_becomes_read_only_refuses_what_comes_and_delivers_what_is_t
     }
     until("it to say that it is not ready", async || (daemon.ready().await.0 == 503).then_some(())).await;
     until("the reason in the log", async || daemon.log("the file system is read-only").into_iter().next()).await;
-    intake.set_key("a", true).await;
+    fakeintake.set_key("a", true).await;
     daemon.wait_empty("a").await;
-    assert_eq!(ids(&intake).await, (0..20).collect());
+    assert_eq!(ids(&fakeintake).await, (0..20).collect());
     let scrape = daemon.scrape().await;
     scrape.assert_balanced();
     assert_eq!(scrape.sum("dogsled_items_dropped_total", &[]), 0.0);
@@ -113,7 +113,7 @@ async fn a_disk_that_becomes_read_only_refuses_what_comes_and_delivers_what_is_t
     daemon.logs("a", [20]).await;
     daemon.wait_empty("a").await;
     // That the others were delivered could not be written down: they may have come again.
-    assert_eq!(ids(&intake).await, (0..21).collect());
+    assert_eq!(ids(&fakeintake).await, (0..21).collect());
     let scrape = daemon.scrape().await;
     assert_eq!(scrape.sum("dogsled_items_dropped_total", &[]), 0.0);
 }

@@ -2,7 +2,7 @@
 
 use super::LOGS;
 use super::load::{Emitter, assert_arrived, seed};
-use super::support::{Home, Intake, Scripted, Setup, answer, key_of, until};
+use super::support::{FakeIntake, Home, Scripted, Setup, answer, key_of, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn what_datadog_refused_until_the_end_is_delivered_by_the_next_one_and_once() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["down", "revoked", "limited", "fine"]).set("shutdown.grace", "300ms");
-    intake.fault("down", json!({ "effect": { "status": { "code": 503 } } })).await;
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["down", "revoked", "limited", "fine"]).set("shutdown.grace", "300ms");
+    fakeintake.fault("down", json!({ "effect": { "status": { "code": 503 } } })).await;
     let wait = json!({ "X-RateLimit-Reset": "60" });
-    intake.fault("limited", json!({ "effect": { "status": { "code": 429, "headers": wait } } })).await;
-    intake.set_key("revoked", false).await;
+    fakeintake.fault("limited", json!({ "effect": { "status": { "code": 429, "headers": wait } } })).await;
+    fakeintake.set_key("revoked", false).await;
     let home = Home::new();
     let seed = seed();
     let mut emitters: Vec<_> =
@@ -29,8 +29,8 @@ async fn what_datadog_refused_until_the_end_is_delivered_by_the_next_one_and_onc
             }
         }
         if round == 2 {
-            intake.end_all_faults().await;
-            intake.set_key("revoked", true).await;
+            fakeintake.end_all_faults().await;
+            fakeintake.set_key("revoked", true).await;
         }
         daemon.scrape().await.assert_balanced();
         daemon.stop().await;
@@ -38,15 +38,15 @@ async fn what_datadog_refused_until_the_end_is_delivered_by_the_next_one_and_onc
     let daemon = setup.start_in(&home).await;
     for emitter in &emitters {
         daemon.wait_empty(&emitter.tenant).await;
-        let duplicates = assert_arrived(&intake, emitter).await;
+        let duplicates = assert_arrived(&fakeintake, emitter).await;
         assert!(duplicates.is_empty(), "{duplicates:?}");
     }
 }
 
 /// The requests' items, by tenant and id.
-fn ids(intake: &Scripted, tenant: &str) -> BTreeMap<u64, usize> {
+fn ids(fakeintake: &Scripted, tenant: &str) -> BTreeMap<u64, usize> {
     let mut ids = BTreeMap::new();
-    for request in intake.seen(LOGS).iter().filter(|request| request.headers["dd-api-key"] == key_of(tenant)) {
+    for request in fakeintake.seen(LOGS).iter().filter(|request| request.headers["dd-api-key"] == key_of(tenant)) {
         let plain = zstd::decode_all(&request.body[..]).unwrap();
         let logs: Vec<Value> = serde_json::from_slice(&plain).unwrap();
         for log in logs {
@@ -59,7 +59,7 @@ fn ids(intake: &Scripted, tenant: &str) -> BTreeMap<u64, usize> {
 #[tokio::test]
 async fn answers_that_are_on_their_way_at_the_end_are_waited_for() {
     let quick = Arc::new(AtomicBool::new(false));
-    let intake = Scripted::start({
+    let fakeintake = Scripted::start({
         let quick = quick.clone();
         move |_| {
             let quick = quick.clone();
@@ -73,31 +73,32 @@ async fn answers_that_are_on_their_way_at_the_end_are_waited_for() {
         }
     })
     .await;
-    let setup = Setup::at(&intake.url, &["a"]).set("shutdown.grace", "100ms").set("delivery.concurrency_per_tenant", 2);
+    let setup =
+        Setup::at(&fakeintake.url, &["a"]).set("shutdown.grace", "100ms").set("delivery.concurrency_per_tenant", 2);
     let home = Home::new();
     let daemon = setup.start_in(&home).await;
     for id in 0..10 {
         daemon.logs("a", [id]).await;
         if id < 2 {
-            until("a request", async || (intake.seen(LOGS).len() as u64 > id).then_some(())).await;
+            until("a request", async || (fakeintake.seen(LOGS).len() as u64 > id).then_some(())).await;
         }
     }
     let told = Instant::now();
     daemon.stop().await;
     assert!(told.elapsed() < Duration::from_secs(4), "it went on delivering: {:?}", told.elapsed());
     quick.store(true, Ordering::Relaxed);
-    assert!(ids(&intake, "a").len() < 10, "there is nothing left for the next one");
+    assert!(ids(&fakeintake, "a").len() < 10, "there is nothing left for the next one");
     let daemon = setup.start_in(&home).await;
     daemon.wait_empty("a").await;
-    assert_eq!(ids(&intake, "a"), (0..10).map(|id| (id, 1)).collect());
+    assert_eq!(ids(&fakeintake, "a"), (0..10).map(|id| (id, 1)).collect());
 }
 
 #[tokio::test]
 async fn a_batch_that_is_being_divided_at_the_end_is_neither_lost_nor_sent_twice() {
-    let intake = Intake::start();
-    let setup = Setup::new(&intake, &["a"]).set("shutdown.grace", "50ms").set("batch.max_age", "100ms");
-    intake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
-    intake.fault("a", json!({ "effect": { "delay_ms": 60 } })).await;
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("shutdown.grace", "50ms").set("batch.max_age", "100ms");
+    fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+    fakeintake.fault("a", json!({ "effect": { "delay_ms": 60 } })).await;
     let home = Home::new();
     let mut daemon = setup.start_in(&home).await;
     let poisoned = [17_u64, 18, 400, 999];
@@ -106,14 +107,15 @@ async fn a_batch_that_is_being_divided_at_the_end_is_neither_lost_nor_sent_twice
     daemon.post("a", LOGS, &Value::from(logs)).await;
     let mut ends_in_between = 0;
     loop {
-        let attempts = intake.count("a", "logs", "attempts").await + 20;
+        let attempts = fakeintake.count("a", "logs", "attempts").await + 20;
         until("some progress", async || {
-            let enough = intake.count("a", "logs", "attempts").await >= attempts || daemon.scrape().await.is_empty("a");
+            let enough =
+                fakeintake.count("a", "logs", "attempts").await >= attempts || daemon.scrape().await.is_empty("a");
             enough.then_some(())
         })
         .await;
         daemon.stop().await;
-        let settled = intake.count("a", "logs", "items").await as usize + home.dead_letters("a").len();
+        let settled = fakeintake.count("a", "logs", "items").await as usize + home.dead_letters("a").len();
         daemon = setup.start_in(&home).await;
         match settled {
             0 => {}
@@ -125,7 +127,7 @@ async fn a_batch_that_is_being_divided_at_the_end_is_neither_lost_nor_sent_twice
     daemon.wait_empty("a").await;
     daemon.scrape().await.assert_balanced();
     let mut arrived: Vec<u64> =
-        intake.items("a", "logs").await.iter().map(|item| item.item["id"].as_u64().unwrap()).collect();
+        fakeintake.items("a", "logs").await.iter().map(|item| item.item["id"].as_u64().unwrap()).collect();
     arrived.sort_unstable();
     assert_eq!(arrived, (0..1000).filter(|id| !poisoned.contains(id)).collect::<Vec<_>>());
     let mut dead: Vec<u64> =

@@ -1,7 +1,7 @@
 //! From the click to the key.
 
 use crate::harness::{CLIENT_SECRET, KEYS, TOKEN, VALIDATE, World, changed, client, id, rule, status};
-use dogsled::intake::{CloseWhen, Effect};
+use dogsled::fakeintake::{CloseWhen, Effect};
 use dogsled::oauth::{self, FinishError, KeyUse};
 use dogsled::store::{Connection, TenantRecord};
 use dogsled::tenancy::TenantState;
@@ -63,7 +63,7 @@ async fn a_state_is_good_once_for_ten_minutes_and_for_its_own_tenant_whoever_res
 
     let made_up = changed(&query, &[("state", Some(&"x".repeat(43)))]);
     assert_eq!(host.oauth.finish(&made_up, None).await.unwrap_err().code(), "unknown_state");
-    assert_eq!(world.intake.oauth_counts().exchanges, 1);
+    assert_eq!(world.fakeintake.oauth_counts().exchanges, 1);
     let begun = host.oauth.begin(&id("nobody"), None, None).await.unwrap_err();
     assert_eq!((begun.code(), begun.status()), ("unknown_tenant", 404));
 }
@@ -111,7 +111,7 @@ async fn a_wrong_client_secret_is_the_partners_fault_and_changes_no_tenant() {
     }
     let fault = host.oauth.partner_fault().unwrap();
     assert!(fault.words.contains("Invalid client_secret"), "{fault:?}");
-    world.intake.set_client(client());
+    world.fakeintake.set_client(client());
     world.connect(&host, &acme, "alpha").await.unwrap();
     assert_eq!(host.oauth.partner_fault(), None);
 }
@@ -121,11 +121,11 @@ async fn when_datadog_cannot_be_reached_nothing_changes_and_a_moment_is_waited_o
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
-    world.intake.add_fault(status(TOKEN, 3, 503, "<html>busy</html>"));
+    world.fakeintake.add_fault(status(TOKEN, 3, 503, "<html>busy</html>"));
     let error = world.connect(&host, &acme, "alpha").await.unwrap_err();
     assert_eq!((error.code(), error.status()), ("datadog_unreachable", 503));
     assert_eq!(host.record(&acme).await.connection, Connection::Pending);
-    world.intake.add_fault(rule(TOKEN, 1, Effect::Close { when: CloseWhen::Headers }));
+    world.fakeintake.add_fault(rule(TOKEN, 1, Effect::Close { when: CloseWhen::Headers }));
     world.connect(&host, &acme, "alpha").await.unwrap();
 }
 
@@ -142,7 +142,7 @@ async fn a_second_tenant_of_an_organisation_is_refused_with_the_first_ones_name(
         matches!(&error, FinishError::OrganisationHeld { by, .. } if *by == acme) && error.to_string().contains("acme")
     );
     assert_eq!(host.record(&twin).await.connection, Connection::Pending);
-    assert_eq!(world.intake.oauth_counts().key_conflicts, 0, "nothing was asked for");
+    assert_eq!(world.fakeintake.oauth_counts().key_conflicts, 0, "nothing was asked for");
 
     // Without what the browser says of the organisation, Datadog's refusal is all there is.
     let query = changed(&world.approve(&host, &twin, "alpha").await, &[("dd_oid", None)]);
@@ -181,7 +181,7 @@ async fn reconnecting_the_same_organisation_keeps_the_key_that_is_held() {
         assert_ne!(host.store.tokens(&acme).await.unwrap().unwrap().refresh, tokens.refresh, "the new tokens are kept");
         assert_eq!(host.record(&acme).await.key_creation_begun, None);
     }
-    let counts = world.intake.oauth_counts();
+    let counts = world.fakeintake.oauth_counts();
     assert_eq!((counts.keys_created, counts.key_conflicts), (1, 1));
 }
 
@@ -259,7 +259,7 @@ async fn a_new_key_is_not_used_before_it_is_known_whose_it_is() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
-    world.intake.add_fault(status(VALIDATE, 5, 403, r#"{"errors":["Forbidden"]}"#));
+    world.fakeintake.add_fault(status(VALIDATE, 5, 403, r#"{"errors":["Forbidden"]}"#));
     let connected = world.connect(&host, &acme, "alpha").await.unwrap();
     assert_eq!((connected.verified, connected.organisation), (false, None));
     assert_eq!(host.key(&acme), None);
@@ -276,7 +276,7 @@ async fn a_site_that_cannot_tell_whose_a_key_is_does_not_stop_anybody() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
-    world.intake.add_fault(status(VALIDATE, 99, 404, "{}"));
+    world.fakeintake.add_fault(status(VALIDATE, 99, 404, "{}"));
     let connected = world.connect(&host, &acme, "alpha").await.unwrap();
     assert_eq!((connected.verified, connected.organisation), (true, None));
     assert_eq!(host.key(&acme), world.keys("alpha").pop());
@@ -288,17 +288,17 @@ async fn a_browser_that_goes_away_cuts_nothing_off() {
     let host = world.host().await;
     let acme = host.add("acme").await;
     let query = world.approve(&host, &acme, "alpha").await;
-    let fault = world.intake.add_fault(rule(KEYS, 1, Effect::Hang { seconds: None }));
+    let fault = world.fakeintake.add_fault(rule(KEYS, 1, Effect::Hang { seconds: None }));
     let oauth = host.oauth.clone();
     let browser = tokio::spawn(async move { oauth.finish(&query, None).await });
     crate::harness::until("the creation to hang", || async {
-        let faults = world.intake.faults();
+        let faults = world.fakeintake.faults();
         faults.iter().find(|found| found.id == fault)?.hits.eq(&1).then_some(())
     })
     .await;
     browser.abort();
     assert!(browser.await.unwrap_err().is_cancelled());
-    world.intake.remove_fault(Some(fault));
+    world.fakeintake.remove_fault(Some(fault));
     crate::harness::until("the key to be used", || async { host.key(&acme) }).await;
     assert_eq!(host.key(&acme), world.keys("alpha").pop());
 }

@@ -1,7 +1,7 @@
 //! What is cut off in the middle is told, and goes on with the next start or click.
 
 use crate::harness::{KEYS, VALIDATE, World, rule, status};
-use dogsled::intake::Effect;
+use dogsled::fakeintake::Effect;
 use dogsled::oauth::{self, KeyTrouble, KeyUse};
 use dogsled::store::{Change, Connection, NewKey, Origin};
 use dogsled::types::{Secret, UnixMillis};
@@ -14,7 +14,7 @@ async fn a_lost_answer_of_the_key_creation_is_never_repeated_by_itself() {
         let world = World::new();
         let host = world.host().await;
         let acme = host.add("acme").await;
-        let fault = world.intake.add_fault(rule(KEYS, 1, effect));
+        let fault = world.fakeintake.add_fault(rule(KEYS, 1, effect));
         let error = world.connect(&host, &acme, "alpha").await.unwrap_err();
         assert_eq!(error.code(), "no_key");
         assert!(error.to_string().contains("may exist without being known"), "{error}");
@@ -31,8 +31,8 @@ async fn a_lost_answer_of_the_key_creation_is_never_repeated_by_itself() {
             let trouble = other.oauth.key_refused(&acme, &Secret::new("x")).await.unwrap();
             assert!(matches!(trouble, KeyTrouble::Unauthorized(_)), "{trouble:?}");
         }
-        assert_eq!(world.intake.oauth_counts().keys_created, made);
-        let faults = world.intake.faults();
+        assert_eq!(world.fakeintake.oauth_counts().keys_created, made);
+        let faults = world.fakeintake.faults();
         assert_eq!(faults.iter().find(|found| found.id == fault).unwrap().matched, 1, "one request");
         // The customer does what the status says: clicks, revokes what there is, clicks.
         let connected = match world.connect(&other, &acme, "alpha").await {
@@ -68,13 +68,13 @@ async fn a_key_creation_that_another_host_is_at_is_not_taken_for_a_crash() {
     let (host, other) = (world.host().await, world.host().await);
     let acme = host.add("acme").await;
     let query = world.approve(&host, &acme, "alpha").await;
-    let fault = world.intake.add_fault(rule(KEYS, 1, Effect::Hang { seconds: None }));
+    let fault = world.fakeintake.add_fault(rule(KEYS, 1, Effect::Hang { seconds: None }));
     let oauth = host.oauth.clone();
     let finishing = tokio::spawn(async move { oauth.finish(&query, None).await });
     crate::harness::until("the creation", || async { host.record(&acme).await.key_creation_begun }).await;
     other.oauth.run_once().await.unwrap();
     assert_eq!(other.record(&acme).await.connection, Connection::Pending);
-    world.intake.remove_fault(Some(fault));
+    world.fakeintake.remove_fault(Some(fault));
     assert!(finishing.await.unwrap().unwrap().verified);
 }
 
@@ -104,7 +104,7 @@ async fn a_new_key_that_datadog_keeps_refusing_is_given_up() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
-    world.intake.add_fault(status(VALIDATE, 99, 403, r#"{"errors":["Forbidden"]}"#));
+    world.fakeintake.add_fault(status(VALIDATE, 99, 403, r#"{"errors":["Forbidden"]}"#));
     assert!(!world.connect(&host, &acme, "alpha").await.unwrap().verified);
     host.oauth.run_once().await.unwrap();
     assert_eq!(host.record(&acme).await.connection, Connection::Pending, "it may take Datadog a while");
@@ -144,7 +144,7 @@ async fn a_host_that_was_frozen_while_it_created_a_key_keeps_it_all_the_same() {
     let (host, other) = (world.host().await, world.host().await);
     let acme = host.add("acme").await;
     let query = world.approve(&host, &acme, "alpha").await;
-    let fault = world.intake.add_fault(rule(KEYS, 1, Effect::Hang { seconds: None }));
+    let fault = world.fakeintake.add_fault(rule(KEYS, 1, Effect::Hang { seconds: None }));
     let oauth = host.oauth.clone();
     let finishing = tokio::spawn(async move { oauth.finish(&query, None).await });
     crate::harness::until("the creation", || async { host.record(&acme).await.key_creation_begun }).await;
@@ -154,7 +154,7 @@ async fn a_host_that_was_frozen_while_it_created_a_key_keeps_it_all_the_same() {
     other.oauth.run_once().await.unwrap();
     assert!(matches!(other.record(&acme).await.connection, Connection::Unauthorized { .. }));
     let taken = other.store.lock(&acme, "oauth", Duration::from_secs(60)).await.unwrap().unwrap();
-    world.intake.remove_fault(Some(fault));
+    world.fakeintake.remove_fault(Some(fault));
     finishing.await.unwrap().unwrap_err();
     assert!(other.record(&acme).await.key.is_some(), "the only copy of it");
     taken.release().await.unwrap();
@@ -167,9 +167,9 @@ async fn an_attempt_that_makes_no_key_does_not_find_one_that_was_lost_before() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
-    world.intake.add_fault(rule(KEYS, 1, Effect::AnswerLost {}));
+    world.fakeintake.add_fault(rule(KEYS, 1, Effect::AnswerLost {}));
     world.connect(&host, &acme, "alpha").await.unwrap_err();
-    world.intake.add_fault(status(KEYS, 1, 403, r#"{"errors":["Forbidden"]}"#));
+    world.fakeintake.add_fault(status(KEYS, 1, 403, r#"{"errors":["Forbidden"]}"#));
     world.connect(&host, &acme, "alpha").await.unwrap_err();
     let record = host.record(&acme).await;
     assert!(record.key_creation_begun.is_some());

@@ -2,7 +2,7 @@
 
 use crate::harness::{CLIENT_ID, CLIENT_SECRET, REDIRECT, World};
 use crate::support::{Setup, until};
-use dogsled::intake::Filter;
+use dogsled::fakeintake::Filter;
 
 #[tokio::test]
 async fn what_was_sent_before_the_click_arrives_after_it_with_the_key_of_the_customers_organisation() {
@@ -34,6 +34,6 @@ async fn what_was_sent_before_the_click_arrives_after_it_with_the_key_of_the_cus
     assert!(page.text().await.unwrap().contains("<h1>Connected</h1>"));
     let key = world.keys("alpha").pop().unwrap();
     let of_key = Filter { key: Some(key.clone()), kind: None };
-    until("the log that was held", async || (world.intake.item_count(&of_key) >= 1).then_some(())).await;
+    until("the log that was held", async || (world.fakeintake.item_count(&of_key) >= 1).then_some(())).await;
     assert!(!daemon.log_text().contains(&key) && !daemon.log_text().contains(CLIENT_SECRET));
 }

@@ -1,6 +1,6 @@
 //! A stand-in for Datadog with one OAuth client, and hosts that share a store.
 
-use dogsled::intake::{Client, Effect, Handle, Intake, Key, Options, Org, Rotation, Rule};
+use dogsled::fakeintake::{Client, Effect, FakeIntake, Handle, Key, Options, Org, Rotation, Rule};
 use dogsled::oauth::{Clock, Connected, FinishError, Oauth};
 use dogsled::settings::{Settings, StoreUrl};
 use dogsled::store::{Change, NewTenant, Store, TenantRecord};
@@ -27,7 +27,7 @@ pub const VALIDATE: &str = "/api/v2/validate";
 
 /// Everything but the hosts.
 pub struct World {
-    pub intake: Handle,
+    pub fakeintake: Handle,
     pub url: String,
     pub dir: TempDir,
     store: StoreUrl,
@@ -98,12 +98,12 @@ impl World {
 
     pub fn with(client: Client) -> Self {
         let options = Options { any_key: false, clients: vec![client], ..Options::default() };
-        let intake = Intake::bind("127.0.0.1:0", options).unwrap();
-        let (handle, url) = (intake.handle(), format!("http://{}", intake.addr()));
-        tokio::spawn(intake.serve(std::future::pending()));
+        let fakeintake = FakeIntake::bind("127.0.0.1:0", options).unwrap();
+        let (handle, url) = (fakeintake.handle(), format!("http://{}", fakeintake.addr()));
+        tokio::spawn(fakeintake.serve(std::future::pending()));
         let http = dogsled::outbound::builder(None).unwrap().no_proxy().build().unwrap();
         let (dir, store) = (tempfile::tempdir().unwrap(), StoreUrl::Default);
-        Self { intake: handle, url, dir, store, ahead: Arc::default(), http }
+        Self { fakeintake: handle, url, dir, store, ahead: Arc::default(), http }
     }
 
     /// Hosts share a PostgreSQL database, where that is installed.
@@ -174,14 +174,14 @@ impl World {
 
     /// The good keys of this client that the stand-in knows, by organisation.
     pub fn keys(&self, org: &str) -> Vec<String> {
-        let keys = self.intake.keys().into_iter();
+        let keys = self.fakeintake.keys().into_iter();
         keys.filter(|key| key.valid && key.org == org && key.client_id.is_some()).map(|key| key.key).collect()
     }
 
     /// The customer revokes the integration's key in Datadog.
     pub fn revoke_keys(&self, org: &str) {
         for key in self.keys(org) {
-            self.intake.set_key(Key { key, org: org.into(), valid: false, client_id: Some(CLIENT_ID.into()) });
+            self.fakeintake.set_key(Key { key, org: org.into(), valid: false, client_id: Some(CLIENT_ID.into()) });
         }
     }
 }

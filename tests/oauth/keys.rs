@@ -1,7 +1,7 @@
 //! What happens when Datadog refuses a key.
 
 use crate::harness::{KEYS, TOKEN, World, rule, status};
-use dogsled::intake::{Effect, Rotation};
+use dogsled::fakeintake::{Effect, Rotation};
 use dogsled::oauth::KeyTrouble;
 use dogsled::store::{Change, Connection, NewKey, Origin};
 use dogsled::tenancy::TenantState;
@@ -28,7 +28,7 @@ async fn a_revoked_key_is_replaced_by_a_new_one_once_whoever_asks_at_the_same_ti
     let new = world.keys("alpha");
     assert_eq!((new.len(), new[0] != old.expose()), (1, true));
     assert_eq!((host.key(&acme), other.key(&acme)), (new.first().cloned(), new.first().cloned()));
-    let counts = world.intake.oauth_counts();
+    let counts = world.fakeintake.oauth_counts();
     assert_eq!((counts.keys_created, counts.refreshes), (2, 1));
     assert_eq!(host.record(&acme).await.held_for, None);
 }
@@ -41,12 +41,12 @@ async fn a_refused_key_with_a_revoked_authorisation_waits_for_the_customer() {
     world.connect(&host, &acme, "alpha").await.unwrap();
     let old = Secret::new(host.key(&acme).unwrap());
     world.revoke_keys("alpha");
-    world.intake.revoke_tokens(None, None);
+    world.fakeintake.revoke_tokens(None, None);
     let told = reason(host.oauth.key_refused(&acme, &old).await.unwrap());
     assert!(told.contains("invalid_grant") && told.contains("connects again"), "{told}");
     assert_eq!(host.registry.get("acme").unwrap().state(), TenantState::Unauthorized);
     assert_eq!(reason(host.oauth.key_refused(&acme, &old).await.unwrap()), told, "and nothing more is asked");
-    assert_eq!(world.intake.oauth_counts().refused, 1);
+    assert_eq!(world.fakeintake.oauth_counts().refused, 1);
     world.connect(&host, &acme, "alpha").await.unwrap();
     assert_eq!(host.key(&acme), world.keys("alpha").pop());
 }
@@ -72,7 +72,7 @@ async fn a_passing_failure_leaves_everything_to_the_next_try() {
     world.connect(&host, &acme, "alpha").await.unwrap();
     let old = Secret::new(host.key(&acme).unwrap());
     world.revoke_keys("alpha");
-    world.intake.add_fault(status(TOKEN, 1, 500, "oops"));
+    world.fakeintake.add_fault(status(TOKEN, 1, 500, "oops"));
     let later = host.oauth.key_refused(&acme, &old).await.unwrap();
     assert_eq!(later, KeyTrouble::Later("500 oops".into()));
     assert_eq!(host.record(&acme).await.connection, Connection::Connected);
@@ -87,11 +87,11 @@ async fn a_lost_answer_is_told_and_not_repeated() {
     world.connect(&host, &acme, "alpha").await.unwrap();
     let old = Secret::new(host.key(&acme).unwrap());
     world.revoke_keys("alpha");
-    world.intake.add_fault(rule(KEYS, 1, Effect::AnswerLost {}));
+    world.fakeintake.add_fault(rule(KEYS, 1, Effect::AnswerLost {}));
     let told = reason(host.oauth.key_refused(&acme, &old).await.unwrap());
     assert!(told.contains("may exist without being known here"), "{told}");
     assert_eq!(reason(host.oauth.key_refused(&acme, &old).await.unwrap()), told);
-    assert_eq!(world.intake.oauth_counts().keys_created, 2);
+    assert_eq!(world.fakeintake.oauth_counts().keys_created, 2);
 }
 
 #[tokio::test]

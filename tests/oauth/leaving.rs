@@ -13,7 +13,7 @@ async fn a_disconnected_tenant_is_revoked_at_datadog_and_forgotten_here() {
     let tokens = host.store.tokens(&acme).await.unwrap().unwrap();
     let open = world.approve(&host, &acme, "alpha").await;
     let left = host.oauth.disconnect(&acme).await.unwrap();
-    assert_eq!((left.not_revoked, world.intake.oauth_counts().revocations), (None, 1));
+    assert_eq!((left.not_revoked, world.fakeintake.oauth_counts().revocations), (None, 1));
     assert!(left.instructions.contains("OAuth Client API Key"));
     let record = host.record(&acme).await;
     assert_eq!(record, left.tenant);
@@ -49,7 +49,7 @@ async fn a_revocation_that_does_not_work_is_told_and_the_tenant_is_disconnected_
     let host = world.host().await;
     let acme = host.add("acme").await;
     world.connect(&host, &acme, "alpha").await.unwrap();
-    world.intake.add_fault(status("/oauth2/v1/revoke", 9, 503, "later"));
+    world.fakeintake.add_fault(status("/oauth2/v1/revoke", 9, 503, "later"));
     let left = host.oauth.disconnect(&acme).await.unwrap();
     assert_eq!(left.not_revoked.as_deref(), Some("503 later"));
     assert!(left.instructions.contains("the customer removes"));

@@ -1,7 +1,7 @@
 //! Tokens are refreshed before they expire, once, whichever host does it.
 
 use crate::harness::{TOKEN, World, client, rule, status};
-use dogsled::intake::Effect;
+use dogsled::fakeintake::Effect;
 use dogsled::store::Connection;
 use dogsled::tenancy::TenantState;
 use dogsled::types::Secret;
@@ -33,12 +33,12 @@ async fn refreshed_by_one_host(world: World) {
         let _ = tokio::join!(one.oauth.run_once(), two.oauth.run_once(), three.oauth.run_once());
     };
     all().await;
-    assert_eq!(world.intake.oauth_counts().refreshes, 0, "not in the first three quarters");
+    assert_eq!(world.fakeintake.oauth_counts().refreshes, 0, "not in the first three quarters");
     world.pass(11 * MINUTE);
     for _ in 0..3 {
         all().await;
     }
-    assert_eq!((world.intake.oauth_counts().refreshes, world.intake.oauth_counts().refused), (2, 0));
+    assert_eq!((world.fakeintake.oauth_counts().refreshes, world.fakeintake.oauth_counts().refused), (2, 0));
     let second = two.store.tokens(&tenants[0]).await.unwrap().unwrap();
     assert!(second.refresh != first.refresh && second.access != first.access);
     assert!(second.info.generation > first.info.generation && second.info.expires > first.info.expires);
@@ -48,7 +48,7 @@ async fn refreshed_by_one_host(world: World) {
         world.pass(55 * MINUTE);
         all().await;
     }
-    assert_eq!((world.intake.oauth_counts().refreshes, world.intake.oauth_counts().refused), (8, 0));
+    assert_eq!((world.fakeintake.oauth_counts().refreshes, world.fakeintake.oauth_counts().refused), (8, 0));
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_revoked_authorisation_holds_the_tenant_until_it_connects_again_with_t
     let acme = host.add("acme").await;
     world.connect(&host, &acme, "alpha").await.unwrap();
     let key = host.key(&acme);
-    world.intake.revoke_tokens(None, None);
+    world.fakeintake.revoke_tokens(None, None);
     world.pass(55 * MINUTE);
     host.oauth.run_once().await.unwrap();
     let record = host.record(&acme).await;
@@ -68,10 +68,10 @@ async fn a_revoked_authorisation_holds_the_tenant_until_it_connects_again_with_t
     assert_eq!((host.key(&acme), host.registry.get("acme").unwrap().state()), (None, TenantState::Unauthorized));
     world.pass(600 * MINUTE);
     host.oauth.run_once().await.unwrap();
-    assert_eq!(world.intake.oauth_counts().refused, 1, "what is final is not tried again");
+    assert_eq!(world.fakeintake.oauth_counts().refused, 1, "what is final is not tried again");
     world.connect(&host, &acme, "alpha").await.unwrap();
     assert_eq!(host.key(&acme), key);
-    assert_eq!(world.intake.oauth_counts().keys_created, 1);
+    assert_eq!(world.fakeintake.oauth_counts().keys_created, 1);
 }
 
 #[tokio::test]
@@ -81,9 +81,9 @@ async fn a_failing_datadog_is_asked_again_with_pauses_and_nothing_is_given_up() 
     let acme = host.add("acme").await;
     world.connect(&host, &acme, "alpha").await.unwrap();
     let key = host.key(&acme);
-    let busy = world.intake.add_fault(status(TOKEN, 4, 502, "bad gateway"));
+    let busy = world.fakeintake.add_fault(status(TOKEN, 4, 502, "bad gateway"));
     world.pass(55 * MINUTE);
-    let asked = || world.intake.faults().iter().find(|fault| fault.id == busy).unwrap().matched;
+    let asked = || world.fakeintake.faults().iter().find(|fault| fault.id == busy).unwrap().matched;
     for _ in 0..5 {
         host.oauth.run_once().await.unwrap();
     }
@@ -96,7 +96,7 @@ async fn a_failing_datadog_is_asked_again_with_pauses_and_nothing_is_given_up() 
     }
     world.pass(10 * MINUTE);
     host.oauth.run_once().await.unwrap();
-    assert_eq!(world.intake.oauth_counts().refreshes, 1);
+    assert_eq!(world.fakeintake.oauth_counts().refreshes, 1);
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_refresh_whose_answer_is_lost_ends_in_a_clear_state() {
     let host = world.host().await;
     let acme = host.add("acme").await;
     world.connect(&host, &acme, "alpha").await.unwrap();
-    world.intake.add_fault(rule(TOKEN, 1, Effect::AnswerLost {}));
+    world.fakeintake.add_fault(rule(TOKEN, 1, Effect::AnswerLost {}));
     world.pass(55 * MINUTE);
     host.oauth.run_once().await.unwrap();
     assert_eq!(host.record(&acme).await.connection, Connection::Connected, "nothing is known yet");
@@ -114,7 +114,7 @@ async fn a_refresh_whose_answer_is_lost_ends_in_a_clear_state() {
     // The stand-in has rotated the token: the old one is dead, and only the customer can help.
     assert!(matches!(host.record(&acme).await.connection, Connection::Unauthorized { .. }));
     world.connect(&host, &acme, "alpha").await.unwrap();
-    assert_eq!(world.intake.oauth_counts().keys_created, 1);
+    assert_eq!(world.fakeintake.oauth_counts().keys_created, 1);
 }
 
 #[tokio::test]
@@ -126,21 +126,21 @@ async fn a_wrong_secret_stops_refreshing_and_no_tenant() {
     world.connect(&host, &tenants[1], "beta").await.unwrap();
     let mut changed = client();
     changed.client_secret = Some("rotated by the partner".into());
-    world.intake.set_client(changed);
+    world.fakeintake.set_client(changed);
     world.pass(55 * MINUTE);
     for _ in 0..3 {
         host.oauth.run_once().await.unwrap();
     }
     assert!(host.oauth.partner_fault().is_some());
-    assert!(world.intake.oauth_counts().refused <= 2, "tenants do not queue up to fail");
+    assert!(world.fakeintake.oauth_counts().refused <= 2, "tenants do not queue up to fail");
     for tenant in &tenants {
         assert_eq!(host.record(tenant).await.connection, Connection::Connected);
         assert!(host.key(tenant).is_some());
     }
-    world.intake.set_client(client());
+    world.fakeintake.set_client(client());
     world.pass(20 * MINUTE);
     host.oauth.run_once().await.unwrap();
-    assert_eq!((host.oauth.partner_fault(), world.intake.oauth_counts().refreshes), (None, 2));
+    assert_eq!((host.oauth.partner_fault(), world.fakeintake.oauth_counts().refreshes), (None, 2));
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn an_access_token_that_datadog_takes_for_expired_is_refreshed_before_it_i
     let host = world.host().await;
     let acme = host.add("acme").await;
     world.connect(&host, &acme, "alpha").await.unwrap();
-    world.intake.expire_tokens(None, None);
+    world.fakeintake.expire_tokens(None, None);
     let old = Secret::new(host.key(&acme).unwrap());
     world.revoke_keys("alpha");
     host.oauth.key_refused(&acme, &old).await.unwrap();
@@ -163,23 +163,23 @@ async fn a_host_that_was_frozen_while_it_refreshed_keeps_the_rotated_token_all_t
     let acme = host.add("acme").await;
     world.connect(&host, &acme, "alpha").await.unwrap();
     let before = host.store.tokens(&acme).await.unwrap().unwrap();
-    let fault = world.intake.add_fault(rule(TOKEN, 1, Effect::Hang { seconds: None }));
+    let fault = world.fakeintake.add_fault(rule(TOKEN, 1, Effect::Hang { seconds: None }));
     world.pass(55 * MINUTE);
     let oauth = host.oauth.clone();
     let refreshing = tokio::spawn(async move { oauth.run_once().await });
     crate::harness::until("the refresh", || async {
-        world.intake.faults().iter().find(|found| found.id == fault)?.hits.eq(&1).then_some(())
+        world.fakeintake.faults().iter().find(|found| found.id == fault)?.hits.eq(&1).then_some(())
     })
     .await;
     let database = rusqlite::Connection::open(world.dir.path().join("tenants.db")).unwrap();
     database.execute_batch("UPDATE dogsled_leases SET expires = 0").unwrap();
     let taken = other.store.lock(&acme, "oauth", Duration::from_secs(60)).await.unwrap().unwrap();
-    world.intake.remove_fault(Some(fault));
+    world.fakeintake.remove_fault(Some(fault));
     refreshing.await.unwrap().unwrap();
     let after = host.store.tokens(&acme).await.unwrap().unwrap();
     assert_ne!(after.refresh, before.refresh);
     taken.release().await.unwrap();
     world.pass(55 * MINUTE);
     other.oauth.run_once().await.unwrap();
-    assert_eq!((world.intake.oauth_counts().refreshes, world.intake.oauth_counts().refused), (2, 0));
+    assert_eq!((world.fakeintake.oauth_counts().refreshes, world.fakeintake.oauth_counts().refused), (2, 0));
 }

@@ -3,7 +3,7 @@
 use crate::harness::{CLIENT_SECRET, KEYS, World, changed, rule, status};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use dogsled::intake::Effect;
+use dogsled::fakeintake::Effect;
 use dogsled::types::Secret;
 use std::fmt::Write as _;
 use std::io;
@@ -72,20 +72,20 @@ async fn no_secret_is_in_a_log_at_trace_level_or_in_an_error() {
     write!(said, "{:?}", host.oauth.key_refused(&acme, &old).await).unwrap();
     // A Datadog that quotes what it was sent, in every form of error.
     let quoted = |secret: &str| format!(r#"{{"error":"invalid_request","error_description":"what is {secret}?"}}"#);
-    world.intake.add_fault(status("/oauth2/v1/token", 1, 400, &quoted(CLIENT_SECRET)));
+    world.fakeintake.add_fault(status("/oauth2/v1/token", 1, 400, &quoted(CLIENT_SECRET)));
     let query = world.approve(&host, &twin, "beta").await;
     note(&mut secrets, &query);
     write!(said, "{:?}", host.oauth.finish(&query, None).await).unwrap();
     let query = changed(&world.approve(&host, &twin, "beta").await, &[("code", Some("code-that-is-quoted"))]);
     secrets.push(("a code", "code-that-is-quoted".into()));
-    world.intake.add_fault(status("/oauth2/v1/token", 1, 400, "code-that-is-quoted"));
+    world.fakeintake.add_fault(status("/oauth2/v1/token", 1, 400, "code-that-is-quoted"));
     write!(said, "{}", host.oauth.finish(&query, None).await.unwrap_err()).unwrap();
-    world.intake.add_fault(rule(KEYS, 1, Effect::AnswerLost {}));
+    world.fakeintake.add_fault(rule(KEYS, 1, Effect::AnswerLost {}));
     let query = world.approve(&host, &twin, "beta").await;
     note(&mut secrets, &query);
     write!(said, "{:?}", host.oauth.finish(&query, None).await).unwrap();
     write!(said, "{:?}", host.oauth.disconnect(&acme).await).unwrap();
-    secrets.extend(world.intake.keys().into_iter().map(|key| ("a key", key.key)));
+    secrets.extend(world.fakeintake.keys().into_iter().map(|key| ("a key", key.key)));
 
     said.push_str(&String::from_utf8_lossy(&log.0.lock().unwrap()));
     assert!(said.contains("a customer has connected") && said.len() > 2_000, "the log is there: {}", said.len());

@@ -1,13 +1,13 @@
 //! SIGHUP, and what systemd is told.
 
-use crate::support::{Home, Intake, Setup, key_of, until};
+use crate::support::{FakeIntake, Home, Setup, key_of, until};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 #[tokio::test]
 async fn a_tenant_that_is_added_to_the_file_delivers_without_a_restart_and_the_log_names_the_change() {
-    let (intake, home) = (Intake::start(), Home::new());
-    let setup = Setup::new(&intake, &["a"]);
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
+    let setup = Setup::new(&fakeintake, &["a"]);
     let daemon = setup.start_in(&home).await;
     assert_eq!(daemon.try_post("b", "/api/v2/logs", b"[]".to_vec()).await.unwrap().status, 403);
     setup.set("tenants.b.api_key", key_of("b")).set("batch.max_age", "30ms").write_in(&home);
@@ -15,8 +15,8 @@ async fn a_tenant_that_is_added_to_the_file_delivers_without_a_restart_and_the_l
     until("the reload", async || daemon.log("configuration was reloaded").into_iter().next()).await;
     daemon.logs("b", [1, 2]).await;
     daemon.logs("a", [3]).await;
-    intake.wait_items("b", "logs", 2).await;
-    intake.wait_items("a", "logs", 1).await;
+    fakeintake.wait_items("b", "logs", 2).await;
+    fakeintake.wait_items("a", "logs", 1).await;
     let changes = daemon.log("reloaded");
     let of =
         |key: &str| changes.iter().find(|line| line["key"] == key).unwrap_or_else(|| panic!("{changes:?}")).clone();
@@ -29,8 +29,8 @@ async fn a_tenant_that_is_added_to_the_file_delivers_without_a_restart_and_the_l
 
 #[tokio::test]
 async fn a_bad_file_changes_nothing_and_the_log_says_what_is_wrong_and_where() {
-    let (intake, home) = (Intake::start(), Home::new());
-    let setup = Setup::new(&intake, &["a"]);
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
+    let setup = Setup::new(&fakeintake, &["a"]);
     let daemon = setup.start_in(&home).await;
     setup.set("tenants.b.api_key", key_of("b")).set("batch.max_agee", "1s").set("ingest.max_body", 1).write_in(&home);
     daemon.hang_up();
@@ -43,18 +43,18 @@ async fn a_bad_file_changes_nothing_and_the_log_says_what_is_wrong_and_where() {
     assert!(words.iter().all(|words| words.contains("stays in force")), "{words:?}");
     assert_eq!(daemon.try_post("b", "/api/v2/logs", b"[]".to_vec()).await.unwrap().status, 403);
     daemon.logs("a", [1]).await;
-    intake.wait_items("a", "logs", 1).await;
-    Setup::new(&intake, &["a", "b"]).write_in(&home);
+    fakeintake.wait_items("a", "logs", 1).await;
+    Setup::new(&fakeintake, &["a", "b"]).write_in(&home);
     daemon.hang_up();
     until("the reload", async || daemon.log("configuration was reloaded").into_iter().next()).await;
     daemon.logs("b", [1]).await;
-    intake.wait_items("b", "logs", 1).await;
+    fakeintake.wait_items("b", "logs", 1).await;
 }
 
 #[tokio::test]
 async fn telemetry_that_comes_during_many_reloads_is_all_delivered() {
-    let (intake, home) = (Intake::start(), Home::new());
-    let setup = |ms: u64| Setup::new(&intake, &["a"]).set("batch.max_age", format!("{ms}ms"));
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
+    let setup = |ms: u64| Setup::new(&fakeintake, &["a"]).set("batch.max_age", format!("{ms}ms"));
     let daemon = setup(1).start_in(&home).await;
     for round in 0..20 {
         setup(round + 2).write_in(&home);
@@ -63,16 +63,16 @@ async fn telemetry_that_comes_during_many_reloads_is_all_delivered() {
             daemon.logs("a", 0..10).await;
         }
     }
-    intake.wait_items("a", "logs", 2_000).await;
+    fakeintake.wait_items("a", "logs", 2_000).await;
     daemon.wait_empty("a").await;
     assert!(!daemon.log("configuration was reloaded").is_empty());
     daemon.stop().await;
-    assert_eq!(intake.count("a", "logs", "items").await, 2_000);
+    assert_eq!(fakeintake.count("a", "logs", "items").await, 2_000);
 }
 
 #[tokio::test]
 async fn systemd_is_told_when_a_reload_begins_and_when_it_is_over_and_of_a_refusal_by_the_status() {
-    let (intake, home) = (Intake::start(), Home::new());
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -82,7 +82,7 @@ async fn systemd_is_told_when_a_reload_begins_and_when_it_is_over_and_of_a_refus
         let length = socket.recv(&mut told).unwrap();
         String::from_utf8(told[..length].to_vec()).unwrap()
     };
-    let setup = Setup::new(&intake, &["a"]).after(format!("export NOTIFY_SOCKET='{}'", path.display()));
+    let setup = Setup::new(&fakeintake, &["a"]).after(format!("export NOTIFY_SOCKET='{}'", path.display()));
     let daemon = setup.start_in(&home).await;
     assert!(next().starts_with("READY=1"));
     for refused in [false, true, false] {

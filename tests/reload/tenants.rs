@@ -1,7 +1,7 @@
 //! Tenants of the file that come, go and change; the OAuth client.
 
 use crate::harness::{CLIENT_SECRET, Datadog, Operator};
-use crate::support::{Daemon, Home, Intake, Setup, client, key_of, until};
+use crate::support::{Daemon, FakeIntake, Home, Setup, client, key_of, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -19,18 +19,18 @@ async fn post_with(daemon: &Daemon, token: &str) -> u16 {
 
 #[tokio::test]
 async fn a_key_that_is_exchanged_in_its_file_delivers_what_the_former_one_could_not() {
-    let (intake, home) = (Intake::start(), Home::new());
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
     let file = home.write("a.key", &key_of("old"));
-    let setup = Setup::new(&intake, &[]).set("tenants.a.api_key_file", file.to_str().unwrap());
+    let setup = Setup::new(&fakeintake, &[]).set("tenants.a.api_key_file", file.to_str().unwrap());
     let daemon = setup.start_in(&home).await;
-    intake.set_key("old", false).await;
+    fakeintake.set_key("old", false).await;
     daemon.logs("a", [1, 2]).await;
     daemon.wait_state("a", "unauthorized").await;
     home.write("a.key", &key_of("new"));
     let reloaded = reload(&daemon).await;
     let redacted = json!([{ "key": "tenants.a.api_key", "from": "[redacted]", "to": "[redacted]" }]);
     assert_eq!(reloaded["changed"], redacted);
-    intake.wait_items("new", "logs", 2).await;
+    fakeintake.wait_items("new", "logs", 2).await;
     daemon.wait_state("a", "active").await;
     for key in ["old", "new"] {
         assert!(!daemon.log_text().contains(&key_of(key)));
@@ -39,68 +39,68 @@ async fn a_key_that_is_exchanged_in_its_file_delivers_what_the_former_one_could_
 
 #[tokio::test]
 async fn what_waits_of_a_tenant_that_is_removed_from_the_file_is_kept_and_delivered_when_it_is_back() {
-    let (intake, home) = (Intake::start(), Home::new());
-    let both = Setup::new(&intake, &["a", "b"]);
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
+    let both = Setup::new(&fakeintake, &["a", "b"]);
     let daemon = both.start_in(&home).await;
-    intake.set_key("a", false).await;
+    fakeintake.set_key("a", false).await;
     daemon.logs("a", [1, 2, 3]).await;
     daemon.wait_state("a", "unauthorized").await;
-    Setup::new(&intake, &["b"]).write_in(&home);
+    Setup::new(&fakeintake, &["b"]).write_in(&home);
     let reloaded = reload(&daemon).await;
     let note = reloaded["notes"][0].as_str().unwrap();
     assert!(note.contains("tenant a ") && note.contains("3 items") && note.contains("kept"), "{note}");
     assert_eq!(daemon.try_post("a", "/api/v2/logs", b"[]".to_vec()).await.unwrap().status, 403);
-    intake.set_key("a", true).await;
+    fakeintake.set_key("a", true).await;
     daemon.logs("b", [1]).await;
-    intake.wait_items("b", "logs", 1).await;
+    fakeintake.wait_items("b", "logs", 1).await;
     assert_eq!(daemon.scrape().await.sum("dogsled_queue_items", &[("tenant", "a")]), 3.0);
     both.write_in(&home);
     assert_eq!(reload(&daemon).await["notes"], json!([]));
-    intake.wait_items("a", "logs", 3).await;
+    fakeintake.wait_items("a", "logs", 3).await;
     daemon.wait_empty("a").await;
     assert_eq!(daemon.scrape().await.sum("dogsled_items_dropped_total", &[("tenant", "a")]), 0.0);
 }
 
 #[tokio::test]
 async fn what_waits_of_a_removed_tenant_outlives_a_restart_too() {
-    let (intake, home) = (Intake::start(), Home::new());
-    let daemon = Setup::new(&intake, &["a"]).start_in(&home).await;
-    intake.set_key("a", false).await;
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
+    let daemon = Setup::new(&fakeintake, &["a"]).start_in(&home).await;
+    fakeintake.set_key("a", false).await;
     daemon.logs("a", [1, 2]).await;
     daemon.wait_state("a", "unauthorized").await;
-    Setup::new(&intake, &[]).write_in(&home);
+    Setup::new(&fakeintake, &[]).write_in(&home);
     reload(&daemon).await;
     daemon.stop().await;
-    intake.set_key("a", true).await;
-    let _daemon = Setup::new(&intake, &["a"]).start_in(&home).await;
-    intake.wait_items("a", "logs", 2).await;
+    fakeintake.set_key("a", true).await;
+    let _daemon = Setup::new(&fakeintake, &["a"]).start_in(&home).await;
+    fakeintake.wait_items("a", "logs", 2).await;
 }
 
 #[tokio::test]
 async fn an_ingest_token_goes_from_one_tenant_to_another() {
-    let (intake, home) = (Intake::start(), Home::new());
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
     let [one, two] = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"];
     let file = home.write("tokens", one);
     let setup = |of: &str| {
         let key = format!("tenants.{of}.ingest_tokens_file");
-        Setup::new(&intake, &["a", "b"]).set("ingest.require_token", true).set(&key, file.to_str().unwrap())
+        Setup::new(&fakeintake, &["a", "b"]).set("ingest.require_token", true).set(&key, file.to_str().unwrap())
     };
     let daemon = setup("a").start_in(&home).await;
     assert_eq!((post_with(&daemon, one).await, post_with(&daemon, two).await), (202, 403));
     home.write("tokens", &format!("{one}\n{two}\n"));
     assert_eq!(reload(&daemon).await["changed"][0]["key"], "tenants.a.ingest_tokens");
     assert_eq!((post_with(&daemon, one).await, post_with(&daemon, two).await), (202, 202));
-    intake.wait_items("a", "logs", 3).await;
+    fakeintake.wait_items("a", "logs", 3).await;
     home.write("tokens", two);
     setup("b").write_in(&home);
     reload(&daemon).await;
     assert_eq!((post_with(&daemon, one).await, post_with(&daemon, two).await), (403, 202));
-    intake.wait_items("b", "logs", 1).await;
+    fakeintake.wait_items("b", "logs", 1).await;
 }
 
 #[tokio::test]
 async fn another_site_is_where_a_tenant_delivers_from_then_on() {
-    let (here, there, home) = (Intake::start(), Intake::start(), Home::new());
+    let (here, there, home) = (FakeIntake::start(), FakeIntake::start(), Home::new());
     let setup = Setup::new(&here, &["a"]);
     let daemon = setup.start_in(&home).await;
     daemon.logs("a", [1]).await;
@@ -115,26 +115,26 @@ async fn another_site_is_where_a_tenant_delivers_from_then_on() {
 
 #[tokio::test]
 async fn a_tenant_of_file_and_store_is_the_files_while_it_is_in_there_and_the_stores_again_after_it() {
-    let (intake, home) = (Intake::start(), Home::new());
-    let daemon = Setup::new(&intake, &["a"]).start_in(&home).await;
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
+    let daemon = Setup::new(&fakeintake, &["a"]).start_in(&home).await;
     let operator = Operator::of(&daemon);
     let added = operator.post("tenants", json!({ "id": "b", "api_key": key_of("stores") })).await;
     assert_eq!(added.status, 201);
     let token = operator.post("tenants/b/tokens", json!({})).await.body["token"].as_str().unwrap().to_owned();
     daemon.logs("b", [1]).await;
-    intake.wait_items("stores", "logs", 1).await;
-    Setup::new(&intake, &["a", "b"]).write_in(&home);
+    fakeintake.wait_items("stores", "logs", 1).await;
+    Setup::new(&fakeintake, &["a", "b"]).write_in(&home);
     let note = reload(&daemon).await["notes"][0].to_string();
     assert!(note.contains("tenant b is both"), "{note}");
     daemon.logs("b", [2]).await;
-    intake.wait_items("b", "logs", 1).await;
+    fakeintake.wait_items("b", "logs", 1).await;
     assert_eq!(operator.show("b").await["source"], "static");
     assert_eq!(post_with(&daemon, &token).await, 403, "the store's token is not the file's");
-    Setup::new(&intake, &["a"]).write_in(&home);
+    Setup::new(&fakeintake, &["a"]).write_in(&home);
     let note = reload(&daemon).await["notes"][0].to_string();
     assert!(note.contains("but of the store"), "{note}");
     assert_eq!(post_with(&daemon, &token).await, 202);
-    intake.wait_items("stores", "logs", 2).await;
+    fakeintake.wait_items("stores", "logs", 2).await;
     assert_eq!(operator.show("b").await["source"], "store");
 }
 
@@ -176,8 +176,8 @@ async fn a_client_may_be_configured_while_the_daemon_runs() {
 
 #[tokio::test]
 async fn the_quota_of_a_tenant_holds_at_once() {
-    let (intake, home) = (Intake::start(), Home::new());
-    let setup = || Setup::new(&intake, &["a"]).set("batch.max_age", "10m");
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
+    let setup = || Setup::new(&fakeintake, &["a"]).set("batch.max_age", "10m");
     let daemon = setup().start_in(&home).await;
     let big = json!([{ "message": "x".repeat(700_000) }]);
     daemon.post("a", "/api/v2/logs", &big).await;

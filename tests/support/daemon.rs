@@ -1,6 +1,6 @@
 //! A daemon in a process of its own.
 
-use super::{Intake, Lines, Scrape, client, gather, key_of, until};
+use super::{FakeIntake, Lines, Scrape, client, gather, key_of, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -44,9 +44,9 @@ pub struct Answer {
 }
 
 impl Setup {
-    /// The daemon of these tenants, impatient, so that tests are short. All sites are at `intake`.
-    pub fn new(intake: &Intake, tenants: &[&str]) -> Self {
-        Self::at(&intake.url, tenants)
+    /// The daemon of these tenants, impatient, so that tests are short. All sites are at `fakeintake`.
+    pub fn new(fakeintake: &FakeIntake, tenants: &[&str]) -> Self {
+        Self::at(&fakeintake.url, tenants)
     }
 
     /// As [`new`](Self::new), with Datadog at that address.

@@ -1,16 +1,16 @@
-//! What the tests of the whole program share: real `dogsled run` and `dogsled intake` processes on free ports, and the
+//! What the tests of the whole program share: real `dogsled run` and `dogsled fakeintake` processes on free ports, and the
 //! means to script the one and to feed the other.
 
 // Every test program compiles this module for itself and uses a part of it.
 #![allow(dead_code, unused_imports)]
 
 mod daemon;
-mod intake;
+mod fakeintake;
 mod metrics;
 mod scripted;
 
 pub use daemon::{Answer, Daemon, Home, Setup};
-pub use intake::{Arrived, Intake};
+pub use fakeintake::{Arrived, FakeIntake};
 pub use metrics::Scrape;
 pub use scripted::{Scripted, answer};
 

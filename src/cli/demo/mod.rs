@@ -1,7 +1,7 @@
 //! `dogsled demo`: shows in seconds, without a Datadog account, what the daemon is for.
 //!
 //! Everything in it is the real thing but Datadog: applications that post over HTTP, the daemon as `dogsled run` starts
-//! it, and the stand-in of `dogsled intake` with its OAuth server and its faults. They share one process, so that nothing can be left behind.
+//! it, and the stand-in of `dogsled fakeintake` with its OAuth server and its faults. They share one process, so that nothing can be left behind.
 //! What the story claims is read from the ledger and from what the stand-in received.
 
 mod audit;

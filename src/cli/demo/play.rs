@@ -6,7 +6,7 @@ use super::screen::{Row, Screen};
 use super::script::{Event, LIMITED, POISONED, REVOKED, Script, Step};
 use super::stage::{Stage, StageError, TENANTS};
 use super::traffic::{POISON, Traffic};
-use crate::intake::{Effect, Filter, Quota, Rule};
+use crate::fakeintake::{Effect, Filter, Quota, Rule};
 use crate::ledger::Balance;
 use crate::tenancy::TenantState;
 use crate::types::Endpoint;
@@ -228,19 +228,19 @@ impl<'a> Play<'a> {
     /// Has the stand-in fail one endpoint of a tenant; gives the fault's id.
     fn fault(&self, tenant: usize, endpoint: Endpoint, effect: Effect) -> u64 {
         let (key, path) = (self.stage.key(tenant), endpoint.path().to_owned());
-        self.stage.intake.add_fault(Rule { key: Some(key), path: Some(path), skip: 0, times: None, effect })
+        self.stage.fakeintake.add_fault(Rule { key: Some(key), path: Some(path), skip: 0, times: None, effect })
     }
 
     fn lift_limits(&mut self) {
         for id in self.limits.drain(..) {
-            self.stage.intake.remove_fault(Some(id));
+            self.stage.fakeintake.remove_fault(Some(id));
         }
     }
 
     /// Requests of the limited tenant that were answered 429.
     fn refusals(&self) -> u64 {
         let key = self.stage.key(LIMITED);
-        let received = self.stage.intake.received(&Filter { key: Some(key.clone()), kind: None });
+        let received = self.stage.fakeintake.received(&Filter { key: Some(key.clone()), kind: None });
         received.keys.get(&key).and_then(|counts| counts.total.refused.get(&429)).copied().unwrap_or_default()
     }
 

@@ -4,7 +4,7 @@ use super::connect::{Application, ConnectError};
 use super::traffic::ids_of;
 use crate::admin;
 use crate::daemon::{Daemon, DaemonError};
-use crate::intake::{Client, Filter, Handle, Intake, Key, Options, Org, Rotation};
+use crate::fakeintake::{Client, FakeIntake, Filter, Handle, Key, Options, Org, Rotation};
 use crate::ledger::{Balance, Ledger};
 use crate::settings::{Settings, SettingsError};
 use crate::tenancy::{Registry, TenantState};
@@ -53,7 +53,7 @@ pub(super) enum StageError {
 /// The daemon and the stand-in, at work.
 pub(super) struct Stage {
     /// Scripts the stand-in and tells what it received.
-    pub(super) intake: Handle,
+    pub(super) fakeintake: Handle,
     /// The stand-in's address.
     pub(super) intake_url: String,
     /// The daemon's local port.
@@ -76,9 +76,9 @@ impl Stage {
     /// Starts both on free ports, and adds the tenants; none is connected yet.
     pub(super) async fn open() -> Result<Self, StageError> {
         let scratch = Scratch::new()?;
-        let intake = Intake::bind("127.0.0.1:0", Options { any_key: false, ..Options::default() });
-        let intake = intake.map_err(StageError::Loopback)?;
-        let (handle, intake_url) = (intake.handle(), format!("http://{}", intake.addr()));
+        let fakeintake = FakeIntake::bind("127.0.0.1:0", Options { any_key: false, ..Options::default() });
+        let fakeintake = fakeintake.map_err(StageError::Loopback)?;
+        let (handle, intake_url) = (fakeintake.handle(), format!("http://{}", fakeintake.addr()));
         let recorder = admin::install_recorder().map_err(|error| StageError::Metrics(error.to_string()))?;
         let mut client = partner();
         let mut tries = 1;
@@ -110,11 +110,11 @@ impl Stage {
             tokio::spawn(daemon.run(until(stopped.clone()), std::future::pending())),
             tokio::spawn(async move {
                 // It ends only when told to.
-                let _ = intake.serve(until(stopped)).await;
+                let _ = fakeintake.serve(until(stopped)).await;
             }),
         ];
         let stage = Self {
-            intake: handle,
+            fakeintake: handle,
             intake_url,
             url,
             admin_url,
@@ -147,25 +147,25 @@ impl Stage {
 
     /// Sets the life of the access tokens that Datadog grants from now on, in seconds; none is the usual one.
     pub(super) fn set_token_life(&self, life: Option<u64>) {
-        self.intake.set_client(Client { expires_in: life.unwrap_or(TOKEN_LIFE), ..self.client.clone() });
+        self.fakeintake.set_client(Client { expires_in: life.unwrap_or(TOKEN_LIFE), ..self.client.clone() });
     }
 
     /// The customer revokes the API key of their organisation.
     pub(super) fn revoke_key(&self, tenant: usize) {
         for key in self.keys(tenant) {
-            self.intake.set_key(Key { valid: false, ..key });
+            self.fakeintake.set_key(Key { valid: false, ..key });
         }
     }
 
     /// The customer ends the authorisation, and revokes the API key with it.
     pub(super) fn revoke_authorisation(&self, tenant: usize) {
-        self.intake.revoke_tokens(Some(CLIENT), Some(TENANTS[tenant]));
+        self.fakeintake.revoke_tokens(Some(CLIENT), Some(TENANTS[tenant]));
         self.revoke_key(tenant);
     }
 
     /// The API keys that the partner's client was ever given for a tenant's organisation.
     fn keys(&self, tenant: usize) -> Vec<Key> {
-        let keys = self.intake.keys().into_iter();
+        let keys = self.fakeintake.keys().into_iter();
         keys.filter(|key| key.org == TENANTS[tenant] && key.client_id.as_deref() == Some(CLIENT)).collect()
     }
 
@@ -192,7 +192,7 @@ impl Stage {
 
     /// The identifiers of the items that came with a tenant's keys, in order of arrival; empty for one without.
     pub(super) fn received(&self, tenant: usize) -> Vec<String> {
-        let of = |key: Key| self.intake.items(&Filter { key: Some(key.key), kind: None }, 0, usize::MAX);
+        let of = |key: Key| self.fakeintake.items(&Filter { key: Some(key.key), kind: None }, 0, usize::MAX);
         let mut items: Vec<_> = self.keys(tenant).into_iter().flat_map(of).collect();
         items.sort_by_key(|item| item.order);
         items.iter().map(|item| ids_of(&item.json).next().unwrap_or_default().to_owned()).collect()
@@ -205,7 +205,7 @@ impl Stage {
 
     /// Requests that came sooner than a 429 had allowed.
     pub(super) fn too_early(&self) -> u64 {
-        let received = self.intake.received(&Filter::default());
+        let received = self.fakeintake.received(&Filter::default());
         received.keys.values().map(|counts| counts.total.rate_limit_violations).sum()
     }
 
@@ -241,7 +241,7 @@ fn callback_url(connect: &str) -> String {
 }
 
 /// The daemon's usual configuration, but quicker: a demonstration has seconds, not hours.
-fn configuration(dir: &Path, intake: &str, connect: &str, client: &Client) -> String {
+fn configuration(dir: &Path, fakeintake: &str, connect: &str, client: &Client) -> String {
     format!(
         "[state]\ndir = {dir:?}\n\
          [ingest]\nlisten = \"127.0.0.1:0\"\n\
@@ -250,7 +250,7 @@ fn configuration(dir: &Path, intake: &str, connect: &str, client: &Client) -> St
          [delivery]\nretry_initial = \"200ms\"\nretry_max = \"1s\"\n\
          [shutdown]\ngrace = \"1s\"\n\
          [oauth]\nclient_id = {CLIENT:?}\nclient_secret = {secret:?}\nlisten = {connect:?}\nredirect_uri = {back:?}\n\
-         [datadog.sites.\"datadoghq.com\"]\napi = {intake:?}\nlogs = {intake:?}\nevents = {intake:?}\napp = {intake:?}\n",
+         [datadog.sites.\"datadoghq.com\"]\napi = {fakeintake:?}\nlogs = {fakeintake:?}\nevents = {fakeintake:?}\napp = {fakeintake:?}\n",
         dir = dir.join("state"),
         secret = client.client_secret.as_deref().unwrap_or_default(),
         back = callback_url(connect),

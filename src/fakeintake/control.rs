@@ -1,4 +1,4 @@
-//! The control API under `/_intake/`, by which tests script the stand-in and read what it received.
+//! The control API under `/_fakeintake/`, by which tests script the stand-in and read what it received.
 
 use super::answer::{Answer, json_body, with_type};
 use super::faults::Rule;
@@ -12,27 +12,27 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How long `/_intake/wait` waits unless told otherwise.
+/// How long `/_fakeintake/wait` waits unless told otherwise.
 const WAIT: Duration = Duration::from_secs(10);
 
 const HELP: &str = r#"This is dogsled's stand-in for Datadog. It takes what Datadog's API takes, checks it, and keeps it to be looked at.
 
-GET    /_intake/received            counts by API key and kind; ?key= and ?kind= narrow them
-GET    /_intake/received?items=true the items themselves, in the order of arrival; ?from=, ?limit=
-GET    /_intake/wait?items=N        answers once N items arrived (?attempts=N: requests), 408 after ?timeout_ms=
-POST   /_intake/faults              {"key","path","skip","times","effect"}, with one of these effects:
+GET    /_fakeintake/received            counts by API key and kind; ?key= and ?kind= narrow them
+GET    /_fakeintake/received?items=true the items themselves, in the order of arrival; ?from=, ?limit=
+GET    /_fakeintake/wait?items=N        answers once N items arrived (?attempts=N: requests), 408 after ?timeout_ms=
+POST   /_fakeintake/faults              {"key","path","skip","times","effect"}, with one of these effects:
          {"status":{"code":503,"headers":{},"body":""}}   {"hang":{"seconds":5}}   {"delay_ms":200}
          {"close":{"when":"headers"}} (or half_body, body)   {"answer_lost":{}}
          {"quota":{"limit":10,"period_s":5,"retry_after":"seconds","headers":true,"grace_ms":100}}
          {"reject_items":{"contains":"poison"}}   {"max_body":{"sent":1000,"decompressed":1000}}
-GET    /_intake/faults              the faults and how often they struck
-DELETE /_intake/faults/ID           ends a fault; without an id all of them
-POST   /_intake/keys                {"key","org","valid"}: adds, revokes or restores an API key; GET lists them
-POST   /_intake/clients             {"client_id","client_secret","redirect_uris","orgs","rotation","expires_in"}: adds or
+GET    /_fakeintake/faults              the faults and how often they struck
+DELETE /_fakeintake/faults/ID           ends a fault; without an id all of them
+POST   /_fakeintake/keys                {"key","org","valid"}: adds, revokes or restores an API key; GET lists them
+POST   /_fakeintake/clients             {"client_id","client_secret","redirect_uris","orgs","rotation","expires_in"}: adds or
                                     changes an OAuth client; GET lists them
-POST   /_intake/tokens/expire       {"client_id","org"}: access tokens expire; also /_intake/tokens/revoke
-GET    /_intake/oauth               counts of the OAuth server
-POST   /_intake/reset               forgets what arrived and ends all faults
+POST   /_fakeintake/tokens/expire       {"client_id","org"}: access tokens expire; also /_fakeintake/tokens/revoke
+GET    /_fakeintake/oauth               counts of the OAuth server
+POST   /_fakeintake/reset               forgets what arrived and ends all faults
 "#;
 
 /// What there is to ask for.
@@ -54,7 +54,7 @@ enum Refusal {
 /// A control request.
 pub(super) struct Request<'a> {
     pub(super) method: &'a Method,
-    /// What follows `/_intake/`.
+    /// What follows `/_fakeintake/`.
     pub(super) path: &'a str,
     pub(super) query: &'a str,
     pub(super) body: &'a [u8],
@@ -75,26 +75,26 @@ async fn respond(handle: &Handle, request: Request<'_>) -> Result<Option<Answer>
         ("GET", "") => help(),
         ("GET", "keys") => ok(&handle.keys()),
         ("POST", "keys") => {
-            handle.set_key(body("/_intake/keys", request.body)?);
+            handle.set_key(body("/_fakeintake/keys", request.body)?);
             ok(&json!({}))
         }
         ("GET", "clients") => ok(&handle.clients()),
         ("POST", "clients") => {
-            handle.set_client(body("/_intake/clients", request.body)?);
+            handle.set_client(body("/_fakeintake/clients", request.body)?);
             ok(&json!({}))
         }
         ("GET", "oauth") => ok(&handle.oauth_counts()),
         ("POST", "tokens/expire") => {
-            let of: TokensOf = body("/_intake/tokens/expire", request.body)?;
+            let of: TokensOf = body("/_fakeintake/tokens/expire", request.body)?;
             ok(&json!({ "expired": handle.expire_tokens(of.client_id.as_deref(), of.org.as_deref()) }))
         }
         ("POST", "tokens/revoke") => {
-            let of: TokensOf = body("/_intake/tokens/revoke", request.body)?;
+            let of: TokensOf = body("/_fakeintake/tokens/revoke", request.body)?;
             ok(&json!({ "revoked": handle.revoke_tokens(of.client_id.as_deref(), of.org.as_deref()) }))
         }
         ("GET", "faults") => ok(&handle.faults()),
         ("POST", "faults") => {
-            let rule: Rule = body("/_intake/faults", request.body)?;
+            let rule: Rule = body("/_fakeintake/faults", request.body)?;
             if let Some(problem) = rule.problem() {
                 return Err(Refusal::Fault(problem));
             }

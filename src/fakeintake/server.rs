@@ -84,7 +84,7 @@ pub(super) async fn serve(listener: TcpListener, handle: Handle, shutdown: impl 
 async fn respond(handle: &Handle, request: Request<Incoming>) -> Option<Answer> {
     let (parts, body) = request.into_parts();
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-    if let Some(path) = path.strip_prefix("/_intake/") {
+    if let Some(path) = path.strip_prefix("/_fakeintake/") {
         let body = Sent::read(body, SMALL_BODY).await.ok()?.concat();
         return Some(control(handle, control::Request { method: &parts.method, path, query, body: &body }).await);
     }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-/// A running `dogsled intake`; it ends with this value.
-pub struct Intake {
+/// A running `dogsled fakeintake`; it ends with this value.
+pub struct FakeIntake {
     child: Child,
     http: reqwest::Client,
     /// Where it listens, as `http://ADDRESS`.
@@ -27,11 +27,11 @@ pub struct Arrived {
     pub item: Value,
 }
 
-impl Intake {
+impl FakeIntake {
     /// Starts one to which any key is good.
     pub fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_dogsled"))
-            .args(["intake", "--listen", "127.0.0.1:0", "--quiet"])
+            .args(["fakeintake", "--listen", "127.0.0.1:0", "--quiet"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -46,7 +46,7 @@ impl Intake {
 
     async fn request(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let mut request = self.http.request(method, format!("{}/_intake/{path}", self.url));
+        let mut request = self.http.request(method, format!("{}/_fakeintake/{path}", self.url));
         if let Some(body) = body {
             request = request.body(body.to_string());
         }
@@ -150,7 +150,7 @@ impl Intake {
     }
 }
 
-impl Drop for Intake {
+impl Drop for FakeIntake {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();

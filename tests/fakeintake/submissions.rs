@@ -1,6 +1,6 @@
 //! What is accepted, counted and recorded.
 
-use crate::harness::{Intake, JSON, KEY, OTHER_KEY, gzip, logs, now, series2, zlib, zstd};
+use crate::harness::{FakeIntake, JSON, KEY, OTHER_KEY, gzip, logs, now, series2, zlib, zstd};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ fn change_event() -> Value {
 
 #[tokio::test]
 async fn every_endpoint_answers_with_its_own_success() {
-    let intake = Intake::start(&[]);
+    let fakeintake = FakeIntake::start(&[]);
     let ok = json!({ "status": "ok" });
     let none = json!({ "errors": [] });
     let cases: [(&str, Vec<u8>, u16, &Value, &str); 9] = [
@@ -54,34 +54,34 @@ async fn every_endpoint_answers_with_its_own_success() {
         ),
     ];
     for (path, body, status, answer, kind) in cases {
-        let before = intake.counts(KEY, kind).await["items"].as_u64().unwrap_or(0);
-        let reply = intake.submit(path, JSON, body).await;
+        let before = fakeintake.counts(KEY, kind).await["items"].as_u64().unwrap_or(0);
+        let reply = fakeintake.submit(path, JSON, body).await;
         assert_eq!((reply.status.as_u16(), &reply.json()), (status, answer), "{path}");
-        assert_eq!(intake.counts(KEY, kind).await["items"], before + 1, "{path}");
+        assert_eq!(fakeintake.counts(KEY, kind).await["items"], before + 1, "{path}");
     }
 }
 
 #[tokio::test]
 async fn protobuf_is_decoded_for_the_record() {
-    let intake = Intake::start(&[]);
+    let fakeintake = FakeIntake::start(&[]);
     for (path, body) in [("/api/v2/series", SERIES_PROTO), ("/api/beta/sketches", SKETCH_PROTO)] {
-        let reply = intake.submit(path, "application/x-protobuf", unhex(body)).await;
+        let reply = fakeintake.submit(path, "application/x-protobuf", unhex(body)).await;
         assert_eq!((reply.status.as_u16(), reply.json()), (202, json!({ "errors": [] })), "{path}");
     }
-    let series = intake.items("series_v2_protobuf").await;
+    let series = fakeintake.items("series_v2_protobuf").await;
     assert_eq!(series.len(), 1);
     assert_eq!(series[0]["metric"], "app.requests");
     assert_eq!(series[0]["points"], json!([{ "timestamp": 1_700_000_000, "value": 12.5 }]));
-    let sketches = intake.items("sketches").await;
+    let sketches = fakeintake.items("sketches").await;
     assert_eq!(sketches.len(), 1);
     assert_eq!(sketches[0]["dogsketches"][0]["k"], json!([1338, 1383, 1409, 1635]));
 }
 
 #[tokio::test]
 async fn events_are_answered_with_what_was_made_of_them() {
-    let intake = Intake::start(&[]);
+    let fakeintake = FakeIntake::start(&[]);
     let event = json!({ "title": "t", "text": "x", "tags": ["a:b"], "priority": "low" });
-    let answer = intake.submit("/api/v1/events", JSON, event.to_string()).await;
+    let answer = fakeintake.submit("/api/v1/events", JSON, event.to_string()).await;
     assert_eq!(answer.status, 202);
     let answer = answer.json();
     assert_eq!(
@@ -90,16 +90,16 @@ async fn events_are_answered_with_what_was_made_of_them() {
     );
     let id = answer["event"]["id"].as_u64().unwrap();
     assert!(id > 1 << 53 && answer["event"]["id_str"].as_str() == Some(&id.to_string()));
-    let answer = intake.submit("/api/v2/events", JSON, change_event().to_string()).await;
+    let answer = fakeintake.submit("/api/v2/events", JSON, change_event().to_string()).await;
     assert_eq!(answer.status, 202);
     assert!(answer.json()["data"]["attributes"]["attributes"]["evt"]["id"].is_string());
-    assert_eq!(intake.items("event_v1").await, [event]);
-    assert_eq!(intake.items("event_v2").await, [change_event()]);
+    assert_eq!(fakeintake.items("event_v1").await, [event]);
+    assert_eq!(fakeintake.items("event_v2").await, [change_event()]);
 }
 
 #[tokio::test]
 async fn each_endpoint_undoes_the_encodings_that_datadog_takes_and_no_others() {
-    let intake = Intake::start(&[]);
+    let fakeintake = FakeIntake::start(&[]);
     let protobuf = "application/x-protobuf";
     type Case = (&'static str, &'static str, Vec<u8>, &'static [&'static str], u16);
     let cases: [Case; 10] = [
@@ -124,8 +124,8 @@ async fn each_endpoint_undoes_the_encodings_that_datadog_takes_and_no_others() {
             ("br", body.clone()),
             ("gzip, zstd", body.clone()),
         ] {
-            let request = intake.submission(path, content_type, encoded).header("Content-Encoding", encoding);
-            let reply = intake.send(request).await;
+            let request = fakeintake.submission(path, content_type, encoded).header("Content-Encoding", encoding);
+            let reply = fakeintake.send(request).await;
             if encoding == "identity" || taken.contains(&encoding) {
                 assert!(reply.status.is_success(), "{path} {encoding}: {reply:?}");
             } else {
@@ -138,47 +138,47 @@ async fn each_endpoint_undoes_the_encodings_that_datadog_takes_and_no_others() {
 
 #[tokio::test]
 async fn logs_may_be_one_object_or_lines_of_text() {
-    let intake = Intake::start(&[]);
-    assert_eq!(intake.logs(r#"{"message":"one"}"#).await.status, 202);
-    assert_eq!(intake.submit("/api/v2/logs", "text/plain", "two \"quoted\"\nthree\n").await.status, 202);
-    let messages: Vec<_> = intake.items("logs").await.iter().map(|log| log["message"].clone()).collect();
+    let fakeintake = FakeIntake::start(&[]);
+    assert_eq!(fakeintake.logs(r#"{"message":"one"}"#).await.status, 202);
+    assert_eq!(fakeintake.submit("/api/v2/logs", "text/plain", "two \"quoted\"\nthree\n").await.status, 202);
+    let messages: Vec<_> = fakeintake.items("logs").await.iter().map(|log| log["message"].clone()).collect();
     assert_eq!(messages, ["one", "two \"quoted\"", "three"]);
 }
 
 #[tokio::test]
 async fn probes_succeed_and_count_as_nothing() {
-    let intake = Intake::start(&[]);
+    let fakeintake = FakeIntake::start(&[]);
     for path in ["/api/v2/series", "/api/v1/series", "/api/v2/logs", "/intake/"] {
-        assert!(intake.submit(path, JSON, "{}").await.status.is_success(), "{path}");
+        assert!(fakeintake.submit(path, JSON, "{}").await.status.is_success(), "{path}");
     }
-    let received = intake.get("/_intake/received").await.json();
+    let received = fakeintake.get("/_fakeintake/received").await.json();
     let total = &received["keys"][KEY]["total"];
     assert_eq!((&total["requests"], &total["items"]), (&json!(4), &json!(0)));
 }
 
 #[tokio::test]
 async fn the_key_may_be_in_the_header_the_query_or_the_path() {
-    let intake = Intake::start(&[]);
+    let fakeintake = FakeIntake::start(&[]);
     for path in [
         format!("/api/v2/logs?dd-api-key={OTHER_KEY}"),
         format!("/api/v2/logs?api_key={OTHER_KEY}"),
         format!("/v1/input/{OTHER_KEY}"),
     ] {
-        let request = intake.request(Method::POST, &path).header("Content-Type", JSON).body(logs(1));
-        assert!(intake.send(request).await.status.is_success(), "{path}");
+        let request = fakeintake.request(Method::POST, &path).header("Content-Type", JSON).body(logs(1));
+        assert!(fakeintake.send(request).await.status.is_success(), "{path}");
     }
-    assert_eq!(intake.counts(OTHER_KEY, "logs").await["requests"], 3);
+    assert_eq!(fakeintake.counts(OTHER_KEY, "logs").await["requests"], 3);
 }
 
 #[tokio::test]
 async fn the_counts_tell_sizes_encodings_and_concurrency() {
-    let intake = Intake::start(&[]);
+    let fakeintake = FakeIntake::start(&[]);
     let (small, large) = (logs(2), logs(700));
     let packed = zstd(large.as_bytes());
-    intake.logs(small.clone()).await;
-    let request = intake.submission("/api/v2/logs", JSON, packed.clone()).header("Content-Encoding", "zstd");
-    assert_eq!(intake.send(request).await.status, 202);
-    let counts = intake.counts(KEY, "logs").await;
+    fakeintake.logs(small.clone()).await;
+    let request = fakeintake.submission("/api/v2/logs", JSON, packed.clone()).header("Content-Encoding", "zstd");
+    assert_eq!(fakeintake.send(request).await.status, 202);
+    let counts = fakeintake.counts(KEY, "logs").await;
     let expected = json!({
         "attempts": 2, "requests": 2, "items": 702, "bytes_sent": small.len() + packed.len(),
         "bytes_decompressed": small.len() + large.len(), "encodings": { "identity": 1, "zstd": 1 }, "max_items": 700,
@@ -187,55 +187,55 @@ async fn the_counts_tell_sizes_encodings_and_concurrency() {
     });
     assert_eq!(counts, expected);
 
-    let id = intake.fault(json!({ "effect": { "hang": {} } })).await;
-    let three = async { tokio::join!(intake.logs(logs(1)), intake.logs(logs(1)), intake.logs(logs(1))) };
+    let id = fakeintake.fault(json!({ "effect": { "hang": {} } })).await;
+    let three = async { tokio::join!(fakeintake.logs(logs(1)), fakeintake.logs(logs(1)), fakeintake.logs(logs(1))) };
     let release = async {
-        assert_eq!(intake.get("/_intake/wait?attempts=5").await.status, 200);
-        intake.request(Method::DELETE, &format!("/_intake/faults/{id}")).send().await.unwrap()
+        assert_eq!(fakeintake.get("/_fakeintake/wait?attempts=5").await.status, 200);
+        fakeintake.request(Method::DELETE, &format!("/_fakeintake/faults/{id}")).send().await.unwrap()
     };
     tokio::join!(three, release);
-    assert_eq!(intake.counts(KEY, "logs").await["max_concurrent"], 3);
+    assert_eq!(fakeintake.counts(KEY, "logs").await["max_concurrent"], 3);
 }
 
 #[tokio::test]
 async fn recorded_items_keep_their_text_and_order_and_can_be_read_in_parts() {
-    let intake = Intake::start(&[]);
+    let fakeintake = FakeIntake::start(&[]);
     let exact = r#"{"message":"a","n":1.50,"b":"\u00e9","a":1}"#;
-    intake.logs(format!("[{exact} , {{\"message\":\"b\"}}]")).await;
-    intake.logs(r#"[{"message":"c"}]"#).await;
-    let reply = intake.get("/_intake/received?items=true").await;
+    fakeintake.logs(format!("[{exact} , {{\"message\":\"b\"}}]")).await;
+    fakeintake.logs(r#"[{"message":"c"}]"#).await;
+    let reply = fakeintake.get("/_fakeintake/received?items=true").await;
     assert!(reply.text.contains(&format!(r#""item":{exact}}}"#)), "{reply:?}");
     let rows = reply.json()["items"].clone();
     let column =
         |name: &str| rows.as_array().unwrap().iter().map(|row| row[name].as_u64().unwrap()).collect::<Vec<_>>();
     assert_eq!((column("order"), column("request")), (vec![0, 1, 2], vec![1, 1, 2]));
     assert!(column("at_ms").iter().all(|at| at.abs_diff(now() * 1000) < 60_000));
-    let part = intake.get("/_intake/received?items=true&from=1&limit=1").await.json();
+    let part = fakeintake.get("/_fakeintake/received?items=true&from=1&limit=1").await.json();
     assert_eq!(part["items"][0]["item"]["message"], "b");
     assert_eq!(part["items"].as_array().unwrap().len(), 1);
-    let none = intake.get(&format!("/_intake/received?items=true&key={OTHER_KEY}")).await.json();
+    let none = fakeintake.get(&format!("/_fakeintake/received?items=true&key={OTHER_KEY}")).await.json();
     assert_eq!(none["items"], json!([]));
 }
 
 #[tokio::test]
 async fn without_recording_everything_is_counted_and_nothing_kept() {
-    let intake = Intake::start(&["--no-record", "--quiet"]);
-    intake.logs(logs(10)).await;
-    assert_eq!(intake.counts(KEY, "logs").await["items"], 10);
-    let reply = intake.get("/_intake/received?items=true").await.json();
+    let fakeintake = FakeIntake::start(&["--no-record", "--quiet"]);
+    fakeintake.logs(logs(10)).await;
+    assert_eq!(fakeintake.counts(KEY, "logs").await["items"], 10);
+    let reply = fakeintake.get("/_fakeintake/received?items=true").await.json();
     assert_eq!((&reply["items"], &reply["recording"]["on"]), (&json!([]), &json!(false)));
 }
 
 #[tokio::test]
 async fn waiting_ends_when_the_items_are_there_or_the_time_is_over() {
-    let intake = Intake::start(&[]);
-    let late = intake.get("/_intake/wait?items=1&timeout_ms=50").await;
+    let fakeintake = FakeIntake::start(&[]);
+    let late = fakeintake.get("/_fakeintake/wait?items=1&timeout_ms=50").await;
     assert_eq!((late.status.as_u16(), &late.json()["reached"]), (408, &json!(false)));
-    let path = format!("/_intake/wait?kind=logs&key={KEY}&items=3");
-    let waiting = intake.get(&path);
+    let path = format!("/_fakeintake/wait?kind=logs&key={KEY}&items=3");
+    let waiting = fakeintake.get(&path);
     let sending = async {
         for _ in 0..3 {
-            intake.logs(logs(1)).await;
+            fakeintake.logs(logs(1)).await;
         }
     };
     let (waited, ()) = tokio::join!(waiting, sending);
@@ -244,23 +244,23 @@ async fn waiting_ends_when_the_items_are_there_or_the_time_is_over() {
 
 #[tokio::test]
 async fn a_reset_forgets_what_arrived_and_ends_the_faults() {
-    let intake = Intake::start(&[]);
-    intake.logs(logs(1)).await;
-    intake.fault(json!({ "effect": { "status": { "code": 503 } } })).await;
-    intake.control("reset", json!({})).await;
-    assert_eq!(intake.get("/_intake/received").await.json()["keys"], json!({}));
-    assert_eq!(intake.get("/_intake/faults").await.json(), json!([]));
-    assert_eq!(intake.logs(logs(1)).await.status, 202);
+    let fakeintake = FakeIntake::start(&[]);
+    fakeintake.logs(logs(1)).await;
+    fakeintake.fault(json!({ "effect": { "status": { "code": 503 } } })).await;
+    fakeintake.control("reset", json!({})).await;
+    assert_eq!(fakeintake.get("/_fakeintake/received").await.json()["keys"], json!({}));
+    assert_eq!(fakeintake.get("/_fakeintake/faults").await.json(), json!([]));
+    assert_eq!(fakeintake.logs(logs(1)).await.status, 202);
 }
 
 #[tokio::test]
 async fn a_program_can_run_one_in_its_own_process() {
-    use dogsled::intake::{Effect, Filter, Intake, Options, Rule};
+    use dogsled::fakeintake::{Effect, FakeIntake, Filter, Options, Rule};
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let intake = Intake::bind("127.0.0.1:0", Options::default()).unwrap();
-    let (url, handle) = (format!("http://{}/api/v2/logs", intake.addr()), intake.handle());
+    let fakeintake = FakeIntake::bind("127.0.0.1:0", Options::default()).unwrap();
+    let (url, handle) = (format!("http://{}/api/v2/logs", fakeintake.addr()), fakeintake.handle());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(intake.serve(async { drop(stopped.await) }));
+    let serving = tokio::spawn(fakeintake.serve(async { drop(stopped.await) }));
     let send = async || {
         let request = reqwest::Client::new().post(&url).header("DD-API-KEY", KEY).header("Content-Type", JSON);
         request.body(logs(2)).send().await.unwrap().status().as_u16()
@@ -278,7 +278,7 @@ async fn a_program_can_run_one_in_its_own_process() {
 
 #[tokio::test]
 async fn a_termination_signal_ends_it_in_order() {
-    let mut intake = Intake::start(&[]);
-    assert_eq!(intake.logs(logs(1)).await.status, 202);
-    assert_eq!(intake.terminate().code(), Some(0));
+    let mut fakeintake = FakeIntake::start(&[]);
+    assert_eq!(fakeintake.logs(logs(1)).await.status, 202);
+    assert_eq!(fakeintake.terminate().code(), Some(0));
 }

@@ -234,7 +234,7 @@ fn varint(from: &mut &[u8]) -> Result<u64, String> {
 mod tests {
     use super::super::items;
     use super::*;
-    use crate::intake::endpoint::Form;
+    use crate::fakeintake::endpoint::Form;
 
     fn unhex(text: &str) -> Vec<u8> {
         (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()

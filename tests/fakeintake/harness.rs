@@ -1,4 +1,4 @@
-//! Starts `dogsled intake` and talks to it.
+//! Starts `dogsled fakeintake` and talks to it.
 
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -14,8 +14,8 @@ pub const OTHER_KEY: &str = "fedcba9876543210fedcba9876543210";
 /// The content type of most bodies.
 pub const JSON: &str = "application/json";
 
-/// A running `dogsled intake`; ends with the value.
-pub struct Intake {
+/// A running `dogsled fakeintake`; ends with the value.
+pub struct FakeIntake {
     child: Child,
     pub url: String,
     pub http: Client,
@@ -44,13 +44,13 @@ impl Reply {
     }
 }
 
-impl Intake {
+impl FakeIntake {
     /// Starts it on a free port.
     pub fn start(arguments: &[&str]) -> Self {
         // Fails when a test before this one did it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut child = Command::new(env!("CARGO_BIN_EXE_dogsled"))
-            .args(["intake", "--listen", "127.0.0.1:0"])
+            .args(["fakeintake", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -101,7 +101,7 @@ impl Intake {
 
     /// A control request that succeeds.
     pub async fn control(&self, path: &str, body: Value) -> Value {
-        let reply = self.send(self.request(Method::POST, &format!("/_intake/{path}")).body(body.to_string())).await;
+        let reply = self.send(self.request(Method::POST, &format!("/_fakeintake/{path}")).body(body.to_string())).await;
         assert!(reply.status.is_success(), "{reply:?}");
         reply.json()
     }
@@ -113,23 +113,23 @@ impl Intake {
 
     /// The fault of that id.
     pub async fn fault_counts(&self, id: u64) -> Value {
-        let faults = self.get("/_intake/faults").await.json();
+        let faults = self.get("/_fakeintake/faults").await.json();
         faults.as_array().unwrap().iter().find(|fault| fault["id"] == id).unwrap().clone()
     }
 
     /// The counts of a key and kind.
     pub async fn counts(&self, key: &str, kind: &str) -> Value {
-        self.get("/_intake/received").await.json()["keys"][key]["kinds"][kind].clone()
+        self.get("/_fakeintake/received").await.json()["keys"][key]["kinds"][kind].clone()
     }
 
     /// The recorded items of a kind.
     pub async fn items(&self, kind: &str) -> Vec<Value> {
-        let reply = self.get(&format!("/_intake/received?items=true&kind={kind}")).await.json();
+        let reply = self.get(&format!("/_fakeintake/received?items=true&kind={kind}")).await.json();
         reply["items"].as_array().unwrap().iter().map(|row| row["item"].clone()).collect()
     }
 }
 
-impl Drop for Intake {
+impl Drop for FakeIntake {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

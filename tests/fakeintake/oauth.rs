@@ -1,6 +1,6 @@
 //! The OAuth flow as a partner's daemon and a customer's browser go through it.
 
-use crate::harness::{Intake, JSON, Reply, logs};
+use crate::harness::{FakeIntake, JSON, Reply, logs};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
@@ -17,15 +17,15 @@ fn query(pairs: Pairs<'_>) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-async fn start(client: Value) -> Intake {
-    let intake = Intake::start(&["--keys", "none"]);
+async fn start(client: Value) -> FakeIntake {
+    let fakeintake = FakeIntake::start(&["--keys", "none"]);
     let mut full = json!({
         "client_id": "partner", "client_secret": "s3cret", "name": "Par<t>ner", "redirect_uris": [REDIRECT],
         "orgs": [{ "id": "1", "name": "One & Co", "domain": "datadoghq.eu" }, { "id": "2", "name": "Two" }],
     });
     full.as_object_mut().unwrap().extend(client.as_object().unwrap().clone());
-    intake.control("clients", full).await;
-    intake
+    fakeintake.control("clients", full).await;
+    fakeintake
 }
 
 /// The parameters of a good authorisation request, changed by `changes`.
@@ -50,7 +50,7 @@ fn sent_back(reply: &Reply) -> BTreeMap<String, String> {
     form_urlencoded::parse(query.expect("the redirect URI").as_bytes()).into_owned().collect()
 }
 
-impl Intake {
+impl FakeIntake {
     async fn authorize(&self, changes: Pairs<'_>) -> Reply {
         self.get(&format!("/oauth2/v1/authorize?{}", authorization(changes))).await
     }
@@ -111,13 +111,13 @@ fn invalid_code() -> Value {
 
 #[tokio::test]
 async fn a_customer_connects_and_the_key_submits_for_their_organisation() {
-    let intake = start(json!({})).await;
-    let page = intake.authorize(&[]).await;
+    let fakeintake = start(json!({})).await;
+    let page = fakeintake.authorize(&[]).await;
     assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));
     assert!(page.text.contains("Par&lt;t&gt;ner") && page.text.contains("One &amp; Co"), "{}", page.text);
     assert!(page.text.contains(r#"name="state" value="st&amp;te""#), "{}", page.text);
 
-    let back = sent_back(&intake.decide("approve", "1").await);
+    let back = sent_back(&fakeintake.decide("approve", "1").await);
     let (code, organisation) = (back["code"].clone(), back["dd_oid"].clone());
     let expected = [
         ("client_id", "partner"),
@@ -130,75 +130,75 @@ async fn a_customer_connects_and_the_key_submits_for_their_organisation() {
     ];
     assert_eq!(back, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
 
-    let reply = intake.exchange(&code, VERIFIER).await;
+    let reply = fakeintake.exchange(&code, VERIFIER).await;
     assert_eq!(reply.status, 200);
     let tokens = reply.json();
     assert_eq!((&tokens["expires_in"], &tokens["token_type"]), (&json!(3_600), &json!("Bearer")));
 
-    let created = intake.create_key(tokens["access_token"].as_str().unwrap()).await;
+    let created = fakeintake.create_key(tokens["access_token"].as_str().unwrap()).await;
     assert_eq!(created.status, 201);
     let created = created.json();
     let key = created["data"]["attributes"]["key"].as_str().unwrap();
     assert_eq!((&created["data"]["type"], key.len()), (&json!("api_keys"), 32));
     assert!(key.ends_with(created["data"]["attributes"]["last4"].as_str().unwrap()));
-    assert_eq!(intake.get(&format!("/api/v1/validate?api_key={key}")).await.json(), json!({ "valid": true }));
-    assert_eq!(intake.get(&format!("/api/v2/validate?api_key={key}")).await.json()["data"]["id"], organisation);
-    let request = intake.request(Method::POST, "/api/v2/logs").header("DD-API-KEY", key);
-    assert_eq!(intake.send(request.header("Content-Type", JSON).body(logs(3))).await.status, 202);
-    assert_eq!(intake.counts(key, "logs").await["items"], 3);
+    assert_eq!(fakeintake.get(&format!("/api/v1/validate?api_key={key}")).await.json(), json!({ "valid": true }));
+    assert_eq!(fakeintake.get(&format!("/api/v2/validate?api_key={key}")).await.json()["data"]["id"], organisation);
+    let request = fakeintake.request(Method::POST, "/api/v2/logs").header("DD-API-KEY", key);
+    assert_eq!(fakeintake.send(request.header("Content-Type", JSON).body(logs(3))).await.status, 202);
+    assert_eq!(fakeintake.counts(key, "logs").await["items"], 3);
 }
 
 #[tokio::test]
 async fn an_organisation_has_one_key_of_a_client_until_it_revokes_it() {
-    let intake = start(json!({})).await;
-    let (one, _) = intake.tokens("1").await;
-    let (two, _) = intake.tokens("2").await;
-    let first = intake.create_key(&one).await;
+    let fakeintake = start(json!({})).await;
+    let (one, _) = fakeintake.tokens("1").await;
+    let (two, _) = fakeintake.tokens("2").await;
+    let first = fakeintake.create_key(&one).await;
     assert_eq!(first.status, 201);
-    let second = intake.create_key(&one).await;
+    let second = fakeintake.create_key(&one).await;
     let conflict = json!({ "errors": ["An API key with this name already exists"] });
     assert_eq!((second.status.as_u16(), second.json()), (409, conflict));
-    assert_eq!(intake.create_key(&two).await.status, 201);
+    assert_eq!(fakeintake.create_key(&two).await.status, 201);
     let key = first.json()["data"]["attributes"]["key"].clone();
-    intake.control("keys", json!({ "key": key, "org": "1", "valid": false, "client_id": "partner" })).await;
-    assert_eq!(intake.create_key(&one).await.status, 201);
+    fakeintake.control("keys", json!({ "key": key, "org": "1", "valid": false, "client_id": "partner" })).await;
+    assert_eq!(fakeintake.create_key(&one).await.status, 201);
 }
 
 #[tokio::test]
 async fn a_lost_answer_to_the_key_creation_leaves_a_key_that_nobody_knows() {
-    let intake = start(json!({})).await;
-    let (access, _) = intake.tokens("1").await;
+    let fakeintake = start(json!({})).await;
+    let (access, _) = fakeintake.tokens("1").await;
     let path = "/api/v2/api_keys/marketplace";
-    intake.fault(json!({ "path": path, "times": 1, "effect": { "answer_lost": {} } })).await;
-    let request = intake.request(Method::POST, path).header("Authorization", format!("Bearer {access}"));
+    fakeintake.fault(json!({ "path": path, "times": 1, "effect": { "answer_lost": {} } })).await;
+    let request = fakeintake.request(Method::POST, path).header("Authorization", format!("Bearer {access}"));
     assert!(request.send().await.is_err());
-    assert_eq!(intake.create_key(&access).await.status, 409);
+    assert_eq!(fakeintake.create_key(&access).await.status, 409);
 }
 
 #[tokio::test]
 async fn a_wrong_verifier_or_a_reused_code_gives_no_tokens() {
-    let intake = start(json!({})).await;
-    let code = intake.code("1").await;
+    let fakeintake = start(json!({})).await;
+    let code = fakeintake.code("1").await;
     let wrong = "w".repeat(43);
-    let reply = intake.exchange(&code, &wrong).await;
+    let reply = fakeintake.exchange(&code, &wrong).await;
     assert_eq!((reply.status.as_u16(), reply.json()), (400, invalid_code()));
     // It is spent, even so.
-    assert_eq!(intake.exchange(&code, VERIFIER).await.json(), invalid_code());
-    let code = intake.code("1").await;
-    assert_eq!(intake.exchange(&code, VERIFIER).await.status, 200);
-    assert_eq!(intake.exchange(&code, VERIFIER).await.json(), invalid_code());
-    let counts = intake.get("/_intake/oauth").await.json();
+    assert_eq!(fakeintake.exchange(&code, VERIFIER).await.json(), invalid_code());
+    let code = fakeintake.code("1").await;
+    assert_eq!(fakeintake.exchange(&code, VERIFIER).await.status, 200);
+    assert_eq!(fakeintake.exchange(&code, VERIFIER).await.json(), invalid_code());
+    let counts = fakeintake.get("/_fakeintake/oauth").await.json();
     assert_eq!((&counts["approvals"], &counts["exchanges"], &counts["refused"]), (&json!(2), &json!(1), &json!(3)));
 }
 
 #[tokio::test]
 async fn a_bad_authorisation_request_is_shown_or_sent_back() {
-    let intake = start(json!({})).await;
+    let fakeintake = start(json!({})).await;
     for (change, text) in [
         (("client_id", "other"), "invalid_request - Invalid client_id parameter value"),
         (("redirect_uri", "http://127.0.0.1:9/elsewhere"), "invalid_request - Mismatching redirect URI"),
     ] {
-        let reply = intake.authorize(&[change]).await;
+        let reply = fakeintake.authorize(&[change]).await;
         assert_eq!(reply.status, 400);
         assert!(reply.text.contains(text), "{}", reply.text);
     }
@@ -207,18 +207,18 @@ async fn a_bad_authorisation_request_is_shown_or_sent_back() {
         (("code_challenge_method", "plain"), "invalid_request"),
         (("code_challenge", ""), "invalid_request"),
     ] {
-        let back = sent_back(&intake.authorize(&[change]).await);
+        let back = sent_back(&fakeintake.authorize(&[change]).await);
         assert_eq!((back["error"].as_str(), back["state"].as_str()), (error, "st&te"));
         assert!(!back.contains_key("code"));
     }
-    let back = sent_back(&intake.decide("deny", "1").await);
+    let back = sent_back(&fakeintake.decide("deny", "1").await);
     assert_eq!((back["error"].as_str(), back["state"].as_str()), ("access_denied", "st&te"));
-    assert_eq!(intake.decide("approve", "3").await.status, 400);
+    assert_eq!(fakeintake.decide("approve", "3").await.status, 400);
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_prove_itself_gives_the_errors_of_the_documentation() {
-    let intake = start(json!({})).await;
+    let fakeintake = start(json!({})).await;
     let grant = ("grant_type", "refresh_token");
     let cases: [(Pairs<'_>, u16, &str); 5] = [
         (&[grant, ("client_id", "partner")], 401, "invalid_client"),
@@ -232,33 +232,33 @@ async fn a_client_that_does_not_prove_itself_gives_the_errors_of_the_documentati
         ),
     ];
     for (pairs, status, error) in cases {
-        let reply = intake.post_form("/oauth2/v1/token", pairs).await;
+        let reply = fakeintake.post_form("/oauth2/v1/token", pairs).await;
         assert_eq!((reply.status.as_u16(), &reply.json()["error"]), (status, &json!(error)), "{pairs:?}");
     }
-    let request = intake.request(Method::POST, "/oauth2/v1/token").header("Content-Type", "text/plain");
-    assert_eq!(intake.send(request.body("grant_type=refresh_token")).await.json(), invalid_code());
+    let request = fakeintake.request(Method::POST, "/oauth2/v1/token").header("Content-Type", "text/plain");
+    assert_eq!(fakeintake.send(request.body("grant_type=refresh_token")).await.json(), invalid_code());
 }
 
 #[tokio::test]
 async fn tokens_are_given_for_json_too() {
-    let intake = start(json!({})).await;
-    let (_, refresh) = intake.tokens("1").await;
+    let fakeintake = start(json!({})).await;
+    let (_, refresh) = fakeintake.tokens("1").await;
     let body = json!({
         "grant_type": "refresh_token", "client_id": "partner", "client_secret": "s3cret", "refresh_token": refresh,
     });
-    let request = intake.request(Method::POST, "/oauth2/v1/token").header("Content-Type", JSON);
-    assert_eq!(intake.send(request.body(body.to_string())).await.status, 200);
+    let request = fakeintake.request(Method::POST, "/oauth2/v1/token").header("Content-Type", JSON);
+    assert_eq!(fakeintake.send(request.body(body.to_string())).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_refresh_rotates_as_the_client_is_set_to() {
     for (rotation, rotates, old_works) in [("replaced", true, false), ("added", true, true), ("kept", false, true)] {
-        let intake = start(json!({ "rotation": rotation, "expires_in": 60 })).await;
-        let (_, old) = intake.tokens("1").await;
-        let refreshed = intake.refresh(&old).await.json();
+        let fakeintake = start(json!({ "rotation": rotation, "expires_in": 60 })).await;
+        let (_, old) = fakeintake.tokens("1").await;
+        let refreshed = fakeintake.refresh(&old).await.json();
         assert_eq!(refreshed["expires_in"], 60, "{rotation}");
         assert_eq!(refreshed.get("refresh_token").is_some_and(|new| *new != old), rotates, "{rotation}");
-        let again = intake.refresh(&old).await;
+        let again = fakeintake.refresh(&old).await;
         assert_eq!(again.status.is_success(), old_works, "{rotation}");
         if !old_works {
             assert_eq!((again.status.as_u16(), &again.json()["error"]), (400, &json!("invalid_grant")));
@@ -268,37 +268,37 @@ async fn a_refresh_rotates_as_the_client_is_set_to() {
 
 #[tokio::test]
 async fn expired_tokens_refresh_and_revoked_ones_do_not() {
-    let intake = start(json!({})).await;
-    let (access, refresh) = intake.tokens("1").await;
-    let expired = intake.control("tokens/expire", json!({ "org": "1" })).await;
+    let fakeintake = start(json!({})).await;
+    let (access, refresh) = fakeintake.tokens("1").await;
+    let expired = fakeintake.control("tokens/expire", json!({ "org": "1" })).await;
     assert_eq!(expired, json!({ "expired": 1 }));
-    let reply = intake.create_key(&access).await;
+    let reply = fakeintake.create_key(&access).await;
     assert_eq!((reply.status.as_u16(), reply.json()), (401, json!({ "errors": ["Unauthorized"] })));
-    let refreshed = intake.refresh(&refresh).await.json();
+    let refreshed = fakeintake.refresh(&refresh).await.json();
     let refresh = refreshed["refresh_token"].as_str().unwrap();
-    intake.control("tokens/revoke", json!({ "org": "1", "client_id": "partner" })).await;
-    assert_eq!(intake.refresh(refresh).await.json()["error"], "invalid_grant");
-    assert_eq!(intake.create_key(refreshed["access_token"].as_str().unwrap()).await.status, 401);
+    fakeintake.control("tokens/revoke", json!({ "org": "1", "client_id": "partner" })).await;
+    assert_eq!(fakeintake.refresh(refresh).await.json()["error"], "invalid_grant");
+    assert_eq!(fakeintake.create_key(refreshed["access_token"].as_str().unwrap()).await.status, 401);
 }
 
 #[tokio::test]
 async fn revoking_succeeds_for_known_and_unknown_tokens() {
-    let intake = start(json!({})).await;
-    let (access, refresh) = intake.tokens("1").await;
+    let fakeintake = start(json!({})).await;
+    let (access, refresh) = fakeintake.tokens("1").await;
     for token in ["unknown", &refresh] {
         let pairs = [("client_id", "partner"), ("client_secret", "s3cret"), ("token", token)];
-        assert_eq!(intake.post_form("/oauth2/v1/revoke", &pairs).await.status, 200);
+        assert_eq!(fakeintake.post_form("/oauth2/v1/revoke", &pairs).await.status, 200);
     }
-    assert_eq!(intake.refresh(&refresh).await.status, 400);
-    assert_eq!(intake.create_key(&access).await.status, 401);
+    assert_eq!(fakeintake.refresh(&refresh).await.status, 400);
+    assert_eq!(fakeintake.create_key(&access).await.status, 401);
     let pairs = [("client_id", "partner"), ("token", "x")];
-    assert_eq!(intake.post_form("/oauth2/v1/revoke", &pairs).await.status, 401);
+    assert_eq!(fakeintake.post_form("/oauth2/v1/revoke", &pairs).await.status, 401);
 }
 
 #[tokio::test]
 async fn a_client_without_the_scope_gets_no_key() {
-    let intake = start(json!({ "may_create_keys": false })).await;
-    let (access, _) = intake.tokens("1").await;
-    let reply = intake.create_key(&access).await;
+    let fakeintake = start(json!({ "may_create_keys": false })).await;
+    let (access, _) = fakeintake.tokens("1").await;
+    let reply = fakeintake.create_key(&access).await;
     assert_eq!((reply.status.as_u16(), reply.json()), (403, json!({ "errors": ["Forbidden"] })));
 }

@@ -3,7 +3,7 @@
 //!
 //! It exists so that the daemon can be shown, tested and measured without Datadog. It reads and checks what it gets
 //! with code of its own, written from Datadog's documentation, so that a mistake of the daemon about a format is not
-//! repeated here. Tests script it over HTTP under `/_intake/`, programs in the same process by a [`Handle`].
+//! repeated here. Tests script it over HTTP under `/_fakeintake/`, programs in the same process by a [`Handle`].
 
 mod answer;
 mod body;
@@ -34,14 +34,14 @@ use std::sync::Arc;
 
 /// A stand-in that has its port.
 #[derive(Debug)]
-pub struct Intake {
+pub struct FakeIntake {
     listener: TcpListener,
     addr: SocketAddr,
     handle: Handle,
 }
 
-impl Intake {
-    /// Takes the port. Connections wait until [`Intake::serve`].
+impl FakeIntake {
+    /// Takes the port. Connections wait until [`FakeIntake::serve`].
     ///
     /// # Errors
     /// When the address cannot be had.

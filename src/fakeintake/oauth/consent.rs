@@ -2,7 +2,7 @@
 
 use super::grants::Client;
 use super::{Authorization, PARAMETERS};
-use crate::intake::answer::{Answer, with_type};
+use crate::fakeintake::answer::{Answer, with_type};
 use crate::types::escape_html as escape;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};

@@ -1,6 +1,6 @@
-//! `dogsled intake`.
+//! `dogsled fakeintake`.
 
-use crate::intake::{Intake, Options};
+use crate::fakeintake::{FakeIntake, Options};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,7 +40,7 @@ pub fn main(args: &Args) -> ExitCode {
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dogsled intake: {}: {error}", args.listen);
+            eprintln!("dogsled fakeintake: {}: {error}", args.listen);
             ExitCode::FAILURE
         }
     }
@@ -51,9 +51,9 @@ fn serve(args: &Args) -> io::Result<()> {
     let keys = args.keys.iter().filter(|key| *key != "any").cloned().collect();
     let defaults = Options::default();
     let record_bytes = defaults.record_bytes.filter(|_| !args.no_record);
-    let intake = Intake::bind(&args.listen, Options { keys, any_key, record_bytes, ..defaults })?;
+    let fakeintake = FakeIntake::bind(&args.listen, Options { keys, any_key, record_bytes, ..defaults })?;
     let mut stdout = io::stdout();
-    writeln!(stdout, "listening on http://{}", intake.addr())?;
+    writeln!(stdout, "listening on http://{}", fakeintake.addr())?;
     stdout.flush()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -65,6 +65,6 @@ fn serve(args: &Args) -> io::Result<()> {
                 _ = interrupt.recv() => {}
             }
         };
-        intake.serve(told).await
+        fakeintake.serve(told).await
     })
 }
