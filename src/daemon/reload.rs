@@ -5,7 +5,7 @@ use super::systemd;
 use crate::admin::Reload;
 use crate::control::{Control, DifferenceView, ReloadedView};
 use crate::deliver::Soon;
-use crate::ingest::Shared;
+use crate::ingest::Handler;
 use crate::settings::{Plan, Settings, SettingsError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Reloader {
     config: Option<PathBuf>,
     levels: Levels,
     control: Arc<Control>,
-    ingest: Arc<Shared>,
+    ingest: Arc<Handler>,
     /// One after the other.
     turn: Mutex<()>,
 }
@@ -42,7 +42,7 @@ impl NotReloaded {
 }
 
 impl Reloader {
-    pub(super) fn new(config: Option<PathBuf>, levels: Levels, control: Arc<Control>, ingest: Arc<Shared>) -> Self {
+    pub(super) fn new(config: Option<PathBuf>, levels: Levels, control: Arc<Control>, ingest: Arc<Handler>) -> Self {
         Self { config, levels, control, ingest, turn: Mutex::default() }
     }
 

@@ -5,7 +5,7 @@ use super::{Reloader, files};
 use crate::admin::{self, Admin, Exposition, Token, TokenError};
 use crate::control::{Control, Opener};
 use crate::deliver::{Client, ClientError, Delivery};
-use crate::ingest::{self, InvalidHeader, ListenError, Listener, Shared};
+use crate::ingest::{self, Door, Handler, InvalidHeader, ListenError, Listener};
 use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
 use crate::ledger::{Balance, Ledger};
 use crate::oauth::{Connect, ConnectError};
@@ -91,7 +91,7 @@ pub struct Daemon {
     queues: Arc<Queues>,
     delivery: Arc<Delivery>,
     tenants: Opener,
-    ingest: (Vec<Listener>, Arc<Shared>),
+    ingest: (Vec<Listener>, Arc<Handler>),
     admin: Arc<Admin>,
     admin_listener: Option<TcpListener>,
 }
@@ -154,14 +154,15 @@ impl Daemon {
         let control = Arc::new(Control::new(settings, registry.clone(), queues.clone(), delivery.clone()));
         let tenants = Opener::begin(control.clone(), connect).await;
         tell_of_strangers(&queues, &registry);
-        let shared = Shared::new(settings, registry.clone(), queues.clone())?;
+        let door = Arc::new(Door::new(settings, registry.clone(), queues.clone()));
+        let handler = Handler::new(settings, door)?;
         let daemon = Self {
             ledger,
             registry,
             queues,
             delivery,
             tenants,
-            ingest: (listeners, Arc::new(shared)),
+            ingest: (listeners, Arc::new(handler)),
             admin: Arc::new(Admin {
                 exposition,
                 ready: AtomicBool::new(true),
@@ -227,9 +228,9 @@ impl Daemon {
             let _ = closing.await;
         };
         let operating = admin_listener.map(|listener| tokio::spawn(admin::serve(listener, admin.clone(), closing)));
-        let (listeners, shared) = ingest;
+        let (listeners, handler) = ingest;
         let (begun, begin) = oneshot::channel();
-        let serving = ingest::serve(listeners, shared, async {
+        let serving = ingest::serve(listeners, handler, async {
             shutdown.await;
             let grace = admin.control.settings().shutdown.grace;
             info!(grace_seconds = grace.as_secs_f64(), "shutting down: taking nothing more, delivering what is queued");

@@ -1,21 +1,17 @@
-//! The local HTTP port, where emitters post telemetry in the forms of Datadog's API.
+//! Where telemetry comes in: each source turns what it is sent into parts, and [`accept`] is the one door behind which they are
+//! the queue's.
 //!
-//! The way of a request: [`serve`] accepts its connection; `route` tells from the path what it is; [`crate::tenancy`]
-//! tells from its head whose it is; `body` and `encoding` read and decode it within bounds; [`crate::wire`] splits it;
-//! and when the [`crate::queue`] has taken every item, `answer` says so in Datadog's own words.
+//! The way of a request to the local HTTP port: [`serve`] accepts its connection; `http::route` tells from the path what it is;
+//! the door tells from its head who sends it; `http::body` and `http::encoding` read and decode it within bounds;
+//! [`crate::wire`] splits it; and when the [`crate::queue`] has taken the items, `http::answer` says so in Datadog's own words.
 
-mod answer;
-mod body;
-mod budget;
-mod encoding;
-mod event;
-mod handler;
+pub mod accept;
+mod http;
 mod listen;
-mod query;
-mod route;
 mod server;
 mod tickets;
 
-pub use handler::{InvalidHeader, Shared, Submit};
+pub use accept::{Door, Submit};
+pub use http::{Handler, InvalidHeader};
 pub use listen::{ListenError, Listener};
 pub use server::serve;

@@ -1,6 +1,7 @@
 //! Connections: accepting them, serving them, ending them.
 
-use super::handler::{Shared, Submit};
+use super::accept::Submit;
+use super::http::Handler;
 use super::listen::{Listener, Stream};
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
@@ -48,47 +49,47 @@ const ACCEPT_LOG: Duration = Duration::from_secs(10);
 
 /// Serves connections from all listeners until `shutdown` completes; then ends idle connections, lets requests under
 /// way finish, and returns when the last connection is gone. Dropping the future ends all of them at once.
-pub async fn serve<Q: Submit>(listeners: Vec<Listener>, shared: Arc<Shared<Q>>, shutdown: impl Future<Output = ()>) {
+pub async fn serve<Q: Submit>(listeners: Vec<Listener>, handler: Arc<Handler<Q>>, shutdown: impl Future<Output = ()>) {
     let mut shutdown = pin!(shutdown);
     let (ending, end) = watch::channel(false);
     let builder = Arc::new(builder());
     let mut connections = JoinSet::new();
     let mut doorman = Doorman::default();
-    let most = shared.rules().ingest.max_connections;
+    let most = handler.max_connections();
     loop {
         let room = connections.len() < most;
         let stream = tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => {
-                note(&shared, ended);
+                note(&handler, ended);
                 continue;
             }
             stream = doorman.accept(&listeners), if room && !listeners.is_empty() => stream,
         };
-        let (shared, builder, end) = (Arc::clone(&shared), Arc::clone(&builder), end.clone());
+        let (handler, builder, end) = (Arc::clone(&handler), Arc::clone(&builder), end.clone());
         match stream {
             Stream::Tcp(stream) => {
                 // Answers are small and whole: waiting for more to send with them helps nobody.
                 let _ = stream.set_nodelay(true);
-                connections.spawn(connection(TokioIo::new(stream), builder, shared, end));
+                connections.spawn(connection(TokioIo::new(stream), builder, handler, end));
             }
             Stream::Unix(stream) => {
-                connections.spawn(connection(TokioIo::new(stream), builder, shared, end));
+                connections.spawn(connection(TokioIo::new(stream), builder, handler, end));
             }
         }
     }
     drop(listeners);
-    shared.stop();
+    handler.stop();
     ending.send_replace(true);
     while let Some(ended) = connections.join_next().await {
-        note(&shared, ended);
+        note(&handler, ended);
     }
 }
 
-fn note<Q: Submit>(shared: &Shared<Q>, ended: Result<(), JoinError>) {
+fn note<Q: Submit>(handler: &Handler<Q>, ended: Result<(), JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
-        shared.panicked();
+        handler.panicked();
         tracing::error!("a connection was lost to a fault of this program");
     }
 }
@@ -115,20 +116,20 @@ fn builder() -> auto::Builder<TokioExecutor> {
 async fn connection<Q, I>(
     io: I,
     builder: Arc<auto::Builder<TokioExecutor>>,
-    shared: Arc<Shared<Q>>,
+    handler: Arc<Handler<Q>>,
     mut end: watch::Receiver<bool>,
 ) where
     Q: Submit,
     I: Read + Write + Unpin + Send + 'static,
 {
-    let patience = shared.rules().ingest.header_timeout;
+    let patience = handler.header_timeout();
     let activity = Arc::new(Activity::new());
     let service = {
         let activity = Arc::clone(&activity);
         service_fn(move |request: Request<Incoming>| {
-            let (shared, busy) = (Arc::clone(&shared), activity.begin());
+            let (handler, busy) = (Arc::clone(&handler), activity.begin());
             async move {
-                let answer: Response<_> = shared.answer(request).await;
+                let answer: Response<_> = handler.answer(request).await;
                 drop(busy);
                 Ok::<_, Infallible>(answer)
             }

@@ -1,19 +1,12 @@
-//! Following a request to its end: a request with the header `Dogsled-Follow` gets a ticket, and
-//! `GET /follow/<ticket>` tells what has become of its items.
+//! Following a request to its end: whoever asks for it gets a ticket with the answer, and is told by the ticket what has become
+//! of the items.
 
 use crate::tenancy::Tenant;
 use crate::types::Follow;
-use hyper::header::HeaderName;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// The header of a request that is to be followed, whatever its value.
-pub(super) const FOLLOW: HeaderName = HeaderName::from_static("dogsled-follow");
-
-/// The header of the answer that holds the ticket.
-pub(super) const TICKET: HeaderName = HeaderName::from_static("dogsled-ticket");
 
 /// Requests that are remembered. Followed items are sent alone, so this also bounds what following costs: while none of
 /// so many is settled, further requests are taken without a ticket.

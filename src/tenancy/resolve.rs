@@ -39,6 +39,17 @@ pub enum Caller {
     },
 }
 
+impl Caller {
+    /// The tag to look for in the items of this caller's request.
+    pub fn tag<'t>(&self, tenancy: &'t Tenancy) -> Option<&'t str> {
+        let look = match self {
+            Self::Tenant { bound, .. } => *bound,
+            Self::Items { .. } => true,
+        };
+        (look && tenancy.from_tags).then_some(tenancy.tag.as_str())
+    }
+}
+
 /// Why a request is refused. `Display` is the text for the emitter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
@@ -132,15 +143,6 @@ impl Resolver<'_> {
             return Err(self.unnamed(unknown_key));
         }
         Ok(Caller::Items { default, unknown_key })
-    }
-
-    /// The tag to look for in the items of this caller's request.
-    pub fn tag(&self, caller: &Caller) -> Option<&str> {
-        let look = match caller {
-            Caller::Tenant { bound, .. } => *bound,
-            Caller::Items { .. } => true,
-        };
-        (look && self.tenancy.from_tags).then_some(self.tenancy.tag.as_str())
     }
 
     /// The tenant of each run of items, given what the items' tags say and how many items each run has.
@@ -366,7 +368,7 @@ mod tests {
     fn tags_are_looked_at_only_where_they_matter() {
         let tag = |house: &House, head: Claims<'_>| {
             let caller = house.resolver().caller(&head).unwrap();
-            house.resolver().tag(&caller).map(str::to_owned)
+            caller.tag(&house.tenancy).map(str::to_owned)
         };
         let named = claims(Some("a"), None, None);
         assert_eq!(tag(&House::new(), named), None);

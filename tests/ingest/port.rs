@@ -1,6 +1,6 @@
 //! A port to send requests to, and a client that sees every byte.
 
-use dogsled::ingest::{Listener, Shared, Submit, serve};
+use dogsled::ingest::{Door, Handler, Listener, Submit, serve};
 use dogsled::queue::Refused;
 use dogsled::settings::{Overrides, Settings, Sites};
 use dogsled::tenancy::{Meters, Registry, Tenant};
@@ -88,11 +88,10 @@ impl Port {
         let taken = Arc::new(Taken::default());
         let recorder = PrometheusBuilder::new().build_recorder();
         let metrics = recorder.handle();
-        let shared = metrics::with_local_recorder(&recorder, || {
-            Shared::new(&settings, Arc::clone(&registry), Arc::clone(&taken)).unwrap()
-        });
+        let door = Arc::new(Door::new(&settings, Arc::clone(&registry), Arc::clone(&taken)));
+        let handler = metrics::with_local_recorder(&recorder, || Handler::new(&settings, door).unwrap());
         let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(serve(vec![listener], Arc::new(shared), async {
+        let served = tokio::spawn(serve(vec![listener], Arc::new(handler), async {
             let _ = stopped.await;
         }));
         Self { address, taken, registry, metrics, stop, served }

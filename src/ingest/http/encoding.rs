@@ -244,7 +244,7 @@ fn truncated(encoding: Encoding) -> DecodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::budget::Budget;
+    use crate::ingest::http::budget::Budget;
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use proptest::prelude::*;

@@ -3,18 +3,15 @@
 use super::body::BodyError;
 use super::encoding::{DecodeError, Unsupported};
 use super::route::Intake;
-use crate::queue::Refused;
-use crate::tenancy::{Denied, Exceeded};
-use crate::types::{TenantId, redacted};
+use crate::ingest::accept::Rejection;
+use crate::tenancy::Denied;
+use crate::types::redacted;
 use crate::wire::Refusal;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use std::time::Duration;
-
-/// When to come again while the daemon is stopping: its successor should be there by then.
-const STOPPING_RETRY: Duration = Duration::from_secs(5);
 
 /// When to come again while too many bodies are being read.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
@@ -46,31 +43,10 @@ impl Problem {
         Self { status, message: message.into(), retry_after: None, allow: None, close: false }
     }
 
-    /// 503: the daemon is stopping.
-    pub(super) fn stopping() -> Self {
-        Self {
-            retry_after: Some(STOPPING_RETRY),
-            close: true,
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is shutting down: send this again")
-        }
-    }
-
     /// 503: too much at once.
     pub(super) fn busy() -> Self {
         let message = "too many request bodies are being read at once: send this again, or send smaller requests";
         Self { retry_after: Some(BUSY_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
-    }
-
-    /// 503: the tenants of the store are not known yet.
-    pub(super) fn not_all_tenants() -> Self {
-        let message = "unknown tenant or token, but the store of tenants is out of reach at present: send this again";
-        Self { retry_after: Some(STORE_RETRY), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
-    }
-
-    /// 429: a tenant sends faster than it may.
-    pub(super) fn too_fast(tenant: &TenantId, exceeded: &Exceeded) -> Self {
-        let message = format!("tenant {tenant} sends too fast, {exceeded}: send this again later");
-        Self { retry_after: Some(exceeded.retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
     }
 
     /// 503: no tenant is known yet.
@@ -133,16 +109,20 @@ impl From<Unsupported> for Problem {
     }
 }
 
-impl From<Denied> for Problem {
-    fn from(denied: Denied) -> Self {
-        let status = match denied {
-            Denied::TokenMissing | Denied::Unnamed(_) => StatusCode::UNAUTHORIZED,
-            Denied::Invalid(_) => StatusCode::BAD_REQUEST,
-            Denied::TokenUnknown(_) | Denied::Unknown { .. } | Denied::Foreign { .. } | Denied::ItemsUnnamed { .. } => {
-                StatusCode::FORBIDDEN
-            }
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let status = match &rejection {
+            Rejection::Denied(Denied::TokenMissing | Denied::Unnamed(_)) => StatusCode::UNAUTHORIZED,
+            Rejection::Denied(Denied::Invalid(_)) => StatusCode::BAD_REQUEST,
+            Rejection::Denied(_) => StatusCode::FORBIDDEN,
+            Rejection::TooFast { .. } | Rejection::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Rejection::StoreUnreachable | Rejection::Storage | Rejection::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self::new(status, denied.to_string())
+        Self {
+            retry_after: rejection.retry_after(),
+            close: matches!(rejection, Rejection::Stopping),
+            ..Self::new(status, rejection.to_string())
+        }
     }
 }
 
@@ -153,26 +133,6 @@ impl From<Refusal> for Problem {
             Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         };
         Self::new(status, refusal.to_string())
-    }
-}
-
-/// When to try again after the disk has failed.
-const STORAGE_RETRY: Duration = Duration::from_secs(5);
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Full { retry_after, .. } => Self {
-                retry_after: Some(retry_after),
-                ..Self::new(StatusCode::TOO_MANY_REQUESTS, format!("{refused}: send this again later"))
-            },
-            // Where and why the disk fails is for the daemon's own log, not for whoever sends.
-            Refused::Storage(_) => Self {
-                retry_after: Some(STORAGE_RETRY),
-                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "nothing can be stored at present: send this again later")
-            },
-            Refused::Stopping => Self::stopping(),
-        }
     }
 }
 

@@ -134,7 +134,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::budget::Budget;
+    use crate::ingest::http::budget::Budget;
     use http_body_util::Full;
     use hyper::body::Frame;
     use std::convert::Infallible;
