@@ -36,7 +36,7 @@ pub async fn aside<T: Send + 'static>(
     }
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         if error.is_panic() {
-            metrics::counter!("dogsled_panics_total", "part" => part).increment(1);
+            crate::metric::panics(part).increment(1);
         }
         Err(io::Error::other(error))
     })

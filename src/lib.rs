@@ -12,9 +12,9 @@
 //! and [`fakeintake`] is Datadog's side, for tests and the demonstration. Decisions that the code cannot explain by itself are
 //! pages of `docs/decisions/`.
 //!
-//! Ground floor first, each importing only from those before it: [`host`], [`types`], [`settings`], [`outbound`], [`wire`],
-//! [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`], [`ingest`],
-//! [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
+//! Ground floor first, each importing only from those before it: [`metric`], [`host`], [`types`], [`settings`], [`outbound`],
+//! [`wire`], [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`],
+//! [`ingest`], [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
 
 pub mod admin;
 pub mod cli;
@@ -26,6 +26,7 @@ pub mod host;
 pub mod ingest;
 pub mod journal;
 pub mod ledger;
+pub mod metric;
 pub mod oauth;
 pub mod outbound;
 pub mod payload;

@@ -1,10 +1,13 @@
 //! What the README shows is what there is.
 
-use dogsled::admin::install_recorder;
-use dogsled::daemon::Daemon;
+#[path = "support/mod.rs"]
+mod support;
+
 use dogsled::settings::Settings;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
+use support::{FakeIntake, Setup, client};
 
 const README: &str = include_str!("../README.md");
 
@@ -61,30 +64,38 @@ fn its_links_lead_somewhere() {
 }
 
 #[tokio::test]
-async fn its_list_of_metrics_is_that_of_a_daemon() {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = format!(
-        "[state]\ndir = {:?}\n[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[tenants.acme]\n",
-        dir.path()
-    );
-    let daemon = Daemon::start(&Settings::from_toml(&settings).unwrap(), install_recorder().unwrap()).await.unwrap();
-    let url = format!("http://{}/metrics", daemon.admin_address().unwrap());
-    tokio::spawn(daemon.run(std::future::pending(), std::future::pending()));
-    let text = reqwest::Client::new().get(url).send().await.unwrap().text().await.unwrap();
+async fn its_table_of_metrics_is_what_a_daemon_exposes() {
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["acme"]).set("batch.max_age", "50ms").start().await;
+    let quota = json!({ "quota": { "limit": 50, "period_s": 3600 } });
+    fakeintake.fault("acme", json!({ "path": "/api/v2/logs", "effect": quota })).await;
+    let refusal = json!({ "status": { "code": 400 } });
+    fakeintake.fault("acme", json!({ "path": "/api/v2/series", "effect": refusal })).await;
+    daemon.logs("acme", [1]).await;
+    daemon.series("acme", ["refused".to_owned()]).await;
+    daemon.wait_empty("acme").await;
+    let text = client().get(format!("{}/metrics", daemon.url("admin"))).send().await.unwrap().text().await.unwrap();
+
+    let mut expected: BTreeSet<String> = BTreeSet::new();
+    for declaration in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, form) = declaration.split_once(' ').unwrap();
+        let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} ")));
+        let help = help.unwrap_or_else(|| panic!("{name} has no HELP"));
+        let series = text.lines().find(|line| {
+            let rest = line.strip_prefix(name).map(|rest| rest.strip_prefix("_bucket").unwrap_or(rest));
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+        });
+        let series = series.unwrap_or_else(|| panic!("{name} has no series: have the daemon above do what it counts"));
+        let labels = series.split_once('{').map_or("", |(_, rest)| rest.rsplit_once('}').unwrap().0);
+        let labels =
+            labels.split(',').filter_map(|label| Some(label.split_once('=')?.0)).filter(|label| *label != "le");
+        let labels = labels.collect::<Vec<_>>().join(", ");
+        let histogram = if form == "histogram" { " (histogram)" } else { "" };
+        expected.insert(format!("| `{name}` | {labels} | {help}{histogram} |").replace("|  |", "| |"));
+    }
     let table = README.split("## Metrics").nth(1).unwrap().split("\n## ").next().unwrap();
-    let listed: BTreeSet<String> =
-        table.split('`').filter(|word| word.starts_with("dogsled_")).map(str::to_owned).collect();
-    let served: BTreeSet<String> =
-        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).map(str::to_owned).collect();
-    let missing: Vec<_> = served.difference(&listed).collect();
-    assert!(missing.is_empty(), "the README does not list {missing:?}");
-    // Of these there is nothing before the first request.
-    let later = [
-        "dogsled_journal_fsync_seconds",
-        "dogsled_delivery_requests_total",
-        "dogsled_delivery_seconds",
-        "dogsled_payload_bytes",
-    ];
-    let stale: Vec<_> = listed.difference(&served).filter(|name| !later.contains(&name.as_str())).collect();
-    assert!(stale.is_empty(), "the README lists {stale:?}, which are not there");
+    let rows: BTreeSet<String> = table.lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect();
+    let (missing, stale): (Vec<_>, Vec<_>) =
+        (expected.difference(&rows).collect(), rows.difference(&expected).collect());
+    assert!(missing.is_empty() && stale.is_empty(), "missing in the README: {missing:#?}, to be removed: {stale:#?}");
 }

@@ -5,14 +5,17 @@
 //! delivered + queued + dead-lettered + dropped holds in every scrape.
 
 use crate::deliver::Delivery;
-use crate::journal::Health;
-use crate::ledger::{Balance, DropReason, Ledger};
-use crate::queue::Queues;
+use crate::deliver::metrics::{DEAD_LETTER_BYTES, RATE_LIMIT_REMAINING};
+use crate::journal::{Health, metrics as journal};
+use crate::ledger::{Balance, DropReason, Ledger, metrics as ledger};
+use crate::metric::Metric;
+use crate::queue::{Queues, metrics as queue};
+use crate::tenancy::metrics::STATE;
 use crate::tenancy::{Registry, TenantState};
 use crate::types::{Endpoint, Kind, TenantId, UnixMillis};
+use metrics::Counter;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The label of tenants beyond the configured number.
@@ -44,11 +47,25 @@ pub struct Exposition {
     labelled: Mutex<HashSet<TenantId>>,
 }
 
+/// The labels of what is counted by tenant and kind.
+const OF: [&str; 2] = ["tenant", "kind"];
+
+fn labels((tenant, kind): &(String, Kind)) -> [&str; 2] {
+    [tenant, kind.name()]
+}
+
 #[derive(Default)]
 struct Row {
     balance: Balance,
     bytes: usize,
     oldest: Option<UnixMillis>,
+}
+
+impl Row {
+    fn age_seconds(&self, now: UnixMillis) -> String {
+        let age = self.oldest.map_or(0, |oldest| (now.0 - oldest.0).max(0));
+        format!("{}.{:03}", age / 1000, age % 1000)
+    }
 }
 
 impl Exposition {
@@ -72,52 +89,41 @@ impl Exposition {
     /// The text of one scrape.
     pub fn render(&self, now: UnixMillis) -> String {
         self.recorder.run_upkeep();
-        let mut text = self.recorder.render();
+        let mut exposition = self.recorder.render();
         let rows = self.rows();
-        type Value = fn(&Row, UnixMillis) -> String;
-        let families: [(&str, &str, Value); 7] = [
-            ("items_accepted_total", "counter", |row, _| row.balance.accepted.to_string()),
-            ("items_delivered_total", "counter", |row, _| row.balance.delivered.to_string()),
-            ("items_dead_lettered_total", "counter", |row, _| row.balance.dead_lettered.to_string()),
-            ("items_late_total", "counter", |row, _| row.balance.late.to_string()),
-            ("queue_items", "gauge", |row, _| row.balance.queued.to_string()),
-            ("queue_bytes", "gauge", |row, _| row.bytes.to_string()),
-            ("queue_oldest_seconds", "gauge", |row, now| {
-                let age = row.oldest.map_or(0, |oldest| (now.0 - oldest.0).max(0));
-                format!("{}.{:03}", age / 1000, age % 1000)
-            }),
+        let text = &mut exposition;
+        let balances: [(&Metric<Counter>, fn(&Balance) -> u64); 4] = [
+            (&ledger::ACCEPTED, |balance| balance.accepted),
+            (&ledger::DELIVERED, |balance| balance.delivered),
+            (&ledger::DEAD_LETTERED, |balance| balance.dead_lettered),
+            (&ledger::LATE, |balance| balance.late),
         ];
-        // Writing to a String cannot fail.
-        for (name, form, value) in families {
-            let _ = writeln!(text, "# TYPE dogsled_{name} {form}");
-            for ((tenant, kind), row) in &rows {
-                let value = value(row, now);
-                let _ = writeln!(text, "dogsled_{name}{{tenant=\"{tenant}\",kind=\"{kind}\"}} {value}");
-            }
+        for (metric, value) in balances {
+            metric.expose(text, OF, rows.iter().map(|(of, row)| (labels(of), value(&row.balance))));
         }
-        let _ = writeln!(text, "# TYPE dogsled_items_dropped_total counter");
-        for ((tenant, kind), row) in &rows {
-            for reason in DropReason::ALL {
-                let (name, count) = (reason.name(), row.balance.dropped[reason as usize]);
-                let labels = format!("tenant=\"{tenant}\",kind=\"{kind}\",reason=\"{name}\"");
-                let _ = writeln!(text, "dogsled_items_dropped_total{{{labels}}} {count}");
-            }
-        }
-        self.tenant_states(&mut text);
-        self.rate_limits(&mut text);
-        self.dead_letters(&mut text);
+        let dropped = rows.iter().flat_map(|(of, row)| {
+            DropReason::ALL.map(|reason| ([&*of.0, of.1.name(), reason.name()], row.balance.dropped[reason as usize]))
+        });
+        ledger::DROPPED.expose(text, ["tenant", "kind", "reason"], dropped);
+        ledger::QUEUED.expose(text, OF, rows.iter().map(|(of, row)| (labels(of), row.balance.queued)));
+        queue::BYTES.expose(text, OF, rows.iter().map(|(of, row)| (labels(of), row.bytes)));
+        queue::OLDEST.expose(text, OF, rows.iter().map(|(of, row)| (labels(of), row.age_seconds(now))));
+        self.tenant_states(text);
+        self.rate_limits(text);
+        self.dead_letters(text);
         let journal = self.queues.journal();
         let figures = journal.figures();
-        for (name, value) in [
-            ("memory_queue_bytes", self.queues.memory_used() as u64),
-            ("journal_bytes", figures.bytes),
-            ("journal_live_bytes", figures.live_bytes),
-            ("journal_segments", figures.segments as u64),
-            ("journal_writable", u64::from(!self.journal_fails())),
-        ] {
-            let _ = writeln!(text, "# TYPE dogsled_{name} gauge\ndogsled_{name} {value}");
+        let gauges = [
+            (&queue::MEMORY, self.queues.memory_used() as u64),
+            (&journal::BYTES, figures.bytes),
+            (&journal::LIVE_BYTES, figures.live_bytes),
+            (&journal::SEGMENTS, figures.segments as u64),
+            (&journal::WRITABLE, u64::from(!self.journal_fails())),
+        ];
+        for (metric, value) in gauges {
+            metric.expose(text, [], [([""; 0], value)]);
         }
-        text
+        exposition
     }
 
     fn rows(&self) -> BTreeMap<(String, Kind), Row> {
@@ -148,13 +154,10 @@ impl Exposition {
             let label = if enough || self.is_labelled(&tenant.id) { tenant.id.as_str() } else { OTHER };
             states.entry(label.to_owned()).or_default()[tenant.state() as usize] += 1;
         }
-        let _ = writeln!(text, "# TYPE dogsled_tenant_state gauge");
-        for (tenant, counts) in states {
-            for (state, count) in TenantState::ALL.into_iter().zip(counts) {
-                let state = state.name();
-                let _ = writeln!(text, "dogsled_tenant_state{{tenant=\"{tenant}\",state=\"{state}\"}} {count}");
-            }
-        }
+        let series = states.iter().flat_map(|(tenant, counts)| {
+            TenantState::ALL.map(|state| ([tenant.as_str(), state.name()], counts[state as usize]))
+        });
+        STATE.expose(text, ["tenant", "state"], series);
     }
 
     /// What is left of rate limits, where Datadog tells of any; under `other`, the least that one of them has left.
@@ -166,24 +169,18 @@ impl Exposition {
                 *known = left.min(*known);
             }
         }
-        let _ = writeln!(text, "# TYPE dogsled_rate_limit_remaining gauge");
-        for ((tenant, endpoint), left) in least {
-            let labels = format!("tenant=\"{tenant}\",endpoint=\"{}\"", endpoint.path());
-            let _ = writeln!(text, "dogsled_rate_limit_remaining{{{labels}}} {left}");
-        }
+        let series = least.iter().map(|((tenant, endpoint), left)| ([tenant.as_str(), endpoint.path()], left));
+        RATE_LIMIT_REMAINING.expose(text, ["tenant", "endpoint"], series);
     }
 
     /// What dead letters take on the disk, of tenants that have any.
     fn dead_letters(&self, text: &mut String) {
-        let _ = writeln!(text, "# TYPE dogsled_dead_letter_bytes gauge");
         // What the system does not tell cannot be shown; it is told when the next letter is to be written.
         let mut sums: BTreeMap<String, u64> = BTreeMap::new();
         for (tenant, bytes) in self.delivery.dead_letter_bytes().unwrap_or_default() {
             *sums.entry(self.label(&tenant)).or_default() += bytes;
         }
-        for (tenant, bytes) in sums {
-            let _ = writeln!(text, "dogsled_dead_letter_bytes{{tenant=\"{tenant}\"}} {bytes}");
-        }
+        DEAD_LETTER_BYTES.expose(text, ["tenant"], sums.iter().map(|(tenant, bytes)| ([tenant], bytes)));
     }
 
     fn is_labelled(&self, tenant: &TenantId) -> bool {

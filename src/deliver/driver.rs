@@ -22,6 +22,7 @@ use super::work::{self, Landed, Tools, Work};
 use crate::host::chance;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
+use crate::metric;
 use crate::payload::{Built, Payload};
 use crate::queue::{LaneFigures, Take, TenantQueue};
 use crate::settings::Settings;
@@ -355,7 +356,7 @@ impl Sender {
     /// A task panicked: what it had is tried again.
     fn lost(&self, id: u64, panic: &str) {
         error!(tenant = %self.queue.id, panic, "a submission task failed; its payload is kept and sent again");
-        metrics::counter!("dogsled_panics_total", "part" => "delivery").increment(1);
+        metric::panics("delivery").increment(1);
         self.lock().give_back(id, Instant::now());
     }
 

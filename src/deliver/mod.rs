@@ -11,6 +11,7 @@ mod driver;
 mod endpoint;
 mod gate;
 mod judge;
+pub(crate) mod metrics;
 mod pace;
 mod permits;
 mod put_away;
@@ -29,6 +30,7 @@ pub use judge::{Answer, Quota};
 pub use work::KeyRefused;
 
 use crate::ledger::Ledger;
+use crate::metric;
 use crate::payload::Builder;
 #[cfg(test)]
 use crate::payload::Payload;
@@ -136,7 +138,7 @@ impl Delivery {
                     Err(panic) => {
                         let Some(queue) = tenants.remove(&panic.id()) else { continue };
                         error!(tenant = %queue.id, %panic, "a sender failed; it is started again with what it held");
-                        metrics::counter!("dogsled_panics_total", "part" => "sender").increment(1);
+                        metric::panics("sender").increment(1);
                         self.start(&mut drivers, &mut tenants, queue, RESTART);
                         continue;
                     }

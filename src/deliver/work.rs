@@ -3,6 +3,7 @@
 use super::client::{Destination, Transport, Validity};
 use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
+use super::metrics;
 use super::permits::{Permits, Turn};
 use crate::host;
 use crate::payload::{Builder, Built, Payload};
@@ -256,10 +257,9 @@ async fn look(tools: &Arc<Tools>, payload: &Arc<Payload>) -> Result<Looked, Land
 
 fn record(payload: &Payload, took: Duration, result: &Result<Answer, String>) {
     let status = result.as_ref().map_or_else(|_| "none".to_owned(), |answer| answer.status.to_string());
-    metrics::counter!("dogsled_delivery_requests_total", "status" => status).increment(1);
-    metrics::histogram!("dogsled_delivery_seconds").record(took.as_secs_f64());
-    metrics::histogram!("dogsled_payload_bytes", "encoding" => payload.encoding.name())
-        .record(payload.body.len() as f64);
+    metrics::REQUESTS.with(&[("status", status)]).increment(1);
+    metrics::SECONDS.handle().record(took.as_secs_f64());
+    metrics::PAYLOAD_BYTES.with(&[("encoding", payload.encoding.name())]).record(payload.body.len() as f64);
 }
 
 impl Tools {

@@ -8,6 +8,7 @@
 pub mod accept;
 mod http;
 mod listen;
+mod metrics;
 mod server;
 mod tickets;
 

@@ -123,7 +123,7 @@ fn sync(inner: &Inner, rounds: &Receiver<Round>) {
     for round in rounds {
         let result = round.run();
         for took in &result.took {
-            metrics::histogram!("dogsled_journal_fsync_seconds").record(*took);
+            inner.shared.metrics.fsync.record(*took);
         }
         inner.inbox().round = Some(result);
         inner.wake();

@@ -33,6 +33,7 @@ mod handle;
 mod index;
 mod inspect;
 mod log;
+pub(crate) mod metrics;
 mod open;
 mod options;
 mod quarantine;

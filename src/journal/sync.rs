@@ -125,7 +125,7 @@ impl Rounds {
             shared.disk.sync_dir()?;
             self.dir = false;
         }
-        metrics::histogram!("dogsled_journal_fsync_seconds").record(begun.elapsed());
+        shared.metrics.fsync.record(begun.elapsed());
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use super::disk::Disk;
 use super::entry::{Backlog, Seq};
 use super::format::{Bad, MAX_FIRST};
 use super::index::{Index, Slot, SlotKind, Summary, TRAILER, Trailer};
+use super::metrics::JournalMetrics;
 use super::options::Figures;
 use super::quarantine::is_media;
 use super::scan::scan;
@@ -21,6 +22,7 @@ const CACHE_BYTES: usize = 32 << 20;
 /// The log's state, and the disk that it is on.
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) metrics: JournalMetrics,
     view: Mutex<View>,
     /// Held while a footer is read, so that many readers of the same segment read it once. Several, by segment: one that
     /// waits for the disk does not keep all others waiting.
@@ -29,7 +31,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(disk: Arc<dyn Disk>, view: View) -> Self {
-        Self { disk, view: Mutex::new(view), footers: Default::default() }
+        Self { disk, metrics: JournalMetrics::default(), view: Mutex::new(view), footers: Default::default() }
     }
 
     pub(super) fn view(&self) -> MutexGuard<'_, View> {

@@ -4,6 +4,8 @@
 //! figures at once: the identity holds whenever it is read. `queued` is counted by the transitions, not derived from
 //! the others, so that it can be compared with what the queue really holds.
 
+pub(crate) mod metrics;
+
 use crate::types::{Kind, TenantId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -23,6 +23,7 @@ mod disconnect;
 mod error;
 mod keys;
 mod listener;
+mod metrics;
 mod pages;
 mod pkce;
 mod refresh;
@@ -46,6 +47,7 @@ use crate::store::{Change, Connection, Guard, Lease, Store, StoreError, TenantRe
 use crate::tenancy::{Access, Hold, Registry, Tenant};
 use crate::types::{Current, TenantId, UnixMillis};
 use datadog::Datadog;
+use metrics::OauthMetrics;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -110,6 +112,7 @@ struct Inner {
     /// Up to when this host has dropped what was held of tenants.
     dropped: Mutex<HashMap<TenantId, UnixMillis>>,
     under_way: UnderWay,
+    metrics: OauthMetrics,
 }
 
 /// Datadog refuses the partner's own client: no tenant can connect or refresh until that is put right.
@@ -150,6 +153,7 @@ impl Oauth {
             changed: background::Changed::default(),
             dropped: Mutex::default(),
             under_way: UnderWay::default(),
+            metrics: OauthMetrics::default(),
         })))
     }
 

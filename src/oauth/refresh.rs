@@ -31,11 +31,13 @@ impl Inner {
         };
         lease.renew(LEASE).await?;
         let outcome = self.datadog.refresh(&site, &tokens.refresh).await;
-        count(match &outcome {
-            Ok(_) => "ok",
-            Err(NoGrant::Invalid(_)) => "revoked",
-            Err(_) => "failed",
-        });
+        let outcomes = &self.metrics;
+        let counter = match &outcome {
+            Ok(_) => &outcomes.refreshed,
+            Err(NoGrant::Invalid(_)) => &outcomes.revoked,
+            Err(_) => &outcomes.failed,
+        };
+        counter.increment(1);
         let grant = match outcome {
             Ok(grant) => grant,
             Err(NoGrant::Invalid(words)) => {
@@ -120,10 +122,6 @@ fn refresh_at(granted: UnixMillis, expires: UnixMillis, chance: f64) -> UnixMill
     let life = Duration::from_millis(u64::try_from(expires.0.saturating_sub(granted.0)).unwrap_or_default());
     // Lives of seconds would keep us busy; keys do not depend on tokens.
     expires.minus(life.min(LIFE).mul_f64(0.1 + 0.15 * chance)).max(later(granted, Duration::from_secs(5)))
-}
-
-fn count(outcome: &'static str) {
-    metrics::counter!("dogsled_token_refresh_total", "outcome" => outcome).increment(1);
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod budget;
 mod cores;
 mod cover;
 mod lane;
+pub(crate) mod metrics;
 mod record;
 mod tenant;
 

@@ -1,6 +1,7 @@
 //! The live registry of tenants: who exists, where its telemetry goes, which token stands for it.
 
 mod meter;
+pub(crate) mod metrics;
 mod registry;
 mod resolve;
 

@@ -1,11 +1,10 @@
 //! Items delivered in a second: the growth of a counter between two looks at the daemon's metrics.
 
 use crate::cli::admin::{Client, Failure};
+use crate::ledger::metrics::DELIVERED;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Instant;
-
-const COUNTER: &str = "dogsled_items_delivered_total{";
 
 /// The items delivered so far, by tenant.
 #[derive(Debug)]
@@ -57,7 +56,8 @@ fn delivered(metrics: &str) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     for line in metrics.lines() {
         // Neither a tenant's id nor a kind holds a quotation mark or a brace.
-        let Some((labels, value)) = line.strip_prefix(COUNTER).and_then(|rest| rest.split_once("} ")) else { continue };
+        let series = line.strip_prefix(DELIVERED.name()).and_then(|rest| rest.strip_prefix('{'));
+        let Some((labels, value)) = series.and_then(|rest| rest.split_once("} ")) else { continue };
         let tenant = labels.split(',').find_map(|label| label.strip_prefix("tenant=\"")?.strip_suffix('"'));
         if let (Some(tenant), Ok(value)) = (tenant, value.trim().parse::<f64>()) {
             *sums.entry(tenant.to_owned()).or_default() += value;

@@ -100,18 +100,12 @@ struct Counts {
 
 impl Counts {
     fn new() -> Self {
-        metrics::describe_counter!("dogsled_ingest_requests_total", "Requests to the local HTTP port, by status");
-        metrics::describe_counter!("dogsled_panics_total", "Faults of this program, by the part that survived them");
         let requests = [200, 202, 400, 401, 403, 404, 405, 408, 413, 415, 429, 500, 503]
             .into_iter()
             .filter_map(|status| StatusCode::from_u16(status).ok())
-            .map(|status| {
-                let counter =
-                    metrics::counter!("dogsled_ingest_requests_total", "status" => status.as_str().to_owned());
-                (status, counter)
-            })
+            .map(|status| (status, crate::ingest::metrics::REQUESTS.with(&[("status", status.as_str().to_owned())])))
             .collect();
-        Self { requests, panics: metrics::counter!("dogsled_panics_total", "part" => "ingest") }
+        Self { requests, panics: crate::metric::panics("ingest") }
     }
 
     fn answered(&self, status: StatusCode) {
