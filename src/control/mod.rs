@@ -4,7 +4,6 @@
 //! configuration file are shown, and changed nowhere but there. The store may be out of reach for a while, at the start
 //! too: tenants of the file do not depend on it, and everything else says so.
 
-mod allowance;
 mod error;
 mod operations;
 mod reload;
@@ -12,7 +11,6 @@ mod show;
 mod upkeep;
 mod view;
 
-pub use allowance::{AllowanceView, LimitsView, OverrideChanges, QuotaView, WhenFullView};
 pub use error::ControlError;
 pub use operations::{Fate, NewTenantSpec, TenantChanges};
 pub use reload::{DifferenceView, ReloadedView};

@@ -3,10 +3,11 @@
 use super::view::{
     BegunView, ConnectedView, DisconnectedView, HeldView, NewTokenView, RemovedView, TenantView, TokenList, TokenView,
 };
-use super::{Control, ControlError, Open, OverrideChanges};
+use super::{Control, ControlError, Open};
+use crate::settings::{Overrides, OverridesPatch};
 use crate::store::{Change, Connection, Guard, NewKey, NewTenant, Origin, Store, StoreError, TenantRecord};
 use crate::types::{Secret, TenantId, UnixMillis};
-use serde_json::Map;
+use serde_json::{Map, Value};
 use tracing::{info, warn};
 
 /// The longest display name and the longest label of a token, in characters.
@@ -23,8 +24,8 @@ pub struct NewTenantSpec {
     pub site: Option<String>,
     /// An API key of its organisation, instead of connecting it.
     pub api_key: Option<Secret>,
-    /// What it may do otherwise than all.
-    pub own: OverrideChanges,
+    /// What applies to it instead of what applies to all.
+    pub own: OverridesPatch,
 }
 
 /// What is to be changed of a tenant.
@@ -36,8 +37,8 @@ pub struct TenantChanges {
     pub site: Option<String>,
     /// An API key of its organisation.
     pub api_key: Option<Secret>,
-    /// What it may do otherwise than all.
-    pub own: OverrideChanges,
+    /// What applies to it instead of what applies to all.
+    pub own: OverridesPatch,
 }
 
 /// What happens to telemetry that waits.
@@ -69,7 +70,7 @@ impl Control {
         if let Some(key) = new.api_key {
             changes.extend(static_key(key)?);
         }
-        changes.extend(new.own.change(&Map::new())?);
+        changes.extend(overrides(Overrides::default(), &new.own, &Map::new())?);
         let record = store.add_tenant(&NewTenant { id: new.id, site }, &changes).await?;
         oauth.publish(&record).await;
         info!(tenant = %record.id, site = record.site, "added by the operator");
@@ -100,7 +101,7 @@ impl Control {
             free("API key")?;
             changes.extend(static_key(key)?);
         }
-        changes.extend(wanted.own.change(&record.overrides)?);
+        changes.extend(overrides(record.own(), &wanted.own, &record.overrides)?);
         if changes.is_empty() {
             return Ok(self.view(&record));
         }
@@ -313,4 +314,14 @@ fn check_text(field: &str, text: &str) -> Result<(), ControlError> {
         return Err(ControlError::Invalid(format!("{field} has control characters in it")));
     }
     Ok(())
+}
+
+/// What the store is to keep after a change of overrides, if that is something else than `kept`.
+fn overrides(
+    own: Overrides,
+    patch: &OverridesPatch,
+    kept: &Map<String, Value>,
+) -> Result<Option<Change>, ControlError> {
+    let all = own.patched(patch).map_err(ControlError::Invalid)?.to_store(kept);
+    Ok((all != *kept).then_some(Change::Overrides(all)))
 }

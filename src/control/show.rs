@@ -1,6 +1,5 @@
 //! Showing tenants.
 
-use super::allowance::{AllowanceView, LimitsView, QuotaView};
 use super::view::{
     ErrorView, KeyView, OauthView, OrganisationView, QueueView, RateLimitView, Source, State, StatusView, StoreView,
     TenantList, TenantView, TokensView, time, words,
@@ -122,9 +121,9 @@ impl Control {
             held_for: held.map(OrganisationView::new),
             key: record.key.as_ref().map(|key| KeyView::new(key, now)),
             tokens: record.tokens.as_ref().map(|tokens| TokensView::new(tokens, now)),
-            limits: LimitsView::new(&own),
-            journal: QuotaView::new(&own),
-            in_effect: AllowanceView::new(own.over(settings.allowance())),
+            limits: own.limits,
+            journal: own.journal,
+            in_effect: own.over(settings.allowance()).into(),
             queue,
             rate_limits: self.rate_limits(id),
             last_error: self.delivery.last_error(id).map(ErrorView::new),
@@ -163,9 +162,9 @@ impl Control {
             held_for: None,
             key: key.map(|_| KeyView::of_file()),
             tokens: None,
-            limits: LimitsView::new(&own),
-            journal: QuotaView::new(&own),
-            in_effect: AllowanceView::new(meter.allowance()),
+            limits: own.limits,
+            journal: own.journal,
+            in_effect: meter.allowance().into(),
             queue: queue.map_or_else(QueueView::default, |queue| self.waiting_of(id, queue.figures(), now)),
             rate_limits: self.rate_limits(id),
             last_error: self.delivery.last_error(id).map(ErrorView::new),

@@ -1,8 +1,8 @@
 //! What the operator is shown. These types are the schema of the admin API.
 
-use super::allowance::{AllowanceView, LimitsView, QuotaView};
 use crate::deliver::LastError;
 use crate::oauth::{self, Begun, Connected, Disconnected, KeyUse};
+use crate::settings::{Overrides, OwnLimits, OwnQuota};
 use crate::store::{IngestToken, KeyInfo, Organisation, Origin, TenantRecord, TokensInfo};
 use crate::types::{Endpoint, UnixMillis};
 use serde::Serialize;
@@ -36,11 +36,11 @@ pub struct TenantView {
     /// Its OAuth tokens, without the tokens.
     pub tokens: Option<TokensView>,
     /// Limits of its own; null where those of all hold.
-    pub limits: LimitsView,
+    pub limits: OwnLimits,
     /// A quota of its own; null where that of all holds.
-    pub journal: QuotaView,
+    pub journal: OwnQuota,
     /// What it may do, its own or not.
-    pub in_effect: AllowanceView,
+    pub in_effect: Overrides,
     /// What waits on this host.
     pub queue: QueueView,
     /// What is left of rate limits, where Datadog has told.

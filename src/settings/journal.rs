@@ -5,7 +5,7 @@ use super::reader::Section;
 use super::source::Tree;
 use super::units::{as_duration, as_size, format_size};
 use super::{Settings, path_or_empty};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub enum Fsync {
 }
 
 /// What becomes of what comes when a tenant's quota is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenFull {
     /// It is refused with 429.
@@ -66,7 +66,18 @@ pub struct Quota {
     pub when_full: WhenFull,
 }
 
-const WHEN_FULL: [(&str, WhenFull); 2] = [("reject", WhenFull::Reject), ("drop_oldest", WhenFull::DropOldest)];
+pub(super) const WHEN_FULL: &[(&str, WhenFull)] =
+    &[(WhenFull::Reject.name(), WhenFull::Reject), (WhenFull::DropOldest.name(), WhenFull::DropOldest)];
+
+impl WhenFull {
+    /// The word for it in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::DropOldest => "drop_oldest",
+        }
+    }
+}
 
 impl Journal {
     pub(super) fn read(&mut self, tree: &mut Tree, problems: &mut Problems) {
@@ -79,7 +90,7 @@ impl Journal {
         section.size("max_bytes", &mut self.max_bytes, Quota::SIZES);
         section.size("max_bytes_per_tenant", &mut self.max_bytes_per_tenant, Quota::SIZES);
         section.duration("max_age", &mut self.max_age, Quota::AGES);
-        section.choice("when_full", &mut self.when_full, &WHEN_FULL);
+        section.choice("when_full", &mut self.when_full, WHEN_FULL);
         section.finish();
     }
 
@@ -101,13 +112,6 @@ impl Quota {
     pub const SIZES: RangeInclusive<u64> = 1 << 20..=1 << 50;
     /// What `max_age` may be.
     pub const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
-
-    /// Reads what a tenant's own table says otherwise.
-    pub(super) fn read(&mut self, section: &mut Section<'_>) {
-        section.size("max_bytes", &mut self.max_bytes, Quota::SIZES);
-        section.duration("max_age", &mut self.max_age, Quota::AGES);
-        section.choice("when_full", &mut self.when_full, &WHEN_FULL);
-    }
 }
 
 impl Default for Journal {

@@ -4,7 +4,7 @@ use super::problems::{Place, Problems, SettingsError, join, without_keys};
 use super::reader::Section;
 use super::secrets;
 use super::source::{self, Tree};
-use super::{Compression, LogFormat, Overrides, Settings, SiteHosts, StaticTenant, StoreUrl, check, oauth};
+use super::{Compression, LogFormat, OwnLimits, OwnQuota, Settings, SiteHosts, StaticTenant, StoreUrl, check, oauth};
 use crate::types::{Secret, TenantId};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -273,7 +273,8 @@ impl Settings {
                     "one of them is the API key: make it a token of its own, so that the key stays here",
                 );
             }
-            tenant.own = Overrides::read(&mut section);
+            section.read(&mut tenant.own.limits, OwnLimits::KEYS);
+            section.read(&mut tenant.own.journal, OwnQuota::KEYS);
             section.finish();
             self.tenants.insert(id, tenant);
         }

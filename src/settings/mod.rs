@@ -2,10 +2,13 @@
 
 mod allowance;
 mod check;
+mod form;
 mod journal;
+mod key;
 mod load;
 mod model;
 mod oauth;
+mod overrides;
 mod print;
 mod problems;
 mod reader;
@@ -19,7 +22,7 @@ mod units;
 #[cfg(test)]
 mod tests;
 
-pub use allowance::{Allowance, Limits, Overrides};
+pub use allowance::{Allowance, Limits};
 pub use journal::{Fsync, Journal, Quota, WhenFull};
 pub use load::DEFAULT_PATH;
 use model::path_or_empty;
@@ -27,6 +30,8 @@ pub use model::{
     Admin, Batch, Compression, Datadog, Delivery, Ingest, Log, LogFormat, Memory, Oauth, Settings, Shutdown, State,
     StaticTenant, Store, Tenancy,
 };
+pub(crate) use overrides::OwnTable;
+pub use overrides::{Overrides, OverridesPatch, OwnLimits, OwnQuota, TablePatch};
 pub use problems::{Place, Problem, SettingsError};
 pub use reload::{Difference, Plan};
 pub use sites::{Site, SiteHosts, Sites};

@@ -106,7 +106,7 @@ pub struct StaticTenant {
     /// Local ingest tokens that stand for this tenant: 32 hex digits each.
     pub ingest_tokens: Vec<Secret>,
     /// What it may do that others may not, or may not do.
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "flat")]
     pub own: Overrides,
 }
 
@@ -348,4 +348,8 @@ pub(super) fn path_or_empty<S: Serializer>(path: &Option<PathBuf>, serializer: S
 
 fn by_name<S: Serializer>(tenants: &BTreeMap<TenantId, StaticTenant>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(tenants.iter().map(|(id, tenant)| (id.as_str(), tenant)))
+}
+
+fn flat<S: Serializer>(own: &Overrides, serializer: S) -> Result<S::Ok, S::Error> {
+    own.to_store(&serde_json::Map::new()).serialize(serializer)
 }

@@ -1,6 +1,8 @@
 //! Reads one section key by key, noting what is wrong and going on, so that all problems are reported at once.
 
-use super::problems::{Problems, join, nearest, without_keys};
+use super::form::{form, shown};
+use super::key::Key;
+use super::problems::{Problems, join, nearest};
 use super::source::Tree;
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 use config::{Value, ValueKind};
@@ -176,9 +178,13 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Whether a key is there that was not read yet.
-    pub fn has(&self, key: &str) -> bool {
-        self.values.contains_key(key)
+    /// Reads all keys of a table.
+    pub fn read<R>(&mut self, table: &mut R, keys: &[Key<R>]) {
+        for key in keys {
+            if let Some(Err(why)) = self.value(key.name).map(|value| (key.read)(table, &value.kind)) {
+                self.error(key.name, why);
+            }
+        }
     }
 
     /// Refuses what nobody asked for.
@@ -206,30 +212,5 @@ fn table(path: &str, value: Value, problems: &mut Problems) -> Tree {
             problems.error(path, format!("is {} but must be a table: write [{path}] and its keys below", form(&other)));
             Tree::new()
         }
-    }
-}
-
-/// A value for an error message.
-fn shown(kind: &ValueKind) -> String {
-    match kind {
-        ValueKind::String(text) => {
-            // Before cutting, so that no half of a key is left.
-            let text = without_keys(text);
-            let cut: String = text.chars().take(80).collect();
-            if cut.len() < text.len() { format!("{cut:?}…") } else { format!("{text:?}") }
-        }
-        ValueKind::Table(_) | ValueKind::Array(_) => form(kind).into(),
-        other => other.to_string(),
-    }
-}
-
-/// What form a value has, in words.
-fn form(kind: &ValueKind) -> &'static str {
-    match kind {
-        ValueKind::String(_) => "text",
-        ValueKind::Table(_) => "a table",
-        ValueKind::Array(_) => "a list",
-        ValueKind::Boolean(_) => "true or false",
-        _ => "a number",
     }
 }

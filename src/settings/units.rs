@@ -115,36 +115,6 @@ pub(super) fn as_size<S: Serializer>(bytes: &usize, serializer: S) -> Result<S::
     serializer.serialize_str(&format_size(*bytes as u64))
 }
 
-/// Sizes that may be absent, as text.
-pub(super) mod size_if_given {
-    use super::{format_size, parse_size};
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    pub fn serialize<S: Serializer>(bytes: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&bytes.map(|bytes| format_size(bytes as u64)).unwrap_or_default())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
-        let bytes = parse_size(&String::deserialize(deserializer)?).map_err(de::Error::custom)?;
-        usize::try_from(bytes).map(Some).map_err(de::Error::custom)
-    }
-}
-
-/// Durations that may be absent, as text.
-pub(super) mod duration_if_given {
-    use super::{format_duration, parse_duration};
-    use serde::{Deserialize, Deserializer, Serializer, de};
-    use std::time::Duration;
-
-    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&duration.map(format_duration).unwrap_or_default())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        parse_duration(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

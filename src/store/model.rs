@@ -3,7 +3,6 @@
 use crate::settings::Overrides;
 use crate::types::{Secret, TenantId, UnixMillis};
 use crate::vault::{KeyId, VaultError};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -142,8 +141,7 @@ impl TenantRecord {
     /// What of [`overrides`](Self::overrides) this version knows: what the tenant may do otherwise than all. Keys that another
     /// version has written are kept in the store, and have no effect here.
     pub fn own(&self) -> Overrides {
-        let own = Overrides::deserialize(&Value::Object(self.overrides.clone()));
-        own.unwrap_or_else(|error| {
+        Overrides::from_store(&self.overrides).unwrap_or_else(|error| {
             error!(tenant = %self.id, "its own limits and quotas in the store are not understood, and those of all hold: {error}");
             Overrides::default()
         })

@@ -230,6 +230,7 @@ fn nanos(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::OwnLimits;
     use proptest::prelude::*;
 
     fn meter(items_per_second: u64, bytes_per_second: usize) -> (Meters, Arc<Meter>) {
@@ -285,7 +286,10 @@ mod tests {
     fn a_tenants_own_limits_stay_when_those_of_all_change() {
         let (meters, other) = meter(5, 0);
         let id = TenantId::new("own").unwrap();
-        let own = Overrides { items_per_second: Some(0), ..Overrides::default() };
+        let own = Overrides {
+            limits: OwnLimits { items_per_second: Some(0), ..OwnLimits::default() },
+            ..Overrides::default()
+        };
         meters.set(&id, own);
         let limits = Limits { items_per_second: 7, bytes_per_second: 8 };
         meters.configure(&Settings { limits, ..Settings::default() });

@@ -96,9 +96,9 @@ async fn what_no_limit_can_be_is_refused_by_its_name() {
         (json!({ "limits": { "items_per_second": 1_000_000_001 } }), "items_per_second: 1000000001 is out of range"),
         (json!({ "limits": { "items": 1 } }), "items_per_second"),
         (json!({ "limits": [1, 1] }), "expected a map"),
-        (json!({ "journal": { "max_bytes": 1 } }), "max_bytes: 1B is out of range: 1MiB"),
+        (json!({ "journal": { "max_bytes": 1 } }), "max_bytes: 1 is out of range: 1MiB"),
         (json!({ "journal": { "max_age": "soon" } }), "max_age: \"soon\" is not a duration"),
-        (json!({ "journal": { "max_age": "0s" } }), "max_age: 0s is out of range"),
+        (json!({ "journal": { "max_age": "0s" } }), "max_age: \"0s\" is out of range"),
         (json!({ "journal": { "when_full": "burn" } }), "drop_oldest"),
     ] {
         let request = operator.request(Method::PATCH, "tenants/acme");

@@ -2,7 +2,7 @@
 
 use dogsled::ingest::{Door, Handler, Listener, Submit, serve};
 use dogsled::queue::Refused;
-use dogsled::settings::{Overrides, Settings, Sites};
+use dogsled::settings::{Overrides, OwnLimits, Settings, Sites};
 use dogsled::tenancy::{Meters, Registry, Tenant};
 use dogsled::types::{Chunk, Secret, TenantId};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -98,7 +98,8 @@ impl Port {
     }
 
     /// What a tenant may do otherwise than all from now on.
-    pub fn limit(&self, tenant: &str, own: Overrides) {
+    pub fn limit(&self, tenant: &str, limits: OwnLimits) {
+        let own = Overrides { limits, ..Overrides::default() };
         self.registry.meters().set(&TenantId::new(tenant).unwrap(), own);
     }
 

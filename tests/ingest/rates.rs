@@ -2,14 +2,14 @@
 
 use crate::port::{LOG, Mood, Port, post, post_json};
 use dogsled::queue::{Limit, Refused};
-use dogsled::settings::{Limits, Overrides};
+use dogsled::settings::{Limits, OwnLimits};
 use dogsled::types::TenantId;
 use std::time::Duration;
 
 /// A port of which `acme` may send an item a second.
 async fn slow_port() -> Port {
     let port = Port::open(|_| {}).await;
-    port.limit("acme", Overrides { items_per_second: Some(1), ..Overrides::default() });
+    port.limit("acme", OwnLimits { items_per_second: Some(1), ..OwnLimits::default() });
     port
 }
 
@@ -28,14 +28,14 @@ async fn who_sends_too_fast_is_told_which_limit_and_when_to_come_again_and_other
     assert_eq!(port.send(post("/api/v2/logs", "X-Tenant: globex\r\n", logs(100))).await.status, 202);
     assert_eq!(port.counts(), ["acme logs 100", "globex logs 100"]);
     // What is lifted is lifted at once.
-    port.limit("acme", Overrides::default());
+    port.limit("acme", OwnLimits::default());
     assert_eq!(port.send(post_json("/api/v2/logs", LOG)).await.status, 202);
 }
 
 #[tokio::test]
 async fn bytes_are_counted_as_they_are_without_compression() {
     let port = Port::open(|_| {}).await;
-    port.limit("acme", Overrides { bytes_per_second: Some(10), ..Overrides::default() });
+    port.limit("acme", OwnLimits { bytes_per_second: Some(10), ..OwnLimits::default() });
     assert_eq!(port.send(post_json("/api/v2/logs", LOG)).await.status, 202);
     let refused = port.send(post_json("/api/v2/logs", LOG)).await;
     refused.refused(429, &["acme", "10 bytes", "bytes_per_second"]);
@@ -46,7 +46,7 @@ async fn bytes_are_counted_as_they_are_without_compression() {
 #[tokio::test]
 async fn a_request_of_several_tenants_is_taken_whole_or_costs_none_of_them_anything() {
     let port = slow_port().await;
-    port.limit("globex", Overrides { items_per_second: Some(5), ..Overrides::default() });
+    port.limit("globex", OwnLimits { items_per_second: Some(5), ..OwnLimits::default() });
     assert_eq!(port.send(post_json("/api/v2/logs", logs(100))).await.status, 202);
     let both = r#"[{"message":"1","ddtags":"tenant:globex"},{"message":"2","ddtags":"tenant:acme"}]"#;
     for _ in 0..20 {
@@ -73,7 +73,7 @@ async fn what_the_queue_refuses_is_not_charged() {
 async fn the_limits_of_all_hold_for_those_without_their_own() {
     let limits = Limits { items_per_second: 1, bytes_per_second: 0 };
     let port = Port::open(|settings| settings.limits = limits).await;
-    port.limit("globex", Overrides { items_per_second: Some(0), ..Overrides::default() });
+    port.limit("globex", OwnLimits { items_per_second: Some(0), ..OwnLimits::default() });
     for (tenant, status) in [("acme", 202), ("acme", 429), ("globex", 202), ("globex", 202)] {
         let headers = format!("X-Tenant: {tenant}\r\n");
         assert_eq!(port.send(post("/api/v2/logs", &headers, logs(10))).await.status, status, "{tenant}");

@@ -130,7 +130,7 @@ pub(super) async fn show(asked: &Asked<'_>, id: &TenantId) -> Outcome {
     )
 )]
 pub(super) async fn update(asked: &Asked<'_>, id: &TenantId) -> Outcome {
-    let changes = asked.sent.json::<TenantPatch>()?.changes()?;
+    let changes = asked.sent.json::<TenantPatch>()?.changes();
     ok(&asked.control.update(id, changes).await?)
 }
 

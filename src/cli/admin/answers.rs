@@ -1,6 +1,7 @@
 //! What the commands read of the admin API's answers. What they do not know they leave alone, so that they get along with
 //! a daemon that is somewhat newer; `--json` prints the answers themselves.
 
+use crate::settings::{Overrides, OwnLimits, OwnQuota};
 use serde::Deserialize;
 
 /// A tenant.
@@ -18,11 +19,11 @@ pub(in crate::cli) struct Tenant {
     pub(in crate::cli) key: Option<Key>,
     pub(in crate::cli) tokens: Option<Tokens>,
     #[serde(default)]
-    pub(in crate::cli) limits: Limits,
+    pub(in crate::cli) limits: OwnLimits,
     #[serde(default)]
-    pub(in crate::cli) journal: Quota,
+    pub(in crate::cli) journal: OwnQuota,
     #[serde(default)]
-    pub(in crate::cli) in_effect: InEffect,
+    pub(in crate::cli) in_effect: Overrides,
     pub(in crate::cli) queue: Queue,
     pub(in crate::cli) rate_limits: Vec<RateLimit>,
     pub(in crate::cli) last_error: Option<LastError>,
@@ -51,28 +52,6 @@ pub(in crate::cli) struct Tokens {
     pub(in crate::cli) expires_at: String,
     pub(in crate::cli) age_seconds: u64,
     pub(in crate::cli) scopes: String,
-}
-
-/// How fast a tenant may send.
-#[derive(Debug, Default, Deserialize)]
-pub(in crate::cli) struct Limits {
-    pub(in crate::cli) items_per_second: Option<u64>,
-    pub(in crate::cli) bytes_per_second: Option<u64>,
-}
-
-/// What a tenant may have waiting.
-#[derive(Debug, Default, Deserialize)]
-pub(in crate::cli) struct Quota {
-    pub(in crate::cli) max_bytes: Option<u64>,
-    pub(in crate::cli) max_age: Option<String>,
-    pub(in crate::cli) when_full: Option<String>,
-}
-
-/// What a tenant may do, its own or as for all.
-#[derive(Debug, Default, Deserialize)]
-pub(in crate::cli) struct InEffect {
-    pub(in crate::cli) limits: Limits,
-    pub(in crate::cli) journal: Quota,
 }
 
 /// What waits.

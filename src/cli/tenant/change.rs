@@ -79,17 +79,7 @@ impl Fields {
         if let Some(path) = &self.api_key_file {
             body["api_key"] = api_key(path)?.expose().into();
         }
-        for (table, key, value) in [
-            ("limits", "items_per_second", &self.items_per_second),
-            ("limits", "bytes_per_second", &self.bytes_per_second),
-            ("journal", "max_bytes", &self.max_bytes),
-            ("journal", "max_age", &self.max_age),
-            ("journal", "when_full", &self.when_full),
-        ] {
-            if let Some(value) = value {
-                body[table][key] = value.clone();
-            }
-        }
+        self.own.add_to(&mut body);
         Ok(body)
     }
 }

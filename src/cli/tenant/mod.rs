@@ -2,12 +2,12 @@
 
 mod change;
 mod connect;
+mod overrides;
 mod show;
 mod token;
 
 use super::admin::{Client, Failure, Options, run, say};
 use super::text;
-use crate::settings::{parse_duration, parse_size};
 use crate::types::TenantId;
 use clap::{Args as ClapArgs, Subcommand};
 use serde_json::Value;
@@ -107,45 +107,8 @@ struct Fields {
     /// A file with an API key of its organisation, for a tenant that is not connected through OAuth
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// The most items a second that it may send, 0 for no limit; `default`: as for all
-    #[arg(long, value_name = "NUMBER", value_parser = number)]
-    items_per_second: Option<Value>,
-    /// The most bytes of items a second that it may send, such as 1MiB, 0 for no limit; `default`: as for all
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    bytes_per_second: Option<Value>,
-    /// The most bytes that it may have waiting, such as 2GiB; `default`: as for all
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    max_bytes: Option<Value>,
-    /// The age at which what waits is dropped, such as 48h; `default`: as for all
-    #[arg(long, value_name = "DURATION", value_parser = age)]
-    max_age: Option<Value>,
-    /// What becomes of what comes when max-bytes are waiting: reject, drop_oldest, or `default`: as for all
-    #[arg(long, value_name = "WHAT", value_parser = when_full)]
-    when_full: Option<Value>,
-}
-
-/// Reads a value of a tenant's own, or `default`, which is null in the admin API.
-fn own(text: &str, read: impl FnOnce(&str) -> Result<Value, String>) -> Result<Value, String> {
-    if text == "default" { Ok(Value::Null) } else { read(text) }
-}
-
-fn number(text: &str) -> Result<Value, String> {
-    own(text, |text| text.parse::<u64>().map(Value::from).map_err(|_| "write a whole number, or default".into()))
-}
-
-fn size(text: &str) -> Result<Value, String> {
-    own(text, |text| parse_size(text).map(Value::from).map_err(|why| format!("it {why}, or default")))
-}
-
-fn age(text: &str) -> Result<Value, String> {
-    own(text, |text| parse_duration(text).map(|_| text.into()).map_err(|why| format!("it {why}, or default")))
-}
-
-fn when_full(text: &str) -> Result<Value, String> {
-    own(text, |text| match text {
-        "reject" | "drop_oldest" => Ok(text.into()),
-        _ => Err("write reject, drop_oldest or default".into()),
-    })
+    #[command(flatten)]
+    own: overrides::Args,
 }
 
 /// Whether to ask.

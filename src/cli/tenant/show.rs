@@ -3,7 +3,7 @@
 use super::{Place, Which};
 use crate::cli::admin::{Failure, Organisation, Tenant, TenantList, say};
 use crate::cli::text::{counted, one_line, printable, span, table};
-use crate::settings::format_size;
+use crate::settings::{format_duration, format_size};
 
 pub(super) async fn list(place: &Place) -> Result<(), Failure> {
     let answer = place.client.get("tenants").await?;
@@ -57,7 +57,7 @@ fn limits(tenant: &Tenant) -> Option<String> {
     let bytes = |limit| format!("{} a second", format_size(limit));
     let told = [
         one(all.items_per_second, &items, tenant.limits.items_per_second.is_some()),
-        one(all.bytes_per_second, &bytes, tenant.limits.bytes_per_second.is_some()),
+        one(all.bytes_per_second.map(|bytes| bytes as u64), &bytes, tenant.limits.bytes_per_second.is_some()),
     ];
     let told: Vec<String> = told.into_iter().flatten().collect();
     (!told.is_empty()).then(|| told.join(", "))
@@ -67,8 +67,8 @@ fn limits(tenant: &Tenant) -> Option<String> {
 fn quota(tenant: &Tenant) -> Option<String> {
     let (all, own) = (&tenant.in_effect.journal, &tenant.journal);
     let mark = |own: bool| if own { " (its own)" } else { "" };
-    let size = format_size(all.max_bytes?);
-    let (age, then) = (all.max_age.as_ref()?, all.when_full.as_ref()?);
+    let size = format_size(all.max_bytes? as u64);
+    let (age, then) = (format_duration(all.max_age?), all.when_full?.name());
     let own = [own.max_bytes.is_some(), own.max_age.is_some(), own.when_full.is_some()].map(mark);
     Some(format!("{size}{}, for {age}{}, {then} when full{}", own[0], own[1], own[2]))
 }
