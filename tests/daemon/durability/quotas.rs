@@ -1,0 +1,166 @@
+//! What a tenant may have waiting.
+
+use super::LOGS;
+use crate::support::{Answer, Arrived, Daemon, FakeIntake, Home, Setup, until};
+use serde_json::{Value, json};
+
+/// Posts a log of about so many bytes.
+async fn post(daemon: &Daemon, tenant: &str, id: u64, bytes: usize) -> Answer {
+    let body = json!([{ "id": id, "message": "x".repeat(bytes) }]).to_string();
+    daemon.try_post(tenant, LOGS, body.into_bytes()).await.unwrap()
+}
+
+fn ids(items: &[Arrived]) -> Vec<u64> {
+    items.iter().map(|item| item.item["id"].as_u64().unwrap()).collect()
+}
+
+/// A daemon whose tenants are revoked, with quotas of 1 MiB.
+async fn stuck(
+    fakeintake: &FakeIntake,
+    tenants: &[&str],
+    change: impl FnOnce(Setup) -> Setup,
+) -> (Daemon, Setup, Home) {
+    for tenant in tenants {
+        fakeintake.set_key(tenant, false).await;
+    }
+    let setup = Setup::new(fakeintake, tenants).set("journal.max_bytes_per_tenant", 1 << 20);
+    let setup = setup.set("ingest.max_body", 1 << 20).set("delivery.concurrency_per_tenant", 1);
+    let (setup, home) = (change(setup), Home::new());
+    let daemon = setup.start_in(&home).await;
+    for tenant in tenants {
+        daemon.logs(tenant, [0]).await;
+        daemon.wait_state(tenant, "unauthorized").await;
+    }
+    (daemon, setup, home)
+}
+
+#[tokio::test]
+async fn a_full_quota_refuses_the_whole_request_with_429_and_takes_again_once_there_is_room() {
+    let fakeintake = FakeIntake::start();
+    let (daemon, setup, home) =
+        stuck(&fakeintake, &["a", "b"], |setup| setup.set("tenants.b.max_bytes", 2 << 20)).await;
+    let mut taken = vec![0];
+    let mut refused = None;
+    for id in 1..20 {
+        let answer = post(&daemon, "a", id, 100_000).await;
+        match answer.status {
+            202 => taken.push(id),
+            _ => refused = Some(answer),
+        }
+    }
+    let refused = refused.unwrap();
+    assert_eq!((refused.status, taken.len()), (429, 11), "{refused:?}");
+    assert!(refused.retry_after.unwrap().parse::<u64>().unwrap() > 0);
+    assert!(refused.text.contains("queue of tenant a is full"), "{}", refused.text);
+    // The other tenant has a quota of its own; a request for both is refused as a whole.
+    let two = ["a", "b"]
+        .map(|tenant| json!({ "id": 99, "message": "x".repeat(100_000), "ddtags": format!("tenant:{tenant}") }));
+    let before = daemon.scrape().await;
+    let answer = daemon.post_tagged(LOGS, Value::from(two.to_vec()).to_string().into_bytes()).await;
+    assert_eq!(answer.status, 429, "{answer:?}");
+    assert_eq!(daemon.scrape().await.items("b", "queue_items"), before.items("b", "queue_items"));
+    let mut of_b = 0;
+    while post(&daemon, "b", 1 + of_b, 100_000).await.status == 202 {
+        of_b += 1;
+    }
+    assert_eq!(of_b, 20);
+    // After a start the quotas count what is there.
+    drop(daemon);
+    let daemon = setup.start_in(&home).await;
+    assert_eq!(post(&daemon, "a", 99, 100_000).await.status, 429);
+    fakeintake.set_key("a", true).await;
+    daemon.wait_empty("a").await;
+    assert_eq!(post(&daemon, "a", 20, 100_000).await.status, 202);
+    daemon.wait_empty("a").await;
+    taken.push(20);
+    assert_eq!(ids(&fakeintake.items("a", "logs").await), taken);
+    let scrape = daemon.scrape().await;
+    scrape.assert_balanced();
+    assert_eq!(scrape.items("a", "items_dropped_total"), 0);
+}
+
+#[tokio::test]
+async fn a_full_quota_drops_the_oldest_where_that_is_asked_for_of_that_tenant_only() {
+    let fakeintake = FakeIntake::start();
+    let (daemon, ..) = stuck(&fakeintake, &["a", "b"], |setup| setup.set("tenants.a.when_full", "drop_oldest")).await;
+    daemon.logs("b", [1]).await;
+    for id in 1..100 {
+        assert_eq!(post(&daemon, "a", id, 100_000).await.status, 202);
+    }
+    let scrape = daemon.scrape().await;
+    scrape.assert_balanced();
+    let evicted = scrape.sum("dogsled_items_dropped_total", &[("tenant", "a"), ("reason", "evicted")]) as u64;
+    assert!((88..=92).contains(&evicted), "{evicted}");
+    for tenant in ["a", "b"] {
+        fakeintake.set_key(tenant, true).await;
+        daemon.wait_empty(tenant).await;
+    }
+    let arrived = ids(&fakeintake.items("a", "logs").await);
+    // The payload that was under way when the key was refused is kept: it cannot be dropped.
+    assert_eq!(arrived[0], 0);
+    assert_eq!(arrived[1..], (1 + evicted..100).collect::<Vec<_>>());
+    assert_eq!(ids(&fakeintake.items("b", "logs").await), [0, 1]);
+    daemon.scrape().await.assert_balanced();
+}
+
+#[tokio::test]
+async fn all_tenants_together_keep_the_common_limit_and_each_gets_a_share() {
+    let fakeintake = FakeIntake::start();
+    let tenants = ["a", "b", "c"];
+    let (daemon, ..) = stuck(&fakeintake, &tenants, |setup| setup.set("journal.max_bytes", 2 << 20)).await;
+    let mut taken = [0_u64; 3];
+    for round in 1..30 {
+        for (tenant, taken) in tenants.iter().zip(&mut taken) {
+            *taken += u64::from(post(&daemon, tenant, round, 100_000).await.status == 202);
+        }
+    }
+    assert!(taken.iter().sum::<u64>() <= 20, "{taken:?} of 100 kB in 2 MiB");
+    assert!(taken.iter().all(|taken| *taken >= 4), "{taken:?}");
+    assert_eq!(post(&daemon, "a", 99, 100_000).await.status, 429);
+}
+
+#[tokio::test]
+async fn where_all_tenants_together_are_too_much_new_items_are_refused_and_no_old_ones_dropped() {
+    let fakeintake = FakeIntake::start();
+    let tenants = ["a", "b", "c"];
+    let drops = |setup: Setup| setup.set("journal.max_bytes", 2 << 20).set("journal.when_full", "drop_oldest");
+    let (daemon, ..) = stuck(&fakeintake, &tenants, drops).await;
+    let mut refused = None;
+    for round in 1..15 {
+        for tenant in tenants {
+            let answer = post(&daemon, tenant, round, 100_000).await;
+            refused = Some(answer).filter(|answer| answer.status == 429).or(refused);
+        }
+    }
+    let refused = refused.unwrap();
+    assert!(refused.text.contains("of journal.max_bytes, less is left"), "{}", refused.text);
+    assert!(refused.retry_after.is_some());
+    let scrape = daemon.scrape().await;
+    scrape.assert_balanced();
+    assert_eq!(scrape.sum("dogsled_items_dropped_total", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_quota_allows_is_dropped_as_expired_and_the_rest_is_kept() {
+    let fakeintake = FakeIntake::start();
+    let (daemon, setup, home) = stuck(&fakeintake, &["a", "b"], |setup| setup.set("tenants.a.max_age", "2s")).await;
+    daemon.logs("a", 1..50).await;
+    daemon.logs("b", 1..50).await;
+    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    daemon.stop().await;
+    let daemon = setup.start_in(&home).await;
+    let expired = async |tenant| {
+        let labels = [("tenant", tenant), ("reason", "expired")];
+        daemon.scrape().await.sum("dogsled_items_dropped_total", &labels) as u64
+    };
+    daemon.logs("a", [99]).await;
+    until("the old items to expire", async || (expired("a").await == 50).then_some(())).await;
+    daemon.scrape().await.assert_balanced();
+    for tenant in ["a", "b"] {
+        fakeintake.set_key(tenant, true).await;
+        daemon.wait_empty(tenant).await;
+    }
+    assert_eq!(ids(&fakeintake.items("a", "logs").await), [99]);
+    assert_eq!(ids(&fakeintake.items("b", "logs").await), (0..50).collect::<Vec<_>>());
+    assert_eq!((expired("a").await, expired("b").await), (50, 0));
+}

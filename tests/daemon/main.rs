@@ -1,0 +1,10 @@
+//! The way of telemetry through the real program, on real sockets: in, kept, out.
+
+mod delivery;
+mod durability;
+mod ingest;
+mod ledger;
+mod shutdown;
+mod slow_clients;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,112 @@
+//! Every refusal of the admin API, in its own words.
+
+use crate::operator::{Datadog, Operator};
+use crate::support::{FakeIntake, Setup};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn every_refusal_has_its_status_its_code_and_its_words() {
+    let datadog = Datadog::start(3600).await;
+    let daemon = datadog.setup(&["fixed"]).start().await;
+    let operator = Operator::of(&daemon);
+    operator.create("acme").await;
+    let state = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    let query = |rest: &str| json!({ "query": format!("state={state}{rest}"), "tenant": "acme" });
+    let cases: Vec<(&str, &str, Value, u16, &str, &str)> = vec![
+        ("POST", "tenants", json!({ "id": "a b" }), 400, "bad_request", "a b"),
+        ("POST", "tenants", json!({ "id": "" }), 400, "bad_request", "tenant"),
+        ("POST", "tenants", json!({}), 400, "bad_request", "id"),
+        ("POST", "tenants", json!([1]), 400, "bad_request", "not as asked for"),
+        ("POST", "tenants", json!({ "id": "b", "sight": "x" }), 400, "bad_request", "sight"),
+        ("POST", "tenants", json!({ "id": "b", "site": "datadoghq.evil" }), 400, "bad_request", "datadoghq.eu"),
+        ("POST", "tenants", json!({ "id": "b", "display_name": "x".repeat(201) }), 400, "bad_request", "200"),
+        ("POST", "tenants", json!({ "id": "b", "display_name": "a\nb" }), 400, "bad_request", "control"),
+        ("POST", "tenants", json!({ "id": "b", "api_key": "no key" }), 400, "bad_request", "api_key"),
+        ("POST", "tenants", json!({ "id": "acme" }), 409, "tenant_exists", "acme"),
+        ("POST", "tenants", json!({ "id": "fixed" }), 409, "static_tenant", "configuration file"),
+        ("PATCH", "tenants/fixed", json!({}), 409, "static_tenant", "configuration file"),
+        ("POST", "tenants/fixed/connect", json!({}), 409, "static_tenant", "configuration file"),
+        ("POST", "tenants/fixed/pause", json!(null), 409, "static_tenant", "configuration file"),
+        ("POST", "tenants/fixed/tokens", json!({}), 409, "static_tenant", "configuration file"),
+        ("DELETE", "tenants/fixed", json!(null), 409, "static_tenant", "configuration file"),
+        ("GET", "tenants/nobody", json!(null), 404, "unknown_tenant", "nobody"),
+        ("PATCH", "tenants/nobody", json!({}), 404, "unknown_tenant", "nobody"),
+        ("DELETE", "tenants/nobody", json!(null), 404, "unknown_tenant", "nobody"),
+        ("POST", "tenants/nobody/connect", json!({}), 404, "unknown_tenant", "nobody"),
+        ("POST", "tenants/nobody/disconnect", json!(null), 404, "unknown_tenant", "nobody"),
+        ("POST", "tenants/nobody/pause", json!(null), 404, "unknown_tenant", "nobody"),
+        ("POST", "tenants/nobody/held", json!({ "action": "drop" }), 404, "unknown_tenant", "nobody"),
+        ("GET", "tenants/nobody/tokens", json!(null), 404, "unknown_tenant", "nobody"),
+        ("POST", "tenants/nobody/tokens", json!({}), 404, "unknown_tenant", "nobody"),
+        ("DELETE", "tenants/acme/tokens/0123", json!(null), 404, "unknown_token", "0123"),
+        ("GET", "tenants/a%20b", json!(null), 400, "bad_request", "a b"),
+        ("GET", "tenants/%zz", json!(null), 400, "bad_request", "percent"),
+        ("DELETE", "tenants/acme?telemetry=burn", json!(null), 400, "bad_request", "burn"),
+        ("DELETE", "tenants/acme?force=true", json!(null), 400, "bad_request", "force"),
+        ("POST", "tenants/acme/connect", json!({ "domain": "datadoghq.com.evil.example" }), 400, "bad_site", "evil"),
+        ("POST", "tenants/acme/held", json!({ "action": "drop" }), 409, "nothing_held", "acme"),
+        ("POST", "tenants/acme/held", json!({ "action": "burn" }), 400, "bad_request", "burn"),
+        ("POST", "oauth/callback", json!({ "query": "code=x" }), 400, "missing_state", "state"),
+        ("POST", "oauth/callback", query(""), 400, "missing_code", "code"),
+        ("POST", "oauth/callback", query("&code=x"), 400, "unknown_state", "begin again"),
+        ("POST", "oauth/callback", json!({ "query": "", "tenant": "a b" }), 400, "bad_request", "a b"),
+        ("GET", "nothing", json!(null), 404, "unknown_path", "openapi"),
+        ("GET", "tenants/acme/nothing", json!(null), 404, "unknown_path", "openapi"),
+        ("PUT", "tenants", json!(null), 405, "method", "POST"),
+        ("GET", "tenants/acme/connect", json!(null), 405, "method", "POST"),
+        ("POST", "tenants", json!({ "id": "b", "display_name": "x".repeat(70_000) }), 413, "too_large", "65536"),
+    ];
+    for (method, path, body, status, code, words) in cases {
+        let mut request = operator.request(method.parse().unwrap(), path);
+        if !body.is_null() {
+            request = request.header("Content-Type", "application/json").body(body.to_string());
+        }
+        let reply = operator.send(request).await;
+        let said = reply.body["errors"][0].as_str().unwrap_or_default();
+        assert_eq!((reply.status, reply.body["code"].as_str()), (status, Some(code)), "{method} {path}: {said}");
+        assert!(said.contains(words), "{method} {path}: {said}");
+        assert_eq!(reply.headers.contains_key("allow"), status == 405, "{method} {path}");
+    }
+    let plain = operator.request(Method::POST, "tenants").header("Content-Type", "text/plain").body(r#"{"id":"b"}"#);
+    assert_eq!(operator.expect(415, plain).await["code"], "media_type");
+}
+
+#[tokio::test]
+async fn without_the_token_nothing_is_answered_but_what_monitors_need() {
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &["fixed"]).start().await;
+    let operator = Operator::of(&daemon);
+    for (path, authorization) in [
+        ("tenants", None),
+        ("nothing", None),
+        ("openapi.json", None),
+        ("tenants", Some("Bearer 0123456789abcdef")),
+        ("tenants", Some("Basic YWRtaW46YWRtaW4=")),
+        ("tenants", Some("Bearer")),
+    ] {
+        let mut request = operator.anonymous(Method::GET, path);
+        if let Some(authorization) = authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let reply = operator.send(request).await;
+        assert_eq!((reply.status, &reply.body["code"]), (401, &json!("unauthorized")), "{path} {authorization:?}");
+        assert!(reply.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"), "{:?}", reply.headers);
+    }
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        assert_eq!(daemon.admin_status(path).await, 200, "{path}");
+    }
+    assert_eq!(operator.get("tenants").await["tenants"][0]["source"], "static");
+}
+
+#[tokio::test]
+async fn without_an_oauth_client_nobody_can_connect_and_the_answer_says_what_to_configure() {
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &[]).start().await;
+    let operator = Operator::of(&daemon);
+    operator.create("acme").await;
+    let refused = operator.post("tenants/acme/connect", json!({ "domain": "datadoghq.com" })).await;
+    assert_eq!((refused.status, &refused.body["code"]), (409, &json!("oauth_not_configured")));
+    assert!(refused.body["errors"][0].as_str().unwrap().contains("oauth.client_id"));
+    assert_eq!(operator.get("status").await["oauth"]["configured"], false);
+}

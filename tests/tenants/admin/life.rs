@@ -1,0 +1,160 @@
+//! The life of a tenant.
+
+use crate::operator::{Datadog, Operator};
+use crate::support::{Home, until};
+use reqwest::Method;
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+
+#[tokio::test]
+async fn a_tenant_is_added_and_connected_and_its_telemetry_delivered_with_the_key_that_was_created() {
+    let datadog = Datadog::start(3600).await;
+    let daemon = datadog.setup(&[]).start().await;
+    let operator = Operator::of(&daemon);
+    let added = operator.create("acme").await;
+    assert_eq!((&added["state"], &added["source"]), (&json!("pending"), &json!("store")));
+    daemon.logs("acme", [1, 2]).await;
+    until("two items to be held", async || (operator.show("acme").await["queue"]["items"] == 2).then_some(())).await;
+
+    let connected = operator.connect(&datadog, "acme", "alpha").await;
+    assert_eq!((&connected["key"], &connected["verified"]), (&json!("created"), &json!(true)));
+    datadog.wait_logs("alpha", &[1, 2]).await;
+    daemon.logs("acme", [3]).await;
+    datadog.wait_logs("alpha", &[1, 2, 3]).await;
+    daemon.wait_empty("acme").await;
+
+    let shown = operator.show("acme").await;
+    assert_eq!((&shown["state"], &shown["key"]["origin"]), (&json!("active"), &json!("oauth")));
+    assert_eq!(shown["organisation"]["name"], "The alpha & Co");
+    assert_eq!(shown["queue"], json!({ "items": 0, "bytes": 0, "oldest_seconds": null }));
+    assert!(shown["tokens"]["expires_at"].is_string() && shown["to_do"].is_null(), "{shown}");
+    let state = daemon.state_dir();
+    for file in ["admin.token", "master.key", "tenants.db"] {
+        assert_eq!(std::fs::metadata(state.join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn the_connect_listener_takes_the_browser_back() {
+    let datadog = Datadog::start(3600).await;
+    let daemon = datadog.setup(&[]).set("oauth.listen", "127.0.0.1:0").start().await;
+    let operator = Operator::of(&daemon);
+    operator.create("acme").await;
+    let query = datadog.consent(&operator.begin("acme").await, "alpha", "approve").await;
+    let page = reqwest::get(format!("{}/oauth/callback?{query}", daemon.url("connect"))).await.unwrap();
+    assert_eq!(page.status(), 200);
+    daemon.logs("acme", [1]).await;
+    datadog.wait_logs("alpha", &[1]).await;
+}
+
+#[tokio::test]
+async fn a_restart_in_the_middle_of_connecting_changes_nothing() {
+    let datadog = Datadog::start(3600).await;
+    let (setup, home) = (datadog.setup(&[]), Home::new());
+    let daemon = setup.start_in(&home).await;
+    let operator = Operator::of(&daemon);
+    operator.create("acme").await;
+    daemon.logs("acme", [1]).await;
+    let url = operator.begin("acme").await;
+    daemon.kill();
+    drop(daemon);
+
+    let daemon = setup.start_in(&home).await;
+    let operator = Operator::of(&daemon);
+    let query = datadog.consent(&url, "alpha", "approve").await;
+    assert_eq!(operator.callback("acme", &query).await.status, 200);
+    datadog.wait_logs("alpha", &[1]).await;
+    let again = operator.callback("acme", &query).await;
+    assert_eq!((again.status, &again.body["code"]), (410, &json!("used_state")));
+    daemon.stop().await;
+
+    let daemon = setup.start_in(&home).await;
+    daemon.logs("acme", [2]).await;
+    datadog.wait_logs("alpha", &[1, 2]).await;
+}
+
+#[tokio::test]
+async fn a_paused_tenant_is_held_until_it_is_resumed_and_across_restarts() {
+    let datadog = Datadog::start(3600).await;
+    let (setup, home) = (datadog.setup(&[]), Home::new());
+    let daemon = setup.start_in(&home).await;
+    let operator = Operator::of(&daemon);
+    operator.create("acme").await;
+    operator.connect(&datadog, "acme", "alpha").await;
+    assert_eq!(operator.order("acme", "pause").await["state"], "paused");
+    daemon.logs("acme", [1]).await;
+    operator.create("other").await;
+    operator.connect(&datadog, "other", "beta").await;
+    daemon.logs("other", [7]).await;
+    datadog.wait_logs("beta", &[7]).await;
+    daemon.stop().await;
+
+    let daemon = setup.start_in(&home).await;
+    let operator = Operator::of(&daemon);
+    assert_eq!(operator.wait_state("acme", "paused").await["queue"]["items"], 1);
+    assert!(datadog.logs(&datadog.keys("alpha").await[0]).await.is_empty());
+    assert_eq!(operator.order("acme", "resume").await["paused"], false);
+    datadog.wait_logs("alpha", &[1]).await;
+}
+
+#[tokio::test]
+async fn what_a_removed_tenant_had_waiting_is_dropped_or_kept_as_asked() {
+    let datadog = Datadog::start(3600).await;
+    let daemon = datadog.setup(&[]).start().await;
+    let operator = Operator::of(&daemon);
+    let delete = |path: &'static str| operator.send(operator.request(Method::DELETE, path));
+    operator.create("acme").await;
+    daemon.logs("acme", [1, 2]).await;
+    let removed = delete("tenants/acme?telemetry=keep").await;
+    assert_eq!((removed.status, &removed.body["kept_items"]), (200, &json!(2)), "{}", removed.body);
+    assert_eq!(daemon.try_post("acme", "/api/v2/logs", b"[]".into()).await.unwrap().status, 403);
+
+    operator.create("acme").await;
+    operator.connect(&datadog, "acme", "alpha").await;
+    datadog.wait_logs("alpha", &[1, 2]).await;
+    operator.order("acme", "pause").await;
+    daemon.logs("acme", [3, 4, 5]).await;
+    let removed = delete("tenants/acme?telemetry=purge").await;
+    assert_eq!((removed.status, &removed.body["dropped_items"]), (200, &json!(3)), "{}", removed.body);
+    assert_eq!(removed.body["not_revoked"], json!(null));
+    daemon.wait_empty("acme").await;
+    assert_eq!(
+        daemon.scrape().await.sum("dogsled_items_dropped_total", &[("tenant", "acme"), ("reason", "purged")]),
+        3.0
+    );
+    assert_eq!(delete("tenants/acme?telemetry=purge").await.status, 404);
+    assert_eq!(datadog.control(Method::GET, "oauth", json!(null)).await["revocations"], 1);
+}
+
+#[tokio::test]
+async fn an_ingest_token_stands_for_its_tenant_until_it_is_revoked() {
+    let datadog = Datadog::start(3600).await;
+    let (setup, home) = (datadog.setup(&[]).set("ingest.require_token", true), Home::new());
+    let daemon = setup.start_in(&home).await;
+    let operator = Operator::of(&daemon);
+    operator.create("acme").await;
+    operator.connect(&datadog, "acme", "alpha").await;
+    let made = operator.post("tenants/acme/tokens", json!({ "label": "web" })).await;
+    assert_eq!(made.status, 201);
+    let token = made.body["token"].as_str().unwrap();
+    let post = async |daemon: &crate::support::Daemon, id: u64| {
+        let request = crate::support::client().post(format!("{}/api/v2/logs", daemon.url("ingest")));
+        let body = json!([{ "message": "m", "id": id }]).to_string();
+        let request = request.header("DD-API-KEY", token).header("Content-Type", "application/json").body(body);
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(post(&daemon, 1).await, 202);
+    daemon.stop().await;
+
+    let daemon = setup.start_in(&home).await;
+    let operator = Operator::of(&daemon);
+    assert_eq!(post(&daemon, 2).await, 202);
+    datadog.wait_logs("alpha", &[1, 2]).await;
+    let listed = operator.get("tenants/acme/tokens").await;
+    assert_eq!((&listed["tokens"][0]["label"], &listed["tokens"][0]["last4"]), (&json!("web"), &json!(token[28..])));
+    assert!(!listed.to_string().contains(token), "a token is shown once");
+    let id = listed["tokens"][0]["id"].as_str().unwrap();
+    let gone = operator.send(operator.request(Method::DELETE, &format!("tenants/acme/tokens/{id}"))).await;
+    assert_eq!(gone.status, 204);
+    assert_eq!(post(&daemon, 3).await, 403);
+}

@@ -1,0 +1,11 @@
+//! Tenants from the operator's side, on the real program and its stand-in for Datadog: added, connected, held, replaced,
+//! removed.
+
+mod allowances;
+mod ending;
+mod errors;
+mod keys;
+mod life;
+mod organisations;
+mod outages;
+mod shared;

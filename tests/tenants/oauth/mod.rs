@@ -1,0 +1,12 @@
+//! The OAuth flow against the stand-in, as customers, hosts that share a store, and attackers go through it.
+
+mod connecting;
+mod crashes;
+mod daemon;
+mod harness;
+mod hostile;
+mod keys;
+mod leaving;
+mod pages;
+mod refreshing;
+mod secrecy;
