@@ -156,7 +156,7 @@ async fn connections_of_a_run(control: bool) -> Vec<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = format!("http://{}", listener.local_addr().unwrap());
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "hostile::inputs_that_are_tried_behind_a_proxy"]);
+    command.args(["--ignored", "--exact", "oauth::hostile::inputs_that_are_tried_behind_a_proxy"]);
     command.env("ALL_PROXY", &proxy).env("HTTP_PROXY", &proxy).env("HTTPS_PROXY", &proxy);
     for name in ["NO_PROXY", "no_proxy", "http_proxy", "https_proxy", "all_proxy", "REQUEST_METHOD"] {
         command.env_remove(name);

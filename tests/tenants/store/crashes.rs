@@ -49,7 +49,7 @@ async fn survives(place: Place, address: &str) {
     let mut steps = 0;
     for round in 0..12_u64 {
         let mut helper = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "crashes::helper", "--nocapture"])
+            .args(["--exact", "store::crashes::helper", "--nocapture"])
             .env(HELPER, format!("{}|{address}", place.dir.path().display()))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
