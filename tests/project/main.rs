@@ -1,4 +1,6 @@
 //! What the repository shows and installs is what there is.
 
 mod readme;
+#[path = "../support/mod.rs"]
+mod support;
 mod systemd;

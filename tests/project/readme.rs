@@ -1,13 +1,10 @@
 //! What the README shows is what there is.
 
-#[path = "support/mod.rs"]
-mod support;
-
+use crate::support::{FakeIntake, Setup, client};
 use dogsled::settings::Settings;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
-use support::{FakeIntake, Setup, client};
 
 const README: &str = include_str!("../../README.md");
 
