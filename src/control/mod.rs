@@ -104,7 +104,7 @@ impl Control {
 
     /// How many such things are under way.
     pub fn under_way(&self) -> usize {
-        self.open.get().map_or(0, |open| open.oauth.under_way())
+        self.open.get().map_or(0, |open| open.oauth.in_flight())
     }
 
     /// Whether the store was ever opened.

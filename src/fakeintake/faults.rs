@@ -91,19 +91,6 @@ pub enum CloseWhen {
     Body,
 }
 
-/// The form of a `Retry-After` header.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RetryAfter {
-    /// There is none, as with Datadog.
-    #[default]
-    None,
-    /// Seconds.
-    Seconds,
-    /// An HTTP date.
-    Date,
-}
-
 impl Rule {
     /// What is wrong with it, if something is.
     pub(super) fn problem(&self) -> Option<String> {

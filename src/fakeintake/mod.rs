@@ -11,6 +11,8 @@ mod control;
 mod decode;
 mod endpoint;
 mod faults;
+mod headers;
+mod ids;
 mod keys;
 mod oauth;
 mod quota;
@@ -21,10 +23,10 @@ mod state;
 mod submit;
 mod validate;
 
-pub use faults::{CloseWhen, Effect, Fault, RetryAfter, Rule};
+pub use faults::{CloseWhen, Effect, Fault, Rule};
 pub use keys::Key;
 pub use oauth::{Client, OauthCounts, Org, Rotation};
-pub use quota::Quota;
+pub use quota::{Quota, RetryAfter};
 pub use record::{Counts, Filter, Item, KeyCounts, Received, Recording};
 pub use state::{Handle, Options};
 

@@ -1,6 +1,5 @@
 //! A rate limit as Datadog has them: so many requests in each period of the calendar.
 
-use super::faults::RetryAfter;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use serde::{Deserialize, Serialize};
@@ -28,6 +27,19 @@ pub struct Quota {
     /// How long after a refusal further requests are taken to have been on their way already, and are no violations.
     #[serde(default = "default_grace")]
     pub grace_ms: u64,
+}
+
+/// The form of a `Retry-After` header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryAfter {
+    /// There is none, as with Datadog.
+    #[default]
+    None,
+    /// Seconds.
+    Seconds,
+    /// An HTTP date.
+    Date,
 }
 
 /// The lengths that a period can have, in seconds: within them no date is out of reach.

@@ -2,7 +2,7 @@
 
 use super::faults::{Fault, Faults, Rule};
 use super::keys::{Key, Keys};
-use super::oauth::{Client, Oauth, OauthCounts};
+use super::oauth::grants::{Client, Oauth, OauthCounts};
 use super::record::{Filter, Item, Received, Records};
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,6 +5,7 @@ use super::body::{Sent, Unreadable, with_decompressed};
 use super::decode::{self, Refused};
 use super::endpoint::{Endpoint, Form, Voice};
 use super::faults::{Active, Effect};
+use super::headers::header;
 use super::keys::{Verdict, redacted};
 use super::record::Arrival;
 use super::state::Shared;
@@ -38,11 +39,6 @@ pub(super) struct Submission<'a> {
     /// The kind that it is counted as.
     pub(super) kind: &'static str,
     pub(super) rules: &'a [Arc<Active>],
-}
-
-/// A header's value, if it has one that is text.
-pub(super) fn header(headers: &HeaderMap, name: impl hyper::header::AsHeaderName) -> Option<&str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Handles a submission whose body has been read.

@@ -1,13 +1,13 @@
 //! Validation of API keys, in its three forms.
 
 use super::answer::{Answer, errors, json_body};
+use super::headers::header;
+use super::ids::uuid;
 use super::keys::Verdict;
 use super::state::Shared;
-use super::submit::header;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 /// The answer, if the request is one of these.
 pub(super) fn respond(shared: &Shared, request: &Parts, key: Option<&str>) -> Option<Answer> {
@@ -37,23 +37,4 @@ pub(super) fn respond(shared: &Shared, request: &Parts, key: Option<&str>) -> Op
         },
     };
     Some(json_body(StatusCode::OK, &body))
-}
-
-/// The UUID (version 8) that always goes with this name.
-pub(super) fn uuid(name: &str) -> String {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&Sha256::digest(name)[..16]);
-    let bits = u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62) | 0x8 << 76 | 0x2 << 62;
-    let hex = format!("{bits:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_uuid_of_a_name_has_version_and_variant() {
-        let uuid = super::uuid("org");
-        assert_eq!((uuid.len(), uuid.matches('-').count()), (36, 4));
-        assert_eq!((&uuid[14..15], &uuid[19..20] >= "8" && &uuid[19..20] <= "b"), ("8", true));
-    }
 }

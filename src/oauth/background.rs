@@ -2,16 +2,15 @@
 //! off, and showing this host what others have changed.
 
 use super::callback::Hint;
+use super::context::{Inner, LEASE, Oauth, PURPOSE, Pause, later};
 use super::keys::NoKey;
 use super::refresh;
 use super::status::Trouble;
-use super::{Inner, LEASE, Oauth, PURPOSE, Pause, later};
 use crate::store::{Change, Connection, Lease, Origin, Revision, StoreError, TenantRecord};
 use crate::types::{TenantId, UnixMillis};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -37,24 +36,6 @@ enum Task {
     TellOfLostKey,
     /// New tokens.
     Refresh,
-}
-
-/// Tenants that have changed since they were last attended to.
-#[derive(Debug, Default)]
-pub(super) struct Changed {
-    tenants: Mutex<BTreeSet<TenantId>>,
-    told: Notify,
-}
-
-impl Changed {
-    pub(super) fn tell(&self, tenant: TenantId) {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant);
-        self.told.notify_one();
-    }
-
-    fn take(&self) -> BTreeSet<TenantId> {
-        std::mem::take(&mut *self.tenants.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 impl Oauth {
@@ -188,7 +169,7 @@ impl Inner {
         if let Some(later) = paused.or((at > now).then_some(at)) {
             return Ok(Some(later));
         }
-        let Some(_place) = self.under_way.begin() else { return Ok(Some(later(now, LONGEST_PAUSE))) };
+        let Some(_place) = self.in_flight.begin() else { return Ok(Some(later(now, LONGEST_PAUSE))) };
         let Some(lease) = self.store.lock(tenant, PURPOSE, LEASE).await? else { return Ok(Some(later(now, TAKEN))) };
         // Under the lease: another host may have done it meanwhile.
         let Some(record) = self.store.tenant(tenant).await? else { return Ok(None) };

@@ -2,9 +2,11 @@
 
 use super::answers::{Grant, NoGrant};
 use super::callback::{Answer, Callback, Hint};
-use super::keys::{NoKey, Obtain};
+use super::context::{Inner, LEASE_PATIENCE, Oauth, later};
+use super::error::{BeginError, FinishError};
+use super::keys::{KeyUse, NoKey, Obtain};
 use super::status::Trouble;
-use super::{BeginError, FinishError, Inner, LEASE_PATIENCE, Oauth, later, pkce, site};
+use super::{pkce, site};
 use crate::settings::Site;
 use crate::store::{Change, Connection, NewTokens, Organisation, Pending, Replaces, StoreError, Taken};
 use crate::types::{Secret, TenantId, UnixMillis};
@@ -43,15 +45,6 @@ pub struct Connected {
     pub held_for: Option<Organisation>,
     /// Whether Datadog has said that the key is good. If not, it is asked again in the background.
     pub verified: bool,
-}
-
-/// Where the key of a connected tenant came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyUse {
-    /// It was created just now.
-    Created,
-    /// It was here already, and is still good.
-    Kept,
 }
 
 impl Oauth {

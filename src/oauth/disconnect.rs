@@ -1,8 +1,9 @@
 //! Disconnecting: the authorisation is revoked at Datadog, and key and tokens are forgotten here.
 
 use super::answers::NoGrant;
+use super::context::{Inner, LEASE_PATIENCE, Oauth};
+use super::error::FinishError;
 use super::status::held_after;
-use super::{FinishError, Inner, LEASE_PATIENCE, Oauth};
 use crate::store::{Change, Connection, StoreError, TenantRecord};
 use crate::types::TenantId;
 use std::time::Duration;

@@ -2,10 +2,9 @@
 
 use super::answers::{Creation, Validation};
 use super::callback::Hint;
-use super::connect::KeyUse;
+use super::context::{Inner, LEASE, LEASE_PATIENCE, Oauth};
 use super::refresh::Refreshed;
 use super::status::{Trouble, held_after};
-use super::{Inner, LEASE, LEASE_PATIENCE, Oauth};
 use crate::settings::Site;
 use crate::store::{ApiKey, Change, Connection, Guard, Lease, NewKey, Organisation, Origin, StoreError, TenantRecord};
 use crate::types::{Secret, TenantId};
@@ -28,6 +27,15 @@ pub(super) struct Obtain<'a> {
     pub changes: Vec<Change>,
     /// Whether Datadog refuses the key that is held.
     pub refused: bool,
+}
+
+/// Where the key of a connected tenant came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUse {
+    /// It was created just now.
+    Created,
+    /// It was here already, and is still good.
+    Kept,
 }
 
 /// Why there is no key.

@@ -1,7 +1,8 @@
 //! The connect listener: where Datadog sends the customer's browser back to.
 
 use super::callback::LONGEST;
-use super::{Oauth, pages};
+use super::context::Oauth;
+use super::pages;
 use crate::types::TenantId;
 use bytes::Bytes;
 use http_body_util::Full;

@@ -1,8 +1,9 @@
 //! The pages that a customer sees at the end of the way. They say what the customer can do, and leave out what only the
 //! operator can.
 
+use super::callback::CallbackError;
 use super::connect::Connected;
-use super::{CallbackError, FinishError};
+use super::error::FinishError;
 use crate::types::escape_html as escape;
 use std::fmt::Write;
 

@@ -1,8 +1,8 @@
 //! Refreshing tokens: one at a time for a tenant, whichever host does it, for Datadog may make a used refresh token worthless.
 
 use super::answers::NoGrant;
+use super::context::{Inner, LEASE, later};
 use super::status::Trouble;
-use super::{Inner, LEASE, later};
 use crate::store::{Change, Guard, Lease, NewTokens, Replaces, StoreError, TenantRecord, TokensInfo};
 use crate::types::{Secret, TenantId, UnixMillis};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -4,10 +4,11 @@
 //! `{"apiKey":"…","events":{"api":[{"msg_title":"t","msg_text":"x","timestamp":1700000000,…}]},…}`
 //! (DataDog/datadog-agent, `pkg/metrics/event`).
 
+use super::gather::{Found, Gatherer};
 use super::json::{Scanner, Text};
-use super::parts::{Found, Gatherer};
+use super::part::{Context, Part, Stop, invalid, malformed};
 use super::tags::{self, Search};
-use super::{Context, Part, Stop, dates, edits::Edits, invalid, malformed};
+use super::{dates, edits::Edits};
 use crate::types::Kind;
 use bytes::Bytes;
 use std::ops::Range;

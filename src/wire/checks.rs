@@ -2,11 +2,12 @@
 //!
 //! The published schema requires `tags` too, yet Datadog's own senders leave them out or send `null`, so that is taken.
 
+use super::dates;
 use super::edits::Edits;
+use super::gather::{Found, Gatherer};
 use super::json::{Number, Scanner};
-use super::parts::{Found, Gatherer};
+use super::part::{Context, Part, Stop, invalid, malformed};
 use super::tags::{self, Search};
-use super::{Context, Part, Stop, dates, invalid, malformed};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 

@@ -3,11 +3,12 @@
 //! Both versions of the API refuse properties that they do not know. What they know has grown before, so an event is
 //! passed on as it is; only the Agent's form, which is another one, is translated field by field.
 
+use super::dates;
 use super::edits::Edits;
+use super::gather::{Found, Gatherer};
 use super::json::{Scanner, Text};
-use super::parts::{Found, Gatherer};
+use super::part::{Context, Part, Stop, invalid, malformed};
 use super::tags::{self, Search};
-use super::{Context, Part, Stop, dates, invalid, malformed};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 

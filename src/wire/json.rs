@@ -9,8 +9,8 @@
 //! are refused. Like there, an escape of half a surrogate pair (`"\ud800"`) is JSON; where such a text must be read, the
 //! half becomes U+FFFD.
 
+use super::part::{Stop, malformed};
 use super::strings::{check_utf8, pass_escape, plain_end, unescape};
-use super::{Stop, malformed};
 use std::borrow::Cow;
 use std::ops::Range;
 

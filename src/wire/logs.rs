@@ -6,10 +6,11 @@
 
 use super::dates;
 use super::edits::Edits;
+use super::gather::{Found, Gatherer};
 use super::json::{Scanner, Text};
-use super::parts::{Found, Gatherer};
+use super::part::{Context, Part, Stop, invalid, malformed};
+use super::strings;
 use super::tags::{self, Place, Search};
-use super::{Context, Part, Stop, invalid, malformed, strings};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 use std::borrow::Cow;

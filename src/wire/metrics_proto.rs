@@ -3,8 +3,9 @@
 //! Field numbers are those of DataDog/agent-payload, `proto/metrics/agent_payload.proto`.
 
 use super::edits::Edits;
+use super::metric;
+use super::part::{Stop, invalid};
 use super::protobuf::{Field, Item, Message};
-use super::{Stop, invalid, metric};
 
 /// Reads a `MetricSeries`.
 pub(super) fn read_series<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edits: &mut Edits) -> Result<(), Stop> {

@@ -5,10 +5,10 @@
 //! included, and only a tenant's tag is cut out.
 
 use super::edits::Edits;
-use super::parts::{Found, Gatherer};
+use super::gather::{Found, Gatherer};
+use super::part::{Context, Part, Stop, invalid, malformed};
 use super::strings::utf8_end;
 use super::tags::Search;
-use super::{Context, Part, Stop, invalid, malformed};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 use std::ops::Range;

@@ -5,10 +5,11 @@
 //! made of many bodies.
 
 use super::edits::Edits;
+use super::gather::{Found, Gatherer};
 use super::json::{Number, Scanner, Text};
-use super::parts::{Found, Gatherer};
+use super::part::{Context, Part, Stop, invalid, malformed};
 use super::tags::{self, Search};
-use super::{Context, Part, Stop, dates, invalid, malformed, metric};
+use super::{dates, metric};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 

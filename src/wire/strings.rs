@@ -1,6 +1,6 @@
 //! The inside of JSON strings: UTF-8, the bytes that end a plain stretch, escapes there and back.
 
-use super::{Stop, malformed};
+use super::part::{Stop, malformed};
 use wide::u8x16;
 
 /// How much of `text` is UTF-8, from its start: all of it mostly.

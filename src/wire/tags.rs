@@ -2,7 +2,8 @@
 
 use super::edits::Edits;
 use super::json::{Scanner, Text};
-use super::{Stop, invalid, strings};
+use super::part::{Stop, invalid};
+use super::strings;
 use crate::types::TenantId;
 use std::borrow::Cow;
 use std::ops::Range;

@@ -6,6 +6,7 @@
 
 mod audit;
 mod connect;
+mod item_id;
 mod play;
 mod screen;
 mod script;

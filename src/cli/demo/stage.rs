@@ -1,7 +1,7 @@
 //! What the demonstration runs on: a stand-in for Datadog and the daemon, both in this process and on loopback.
 
 use super::connect::{Application, ConnectError};
-use super::traffic::ids_of;
+use super::item_id::ids_of;
 use crate::admin;
 use crate::daemon::{Daemon, DaemonError};
 use crate::fakeintake::{Client, FakeIntake, Filter, Handle, Key, Options, Org, Rotation};

@@ -1,5 +1,6 @@
 //! The tenants' applications: real HTTP to the daemon's local port, each item with an identifier of its own.
 
+use super::item_id::TAG;
 use super::stage::{Stage, TENANTS};
 use crate::cli::local;
 use crate::types::{Kind, UnixMillis};
@@ -12,9 +13,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// How often each application sends.
 const BEAT: Duration = Duration::from_millis(50);
-
-/// The tag that holds an item's identifier. Commas end a log's tag, quotes end a tag of an array.
-const TAG: &str = "demo_id:";
 
 /// What the poison log says; the stand-in is told to refuse it.
 pub(super) const POISON: &str = "poison";
@@ -161,31 +159,6 @@ impl Application {
             }),
             Kind::EventV1 => json!({ "title": "Deployed", "text": format!("Version {serial}"), "tags": tags }),
             _ => json!({ "check": "demo.up", "status": 0, "host_name": "web-1", "timestamp": seconds, "tags": tags }),
-        }
-    }
-}
-
-/// The identifiers in the JSON text of items.
-pub(super) fn ids_of(items: &str) -> impl Iterator<Item = &str> {
-    items.split(TAG).skip(1).filter_map(|rest| rest.split([',', '"']).next())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identifiers_are_found_in_tags_of_either_form() {
-        for (text, expected) in [
-            (r#"{"ddtags":"env:demo,demo_id:acme.logs.7"}"#, &["acme.logs.7"][..]),
-            (
-                r#"[{"ddtags":"demo_id:acme.logs.7,x:y"},{"ddtags":"demo_id:acme.logs.8"}]"#,
-                &["acme.logs.7", "acme.logs.8"],
-            ),
-            (r#"{"tags":["demo_id:acme.event_v1.8","x:y"]}"#, &["acme.event_v1.8"]),
-            (r#"{"tags":[]}"#, &[]),
-        ] {
-            assert_eq!(ids_of(text).collect::<Vec<_>>(), expected, "{text}");
         }
     }
 }

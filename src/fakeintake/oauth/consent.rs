@@ -1,12 +1,26 @@
 //! The pages that a customer sees.
 
 use super::grants::Client;
-use super::{Authorization, PARAMETERS};
 use crate::fakeintake::answer::{Answer, with_type};
 use crate::types::escape_html as escape;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
+use std::collections::BTreeMap;
 use std::fmt::Write;
+
+/// The parameters of an authorisation request.
+const PARAMETERS: [&str; 6] =
+    ["redirect_uri", "client_id", "response_type", "code_challenge", "code_challenge_method", "state"];
+
+/// The parameters of a request.
+pub(super) type Parameters = BTreeMap<String, String>;
+
+/// An authorisation request from a known client that may be sent back.
+pub(super) struct Authorization<'a> {
+    pub(super) client: &'a Client,
+    pub(super) redirect_uri: &'a str,
+    pub(super) parameters: &'a Parameters,
+}
 
 const STYLE: &str = "
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; --brand: light-dark(#632ca6, #b794f0); }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -269,6 +270,47 @@ pub(super) fn challenge_of(verifier: &str) -> String {
 /// 32 hexadecimal digits that nobody can guess.
 pub(super) fn secret() -> String {
     format!("{:032x}", rand::random::<u128>())
+}
+
+/// The OAuth server.
+#[derive(Debug, Default)]
+pub(in crate::fakeintake) struct Oauth(Mutex<Grants>);
+
+impl Oauth {
+    pub(in crate::fakeintake) fn new(clients: Vec<Client>) -> Self {
+        let oauth = Self::default();
+        clients.into_iter().for_each(|client| oauth.set_client(client));
+        oauth
+    }
+
+    pub(super) fn grants(&self) -> MutexGuard<'_, Grants> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a client, or changes it.
+    pub(in crate::fakeintake) fn set_client(&self, client: Client) {
+        self.grants().clients.insert(client.client_id.clone(), client);
+    }
+
+    /// The clients registered.
+    pub(in crate::fakeintake) fn clients(&self) -> Vec<Client> {
+        self.grants().clients.values().cloned().collect()
+    }
+
+    /// How often what was asked.
+    pub(in crate::fakeintake) fn counts(&self) -> OauthCounts {
+        self.grants().counts
+    }
+
+    /// Ends grants from the customer's side; says how many tokens died.
+    pub(in crate::fakeintake) fn revoke_for(&self, client_id: Option<&str>, org: Option<&str>) -> usize {
+        self.grants().revoke_for(client_id, org)
+    }
+
+    /// Lets access tokens expire; says how many.
+    pub(in crate::fakeintake) fn expire_for(&self, client_id: Option<&str>, org: Option<&str>) -> usize {
+        self.grants().expire_for(client_id, org)
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Gathers items into parts: one run a tenant, cut at the kind's limits, copied only where it must be.
 
 use super::edits::Edits;
-use super::{Part, Refusal, Stop};
+use super::part::{Part, Refusal, Stop};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 use std::collections::HashMap;

@@ -5,7 +5,7 @@ use tokio::sync::watch;
 
 /// Counts what is under way.
 #[derive(Debug, Default)]
-pub(super) struct UnderWay(Arc<watch::Sender<Now>>);
+pub(super) struct InFlight(Arc<watch::Sender<Now>>);
 
 #[derive(Debug, Default)]
 struct Now {
@@ -15,16 +15,16 @@ struct Now {
 
 /// Something is under way as long as this lives.
 #[derive(Debug)]
-pub(super) struct Place(Arc<watch::Sender<Now>>);
+pub(super) struct InFlightGuard(Arc<watch::Sender<Now>>);
 
-impl UnderWay {
+impl InFlight {
     /// Takes a place; there is none any more after [`end`](Self::end).
-    pub fn begin(&self) -> Option<Place> {
+    pub fn begin(&self) -> Option<InFlightGuard> {
         let may = self.0.send_if_modified(|now| {
             now.count += usize::from(!now.ending);
             !now.ending
         });
-        may.then(|| Place(Arc::clone(&self.0)))
+        may.then(|| InFlightGuard(Arc::clone(&self.0)))
     }
 
     /// Gives no place any more, and waits until none is taken.
@@ -45,7 +45,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.send_modify(|now| now.count -= 1);
     }
@@ -57,19 +57,19 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_waits_for_what_is_under_way_and_nothing_begins_after_it() {
-        let under_way = UnderWay::default();
-        let (one, two) = (under_way.begin(), under_way.begin());
-        assert_eq!(under_way.count(), 2);
+    async fn the_end_waits_for_what_is_in_flight_and_nothing_begins_after_it() {
+        let in_flight = InFlight::default();
+        let (one, two) = (in_flight.begin(), in_flight.begin());
+        assert_eq!(in_flight.count(), 2);
         drop(one);
         let second = Duration::from_secs(1);
-        assert!(tokio::time::timeout(second, under_way.end()).await.is_err());
-        assert!(under_way.begin().is_none());
-        assert_eq!(under_way.count(), 1);
-        assert!(tokio::time::timeout(second, under_way.ended()).await.is_err());
+        assert!(tokio::time::timeout(second, in_flight.end()).await.is_err());
+        assert!(in_flight.begin().is_none());
+        assert_eq!(in_flight.count(), 1);
+        assert!(tokio::time::timeout(second, in_flight.ended()).await.is_err());
         drop(two);
-        tokio::time::timeout(second, under_way.end()).await.unwrap();
-        tokio::time::timeout(second, under_way.ended()).await.unwrap();
-        assert!(under_way.begin().is_none());
+        tokio::time::timeout(second, in_flight.end()).await.unwrap();
+        tokio::time::timeout(second, in_flight.ended()).await.unwrap();
+        assert!(in_flight.begin().is_none());
     }
 }
