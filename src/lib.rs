@@ -12,7 +12,7 @@
 //! and [`fakeintake`] is Datadog's side, for tests and the demonstration. Decisions that the code cannot explain by itself are
 //! pages of `docs/decisions/`.
 //!
-//! Ground floor first, each importing only from those before it: [`metric`], [`host`], [`types`], [`settings`], [`outbound`],
+//! Ground floor first, each importing only from those before it: [`metric`], [`machine`], [`types`], [`settings`], [`outbound`],
 //! [`wire`], [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`],
 //! [`ingest`], [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
 
@@ -22,10 +22,10 @@ pub mod control;
 pub mod daemon;
 pub mod deliver;
 pub mod fakeintake;
-pub mod host;
 pub mod ingest;
 pub mod journal;
 pub mod ledger;
+pub mod machine;
 pub mod metric;
 pub mod oauth;
 pub mod outbound;

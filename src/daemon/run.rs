@@ -8,11 +8,12 @@ use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{self, Door, Handler, InvalidHeader, ListenError, Listener};
 use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
 use crate::ledger::{Balance, Ledger};
+use crate::machine::Machine;
 use crate::oauth::{Connect, ConnectError};
 use crate::queue::Queues;
 use crate::settings::{self, Settings};
 use crate::tenancy::{Registry, TenantState};
-use crate::types::{TenantId, UnixMillis};
+use crate::types::TenantId;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::fs;
 use std::io;
@@ -106,7 +107,7 @@ impl Daemon {
         prepare(&settings.state.dir)?;
         let ledger = Arc::new(Ledger::default());
         let (journal, recovery) = open_journal(settings).await?;
-        let queues = Arc::new(Queues::new(settings, ledger.clone(), Arc::new(journal)));
+        let queues = Arc::new(Queues::new(&Machine::system(), settings, ledger.clone(), Arc::new(journal)));
         queues.recover(&recovery.lost);
         let registry = Arc::new(Registry::new(queues.meters().clone()));
         registry.configure(&Settings::default(), settings);
@@ -330,7 +331,7 @@ pub(crate) async fn keep_house(queues: &Queues, delivery: &Delivery) {
         delivery.relieve();
         queues.count_lost();
         if second % EXPIRY_PACE == 0 {
-            queues.expire(UnixMillis::now()).await;
+            queues.expire(queues.machine().now()).await;
         }
     }
 }

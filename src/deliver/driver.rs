@@ -19,7 +19,6 @@ use super::permits::Turn;
 use super::put_away::put_away;
 use super::settling::Settling;
 use super::work::{self, Landed, Tools, Work};
-use crate::host::chance;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::metric;
@@ -125,7 +124,7 @@ impl Sender {
         rules: Arc<Current<Rules>>,
     ) -> Self {
         let state = State {
-            auth: Auth::new(Instant::now(), chance()),
+            auth: Auth::new(Instant::now(), tools.machine.chance()),
             endpoints: Default::default(),
             backlog: Backlog::default(),
             last: 0,
@@ -194,12 +193,12 @@ impl Sender {
         tasks: &mut JoinSet<Arrival>,
         ids: &mut BTreeMap<tokio::task::Id, u64>,
     ) -> Option<Instant> {
-        let now = Instant::now();
+        let (now, wall) = (Instant::now(), self.tools.machine.now());
         let mut timer = Earliest::default();
         let mut state = self.lock();
         self.purge_held(&mut state);
         let tenant = self.tenant();
-        let (to, key, hold) = match state.bind(tenant, now) {
+        let (to, key, hold) = match state.bind(tenant, now, &self.tools.machine) {
             Ok(bound) => bound?,
             Err(error) => {
                 error!(tenant = %self.queue.id, "its telemetry is held: {error}");
@@ -225,7 +224,7 @@ impl Sender {
         for kind in self.turns(&state) {
             while let Some(Next { held, probe, turn }) = self.next(&mut state, kind, hold, flushing, now, &mut timer) {
                 let Held { work, place, tried, .. } = held;
-                let looked_at = work.payload().is_some_and(|payload| payload.oldest < payload.cutoff());
+                let looked_at = work.payload().is_some_and(|payload| payload.oldest < payload.cutoff(wall));
                 let begun = matches!(turn, Some(Turn::Come(_))) && !looked_at;
                 let id = state.backlog.begin(Flight { work: Some(work.clone()), place, probe, begun, tried });
                 let (tools, to, this) = (self.tools.clone(), to.clone(), self.clone());
@@ -383,6 +382,10 @@ impl Sender {
         let state = self.lock();
         let endpoints = Endpoint::ALL.into_iter().zip(&state.endpoints);
         endpoints.filter_map(|(endpoint, known)| Some((endpoint, known.left(now)?))).collect()
+    }
+
+    fn chance(&self) -> f64 {
+        self.tools.machine.chance()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -88,6 +88,7 @@ impl Delivery {
     ) -> Self {
         let delivery = &settings.delivery;
         let tools = Tools {
+            machine: queues.machine().clone(),
             client,
             builder: Current::new(builder(settings)),
             permits: Permits::new(delivery.concurrency, delivery.concurrency_per_tenant),

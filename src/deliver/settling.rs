@@ -48,6 +48,7 @@ mod tests {
     use crate::deliver::{Answer, Delivery, Destination, Soon, Transport, Validity};
     use crate::journal::{Entry, Fsync, Journal, Options};
     use crate::ledger::Ledger;
+    use crate::machine::Machine;
     use crate::payload::Payload;
     use crate::queue::Queues;
     use crate::settings::Settings;
@@ -137,7 +138,7 @@ mod tests {
         let options = Options { fsync: Fsync::Never, ..Options::new(dir.path().join("journal")) };
         let journal = Arc::new(Journal::open(options.clone()).unwrap().0);
         let ledger = Arc::new(Ledger::default());
-        let queues = Arc::new(Queues::new(&settings, ledger.clone(), journal.clone()));
+        let queues = Arc::new(Queues::new(&Machine::system(), &settings, ledger.clone(), journal.clone()));
         let registry = Arc::new(Registry::default());
         let tenant = TenantId::new("a").unwrap();
         let site = settings.datadog.sites.get("datadoghq.com").unwrap().clone();

@@ -1,12 +1,13 @@
 //! Deliveries on paused time, with a Datadog that answers what, and when, it is told to.
 
 use super::{Answer, Delivery, Destination, Soon, Transport, Validity};
-use crate::journal::{Fsync, Journal, Options, SimDisk};
+use crate::journal::{Fsync, Options, SimDisk};
 use crate::ledger::{Balance, DropReason, Ledger};
 use crate::payload::Payload;
 use crate::queue::Queues;
 use crate::settings::Settings;
-use crate::simulation::host::Simulated;
+use crate::simulation::committer;
+use crate::simulation::machine::{Simulated, now};
 use crate::tenancy::{Access, Hold, Registry, Tenant};
 use crate::types::{Chunk, Kind, Secret, TenantId, UnixMillis};
 use std::collections::VecDeque;
@@ -67,12 +68,12 @@ struct Scene {
     registry: Arc<Registry>,
     ledger: Arc<Ledger>,
     _dir: tempfile::TempDir,
-    _host: Simulated,
+    _machine: Simulated,
 }
 
 impl Scene {
     fn new(change: impl FnOnce(&mut Settings)) -> Self {
-        let host = Simulated::begin(1);
+        let machine = Simulated::begin(1);
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.state.dir = dir.path().into();
@@ -80,9 +81,9 @@ impl Scene {
         settings.delivery.retry_max = Duration::from_secs(1);
         change(&mut settings);
         let options = Options { fsync: Fsync::Never, ..Options::new("/simulated") };
-        let (journal, _) = Journal::open_simulated(&options, SimDisk::new(1), 1);
+        let (journal, ..) = committer::open(&options, SimDisk::new(1), 1);
         let ledger = Arc::new(Ledger::default());
-        let queues = Arc::new(Queues::new(&settings, ledger.clone(), Arc::new(journal)));
+        let queues = Arc::new(Queues::new(&Simulated::machine(), &settings, ledger.clone(), Arc::new(journal)));
         let (registry, datadog) = (Arc::new(Registry::default()), Scripted::new());
         let site = settings.datadog.sites.get("datadoghq.com").unwrap();
         for name in ["first", "second"] {
@@ -95,7 +96,7 @@ impl Scene {
             let delivery = delivery.clone();
             async move { delivery.run().await }
         });
-        Self { datadog, delivery, queues, registry, ledger, _dir: dir, _host: host }
+        Self { datadog, delivery, queues, registry, ledger, _dir: dir, _machine: machine }
     }
 
     /// There is one permit: the first tenant has it, and the second one waits for it.
@@ -116,7 +117,7 @@ impl Scene {
     }
 
     async fn submit(&self, tenant: &str, kind: Kind, item: &str, age: Duration) {
-        self.queues.submit(vec![chunk(tenant, kind, item, age, UnixMillis::now())]).await.unwrap();
+        self.queues.submit(vec![chunk(tenant, kind, item, age, now())]).await.unwrap();
     }
 
     fn second(&self) -> Arc<Tenant> {
@@ -168,7 +169,7 @@ async fn nothing_begins_after_a_pause_and_all_goes_on_after_it() {
 #[tokio::test(start_paused = true)]
 async fn what_was_meant_for_another_organisation_does_not_begin() {
     let scene = Scene::of_one_permit().await;
-    let before = Some(UnixMillis::now());
+    let before = Some(now());
     scene.second().set_terms(key("another"), Hold { paused: false, before });
     assert!(scene.after_the_answer().await.is_empty());
 }
@@ -197,7 +198,7 @@ async fn nothing_begins_for_a_tenant_that_was_removed() {
 #[tokio::test(start_paused = true)]
 async fn what_was_purged_does_not_begin() {
     let scene = Scene::of_one_permit().await;
-    scene.delivery.purge(&scene.second().id, UnixMillis::now()).await.unwrap();
+    scene.delivery.purge(&scene.second().id, now()).await.unwrap();
     assert!(scene.after_the_answer().await.is_empty());
     assert_eq!(scene.balance().dropped[DropReason::Purged as usize], 1);
 }
@@ -209,7 +210,7 @@ async fn of_what_comes_after_a_purge_only_what_is_older_is_purged() {
     scene.datadog.answers.add_permits(1000);
     scene.accept("first", Kind::Logs, r#"{"n":1}"#, Duration::ZERO).await;
     sleep(Duration::from_secs(1)).await;
-    let before = UnixMillis::now();
+    let before = now();
     assert_eq!(scene.delivery.purge(&TenantId::new("first").unwrap(), before).await.unwrap(), 0);
     let chunk = |item: &str, accepted| chunk("first", Kind::Logs, item, Duration::ZERO, accepted);
     scene.queues.submit(vec![chunk(r#"{"n":2}"#, UnixMillis(before.0 - 1))]).await.unwrap();
@@ -230,7 +231,7 @@ async fn an_expired_probe_makes_room_for_the_next() {
     scene.datadog.statuses.lock().unwrap().extend([503; 1000]);
     let kind = Kind::SeriesV2Json;
     let series = |age: Duration| {
-        let at = UnixMillis::now().minus(age).0 / 1000;
+        let at = now().minus(age).0 / 1000;
         format!(r#"{{"metric":"m","points":[{{"timestamp":{at},"value":1}}]}}"#)
     };
     let age = kind.max_age() - Duration::from_secs(10);
@@ -269,7 +270,7 @@ async fn what_is_looked_at_first_is_not_overtaken() {
         let scene = Scene::new(|settings| settings.delivery.drop_late = drop_late);
         scene.datadog.answers.add_permits(1000);
         for number in 0..100 {
-            let (now, hour) = (UnixMillis::now(), Duration::from_secs(3600));
+            let (now, hour) = (now(), Duration::from_secs(3600));
             let item = match number % 2 {
                 0 => {
                     let late = format!(r#"{{"n":-1,"timestamp":{}}}"#, now.minus(hour * 19).0);

@@ -5,10 +5,10 @@ use super::dead_letter::{DeadLetters, Reason};
 use super::judge::Answer;
 use super::metrics;
 use super::permits::{Permits, Turn};
-use crate::host;
+use crate::machine::Machine;
 use crate::payload::{Builder, Built, Payload};
 use crate::queue::{Batch, Cores, LaneFigures, TenantQueue};
-use crate::types::{Current, Encoding, Kind, Secret, TenantId, UnixMillis};
+use crate::types::{Current, Encoding, Kind, Secret, TenantId};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -62,6 +62,7 @@ pub(super) enum Landed {
 /// What all tenants' senders share.
 #[derive(Debug)]
 pub(super) struct Tools {
+    pub(super) machine: Machine,
     pub(super) client: Box<dyn Transport>,
     pub(super) builder: Current<Builder>,
     pub(super) permits: Permits,
@@ -175,7 +176,7 @@ pub(super) async fn fly(
         }
         Work::Bury(ref payload, ref reason) => {
             let (buried, words) = (payload.clone(), reason.clone());
-            let write = move |tools: &Tools| tools.dead_letters.write(&buried, &words, UnixMillis::now());
+            let write = move |tools: &Tools| tools.dead_letters.write(&buried, &words, tools.machine.now());
             match tools.on_disk(write).await {
                 Ok(()) => Landed::Buried { payload: payload.clone(), reason: reason.clone() },
                 Err(error) => Landed::Stuck { error: error.to_string(), work },
@@ -231,7 +232,7 @@ struct Looked {
 
 /// Looks for late items, at the last moment: what waits grows old.
 async fn look(tools: &Arc<Tools>, payload: &Arc<Payload>) -> Result<Looked, Landed> {
-    let cutoff = payload.cutoff();
+    let cutoff = payload.cutoff(tools.machine.now());
     if payload.oldest >= cutoff {
         return Ok(Looked { rest: payload.clone(), late: 0, expired: 0 });
     }
@@ -270,10 +271,11 @@ impl Tools {
     ) -> io::Result<T> {
         let this = self.clone();
         let Some(_core) = self.cores.acquire().await else { return Err(io::Error::other("shutting down")) };
-        host::aside("payload", move || work(&this)).await
+        self.machine.on_blocking_pool("payload", move || work(&this)).await
     }
 
     async fn on_disk(self: Arc<Self>, work: impl FnOnce(&Self) -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        host::aside("payload", move || work(&self)).await
+        let this = self.clone();
+        self.machine.on_blocking_pool("payload", move || work(&this)).await
     }
 }

@@ -1,4 +1,5 @@
-//! The threads: one writes the log, one waits for syncs. What comes while a group is being written is the next group.
+//! What writes the log: a state machine over [`Log`] and an inbox. What comes while a group is being written is the next
+//! group. A [`Runner`] gives it its turns.
 
 use super::entry::{Draft, Lost, Seq};
 use super::log::Log;
@@ -10,8 +11,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
@@ -29,14 +29,22 @@ const GROUP_BYTES: usize = 16 << 20;
 /// The granularity of the bytes in flight.
 pub(super) const PERMIT_BYTES: usize = 1 << 10;
 
-/// What the threads and the callers share.
-pub(super) struct Inner {
+/// Gives a committer its turns: threads do, or, in a simulation, a task on virtual time.
+pub(crate) trait Runner: Send + Sync {
+    /// Begins. `rounds` are the rounds of syncing that the committer asks for; each result goes into its inbox.
+    fn start(self: Arc<Self>, committer: Committer, rounds: Receiver<Round>) -> io::Result<()>;
+    /// The inbox, empty until now, is to be looked at.
+    fn wake(&self);
+    /// Waits for the end of a committer whose inbox is closing.
+    fn join(&self);
+}
+
+/// What the committer and the callers share.
+pub(crate) struct Inner {
     pub(super) dir: Arc<Path>,
     pub(super) shared: Arc<Shared>,
     inbox: Mutex<Inbox>,
-    wake: Condvar,
-    #[cfg(test)]
-    pub(super) woken: tokio::sync::Notify,
+    pub(super) runner: Arc<dyn Runner>,
     pub(super) in_flight: Arc<Semaphore>,
     pub(super) permits: usize,
     pub(super) health: Mutex<Health>,
@@ -49,7 +57,7 @@ pub type AckGuard = Box<dyn Send>;
 
 /// What the committer is to do.
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     pub(super) appends: Vec<Append>,
     pub(super) acks: Vec<u64>,
     /// Dropped when these acks are written.
@@ -70,15 +78,13 @@ pub(super) struct Append {
 }
 
 impl Inner {
-    pub(super) fn new(options: &Options, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(options: &Options, shared: Arc<Shared>, runner: Arc<dyn Runner>) -> Self {
         let permits = (options.in_flight_bytes / PERMIT_BYTES).clamp(1, 1 << 20);
         Self {
             dir: options.dir.as_path().into(),
             shared,
             inbox: Mutex::default(),
-            wake: Condvar::new(),
-            #[cfg(test)]
-            woken: tokio::sync::Notify::new(),
+            runner,
             in_flight: Arc::new(Semaphore::new(permits)),
             permits,
             health: Mutex::default(),
@@ -87,75 +93,59 @@ impl Inner {
         }
     }
 
-    pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+    pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a round that was run.
+    pub(crate) fn synced(&self, result: RoundResult) {
+        self.inbox().round = Some(result);
+        self.runner.wake();
     }
 
     /// Wakes the committer for what was put into an inbox that was empty. Whoever finds something there need not: the
     /// committer was woken for that, or is busy and looks before it sleeps.
     pub(super) fn wake_if(&self, asleep: bool) {
         if asleep {
-            self.wake();
+            self.runner.wake();
         }
     }
-
-    /// Has the committer look at its inbox.
-    pub(super) fn wake(&self) {
-        self.wake.notify_one();
-        #[cfg(test)]
-        self.woken.notify_one();
-    }
 }
 
-/// Starts the threads.
-pub(super) fn start(inner: &Arc<Inner>, log: Log, fsync: Fsync) -> io::Result<Vec<JoinHandle<()>>> {
-    let (committer, to_sync) = Committer::new(inner, log, fsync);
-    let syncer = inner.clone();
-    let spawn = |name: &str| thread::Builder::new().name(name.into());
-    Ok(vec![
-        spawn("journal").spawn(move || committer.run())?,
-        spawn("journal-sync").spawn(move || sync(&syncer, &to_sync))?,
-    ])
-}
-
-/// Syncs what the committer asks for, until that ends.
-fn sync(inner: &Inner, rounds: &Receiver<Round>) {
-    for round in rounds {
-        let result = round.run();
-        for took in &result.took {
-            inner.shared.metrics.fsync.record(*took);
-        }
-        inner.inbox().round = Some(result);
-        inner.wake();
-    }
-}
-
-pub(super) struct Committer {
-    pub(super) inner: Arc<Inner>,
-    pub(super) log: Log,
+/// The only writer of a log.
+pub(crate) struct Committer {
+    inner: Arc<Inner>,
+    log: Log,
     rounds: SyncSender<Round>,
-    pub(super) pace: Duration,
+    pace: Duration,
     /// When the less urgent things were done last.
-    pub(super) paced: Instant,
-    /// A round is on the other thread.
-    pub(super) syncing: bool,
+    paced: Instant,
+    /// A round was begun, and its result is not there yet.
+    syncing: bool,
     /// Why nothing can be written, and when to try again.
-    pub(super) failing: Option<(Instant, AppendError)>,
+    failing: Option<(Instant, AppendError)>,
     /// Who waits for which round.
     flushes: Vec<(u64, oneshot::Sender<()>)>,
 }
 
-/// Refuses what comes after the committer has ended, however that came about.
-pub(super) struct Ending(pub(super) Arc<Inner>);
+/// What a committer has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Todo {
+    /// There is something in the inbox, or it is time for the less urgent things.
+    Work,
+    /// Nothing, until it is woken or until then.
+    Wait(Option<Instant>),
+}
 
-impl Drop for Ending {
+/// Refuses what comes after a committer has ended, however that came about.
+impl Drop for Committer {
     fn drop(&mut self) {
-        let mut inbox = self.0.inbox();
+        let mut inbox = self.inner.inbox();
         inbox.closing = true;
         inbox.appends.clear();
         inbox.flushes.clear();
         inbox.guards.clear();
-        self.0.in_flight.close();
+        self.inner.in_flight.close();
     }
 }
 
@@ -180,20 +170,41 @@ impl Committer {
         (committer, to_sync)
     }
 
-    fn run(mut self) {
-        let _ending = Ending(self.inner.clone());
-        loop {
-            let inbox = self.wait();
-            let closing = inbox.closing;
-            self.work(inbox);
-            if closing {
-                return self.finish();
-            }
+    /// What there is to do, given what is in the inbox.
+    pub(crate) fn todo(&self, inbox: &Inbox) -> Todo {
+        let (now, due) = (Instant::now(), self.paced + self.pace);
+        if !inbox.is_empty() {
+            Todo::Work
+        } else if self.log.is_settled() && self.failing.is_none() {
+            Todo::Wait(None)
+        } else if now < due {
+            Todo::Wait(Some(due))
+        } else if self.syncing {
+            Todo::Wait(Some(now + self.pace))
+        } else {
+            Todo::Work
         }
     }
 
+    /// Does all that there is to do. True: it is to be [`finish`](Self::finish)ed.
+    pub(crate) fn turn(&mut self) -> bool {
+        let inbox = self.inner.inbox().take();
+        let closing = inbox.closing;
+        self.work(inbox);
+        closing
+    }
+
+    /// Whether the result of a round is still to come.
+    pub(super) fn awaits_round(&self, inbox: &Inbox) -> bool {
+        self.syncing && inbox.round.is_none()
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     /// Does what came, and what follows from it.
-    pub(super) fn work(&mut self, inbox: Inbox) {
+    fn work(&mut self, inbox: Inbox) {
         if let Some(result) = inbox.round {
             self.syncing = false;
             let completed = self.log.complete(result);
@@ -204,28 +215,6 @@ impl Committer {
         let round = if inbox.flushes.is_empty() { 0 } else { self.log.rounds.after(1) };
         self.flushes.extend(inbox.flushes.into_iter().map(|flush| (round, flush)));
         self.settle();
-    }
-
-    /// Waits until there is something to do, or until it is time for the less urgent things.
-    fn wait(&self) -> Inbox {
-        let mut inbox = self.inner.inbox();
-        let settled = self.log.is_settled() && self.failing.is_none();
-        let until = self.paced + self.pace;
-        loop {
-            if !inbox.is_empty() {
-                return inbox.take();
-            }
-            if settled {
-                inbox = self.inner.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() && !self.syncing {
-                return Inbox::default();
-            }
-            let left = if left.is_zero() { self.pace } else { left };
-            inbox = self.inner.wake.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
     }
 
     /// Acks come before appends, which may block: what is not written when the process dies is delivered twice.
@@ -371,20 +360,13 @@ impl Committer {
         }
     }
 
-    /// Leaves everything durable behind, if the disk lets it.
-    pub(super) fn finish(mut self) {
+    /// Leaves everything durable behind, if the disk lets it. Every round that was begun has been run.
+    pub(crate) fn finish(mut self) {
         self.log.close_active();
-        if self.syncing {
-            let mut inbox = self.inner.inbox();
-            while inbox.round.is_none() {
-                inbox = self.inner.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner);
-            }
-            let result = inbox.round.take();
-            drop(inbox);
-            if let Some(result) = result {
-                let _ = self.log.complete(result);
-                let _ = self.log.rescue();
-            }
+        let round = self.inner.inbox().round.take();
+        if let Some(result) = round {
+            let _ = self.log.complete(result);
+            let _ = self.log.rescue();
         }
         // What is deferred or kept for the sake of something else needs a round each.
         for _ in 0..4 {

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 /// One directory and the files in it, by name. A name may have one `/`, for the quarantine.
-pub(super) trait Disk: Send + Sync {
+pub(crate) trait Disk: Send + Sync {
     /// Names and lengths of the files in the directory itself, with `""`, or in one within it; none if there is no such.
     fn list(&self, within: &str) -> io::Result<Vec<(String, u64)>>;
     /// A new, empty file; it is an error if there is one already.
@@ -35,7 +35,7 @@ pub(super) trait Disk: Send + Sync {
 }
 
 /// One open file.
-pub(super) trait DiskFile: Send + Sync {
+pub(crate) trait DiskFile: Send + Sync {
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Fills `buf` from `offset` on; an error of kind `UnexpectedEof` if there is less.

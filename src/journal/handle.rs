@@ -1,12 +1,13 @@
 //! A journal as its callers see it: many threads and tasks on this side, the one that writes on the other.
 
-use super::committer::{AckGuard, Append, Inner, PERMIT_BYTES, start};
+use super::committer::{AckGuard, Append, Committer, Inner, PERMIT_BYTES, Runner};
 use super::disk::{Disk, RealDisk};
 use super::entry::{Backlog, Draft, Entry, Lost, Seq};
 use super::log::LogOptions;
 use super::open::{CannotOpen, Recovery, open};
 use super::options::{AppendError, Figures, Health, OpenError, Options};
 use super::read::{Batch, Reader};
+use super::threads::Threads;
 use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -14,17 +15,12 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 
 /// A journal that is open. Dropping it is the same as [`close`](Self::close).
 pub struct Journal {
     inner: Arc<Inner>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    /// In place of the threads.
-    #[cfg(test)]
-    simulated: super::simulated::Slot,
 }
 
 impl fmt::Debug for Journal {
@@ -47,39 +43,26 @@ impl Journal {
 
     /// The same, on a disk that is this process's own.
     pub(super) fn open_on(disk: Arc<dyn Disk>, options: &Options) -> Result<(Self, Recovery), OpenError> {
-        let failed = |source| OpenError::Io { path: options.dir.clone(), source };
         let salts = StdRng::from_rng(&mut rand::rng());
+        Self::open_with(disk, options, salts, Arc::new(Threads::default()))
+    }
+
+    /// The same, with the chance that sequence numbers are salted with, and what the committer runs on.
+    pub(crate) fn open_with(
+        disk: Arc<dyn Disk>,
+        options: &Options,
+        salts: StdRng,
+        runner: Arc<dyn Runner>,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let failed = |source| OpenError::Io { path: options.dir.clone(), source };
         let (log, recovery) = open(disk, LogOptions::new(options), salts).map_err(|error| match error {
             CannotOpen::Io(error) => failed(error),
             CannotOpen::Newer { file, version } => OpenError::Newer { path: file, version },
         })?;
-        let inner = Arc::new(Inner::new(options, log.shared.clone()));
-        let threads = start(&inner, log, options.fsync).map_err(failed)?;
-        let journal = Self {
-            inner,
-            threads: Mutex::new(threads),
-            #[cfg(test)]
-            simulated: Default::default(),
-        };
-        Ok((journal, recovery))
-    }
-
-    /// A journal on a simulated disk, driven by a task in the runtime's time instead of threads.
-    #[cfg(test)]
-    pub(crate) fn open_simulated(options: &Options, disk: super::SimDisk, seed: u64) -> (Self, Recovery) {
-        let (log, recovery) = match open(Arc::new(disk), LogOptions::new(options), StdRng::seed_from_u64(seed)) {
-            Ok(opened) => opened,
-            Err(error) => panic!("the journal does not open: {error:?}"),
-        };
-        let inner = Arc::new(Inner::new(options, log.shared.clone()));
-        let simulated = super::simulated::start(&inner, log, options.fsync);
-        (Self { inner, threads: Mutex::default(), simulated }, recovery)
-    }
-
-    /// The process dies: what was not written is not.
-    #[cfg(test)]
-    pub(crate) fn die(&self) {
-        drop(self.simulated.lock().unwrap().take());
+        let inner = Arc::new(Inner::new(options, log.shared.clone(), runner.clone()));
+        let (committer, rounds) = Committer::new(&inner, log, options.fsync);
+        runner.start(committer, rounds).map_err(failed)?;
+        Ok((Self { inner }, recovery))
     }
 
     /// Appends entries as one: all or none, with sequence numbers that follow each other. Waits while too much is on
@@ -215,7 +198,7 @@ impl Journal {
             }
             inbox.flushes.push(done);
         }
-        self.inner.wake();
+        self.inner.runner.wake();
         // An error means that the journal was closed in between, which flushes it.
         let _ = flushed.await;
     }
@@ -224,16 +207,8 @@ impl Journal {
     /// from now on; reading goes on.
     pub fn close(&self) {
         self.inner.inbox().closing = true;
-        self.inner.wake();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        #[cfg(test)]
-        if let Some(simulated) = self.simulated.lock().unwrap().take() {
-            simulated.finish();
-        }
-        for thread in threads {
-            // A panic was told of when it happened.
-            let _ = thread.join();
-        }
+        self.inner.runner.wake();
+        self.inner.runner.join();
     }
 }
 

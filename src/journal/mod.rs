@@ -20,7 +20,8 @@
 //!
 //! From the bottom up: `format`, `index`, `scan` and `segment` are pure; `disk` is the file system's
 //! seam; `view` is what is live, shared by readers and the writer; `log` with `acks`, `sync` and `clean` is the only
-//! writer, a state machine without threads; `committer` puts it on a thread of its own, and `handle` is what callers hold.
+//! writer, a state machine without threads; `committer` does what callers ask of it, on `threads` of its own, and
+//! `handle` is what callers hold.
 
 mod acks;
 mod clean;
@@ -41,14 +42,15 @@ mod read;
 mod scan;
 mod segment;
 mod sync;
+mod threads;
 mod view;
 
-#[cfg(test)]
-mod simulated;
 #[cfg(test)]
 mod tests;
 
 pub use committer::AckGuard;
+#[cfg(test)]
+pub(crate) use committer::{Committer, Runner, Todo};
 pub use entry::{Backlog, Entry, Lost, Record, Seq, TooLarge};
 pub use handle::Journal;
 pub use inspect::{InspectedSegment, Inspection, inspect};
@@ -56,5 +58,7 @@ pub use open::Recovery;
 pub use options::{AppendError, Figures, Fsync, Health, OpenError, Options};
 pub use read::{Batch, Reader};
 pub use scan::recover_bytes;
+#[cfg(test)]
+pub(crate) use sync::Round;
 #[cfg(test)]
 pub(crate) use tests::sim_disk::{Faults, SimDisk};

@@ -30,7 +30,7 @@ struct Unsynced {
 }
 
 /// One round, to be run on any thread.
-pub(super) struct Round {
+pub(crate) struct Round {
     number: u64,
     disk: Arc<dyn Disk>,
     files: BTreeMap<String, Unsynced>,
@@ -40,7 +40,7 @@ pub(super) struct Round {
 }
 
 /// How a round went.
-pub(super) struct RoundResult {
+pub(crate) struct RoundResult {
     number: u64,
     complete: bool,
     failed: BTreeMap<String, Unsynced>,
@@ -52,7 +52,7 @@ pub(super) struct RoundResult {
 
 impl Round {
     /// Syncs. Files come before the directory: a segment's removal is durable after the acks that led to it.
-    pub(super) fn run(self) -> RoundResult {
+    pub(crate) fn run(self) -> RoundResult {
         let mut result = RoundResult {
             number: self.number,
             complete: self.complete,

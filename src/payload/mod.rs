@@ -251,9 +251,9 @@ impl Payload {
         plain.get(prefix..plain.len().saturating_sub(suffix)).unwrap_or_default()
     }
 
-    /// At present, what is older than this is late: Datadog does not keep it.
-    pub fn cutoff(&self) -> UnixMillis {
-        UnixMillis::now().minus(self.kind.max_age())
+    /// What is older than this is late: Datadog does not keep it.
+    pub fn cutoff(&self, now: UnixMillis) -> UnixMillis {
+        now.minus(self.kind.max_age())
     }
 
     /// How many items are older than `cutoff`.

@@ -22,9 +22,9 @@ pub use lane::{Batch, Take};
 pub use record::entry_of;
 pub use tenant::{LaneFigures, TenantQueue};
 
-use crate::host;
 use crate::journal::{AckGuard, AppendError, Journal, Lost, Seq};
 use crate::ledger::{DropReason, Ledger};
+use crate::machine::Machine;
 use crate::settings::Settings;
 use crate::tenancy::Meters;
 use crate::types::{Chunk, TenantId, UnixMillis};
@@ -98,6 +98,7 @@ pub struct Queues {
 /// What all tenants' queues stand on.
 #[derive(Debug)]
 struct Ground {
+    machine: Machine,
     ledger: Arc<Ledger>,
     journal: Arc<Journal>,
     acks: Arc<dyn Acknowledge>,
@@ -110,14 +111,15 @@ struct Ground {
 
 impl Queues {
     /// Queues as configured, that count in `ledger` and keep everything in `journal`.
-    pub fn new(settings: &Settings, ledger: Arc<Ledger>, journal: Arc<Journal>) -> Self {
+    pub fn new(machine: &Machine, settings: &Settings, ledger: Arc<Ledger>, journal: Arc<Journal>) -> Self {
         let ground = Ground {
+            machine: machine.clone(),
             ledger,
             acks: journal.clone(),
             journal,
             memory: Budget::new(settings.memory.max_queue_bytes),
             disk: Budget::new(settings.journal.max_bytes),
-            readers: Semaphore::new(host::cores().clamp(2, 8)),
+            readers: Semaphore::new(machine.cores().clamp(2, 8)),
         };
         Self {
             ground: Arc::new(ground),
@@ -125,7 +127,7 @@ impl Queues {
             tenants: RwLock::default(),
             ready: Mutex::default(),
             wake: Notify::new(),
-            cores: Arc::new(Cores::new(host::cores())),
+            cores: Arc::new(Cores::new(machine.cores())),
             stopping: AtomicBool::new(false),
         }
     }
@@ -145,6 +147,11 @@ impl Queues {
     /// Waits, for a short time at most, while what is queued waits for cores; see [`Cores`].
     pub async fn eased(&self) {
         self.cores.eased().await;
+    }
+
+    /// The machine that the queues are on.
+    pub fn machine(&self) -> &Machine {
+        &self.ground.machine
     }
 
     /// The cores that what is queued is built on.

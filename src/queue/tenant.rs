@@ -4,7 +4,6 @@ use super::budget::{Reservation, Share};
 use super::lane::{Lane, Stored, Take};
 use super::record::lane_key;
 use super::{Ground, Limit, RETRY_AFTER, Refused};
-use crate::host;
 use crate::journal::{Lost, Reader, Record, Seq};
 use crate::ledger::DropReason;
 use crate::settings::{Quota, WhenFull};
@@ -220,7 +219,7 @@ impl TenantQueue {
         };
         let before = self.with(kind, |lane| lane.spilled());
         let Some(piece) = self.read(kind, after, memory.bytes()).await? else { return Ok(()) };
-        let cutoff = UnixMillis::now().minus(self.meter.quota().max_age);
+        let cutoff = self.ground.machine.now().minus(self.meter.quota().max_age);
         self.settle(kind, after, before, piece, Some(memory), |record| {
             (record.entry.accepted < cutoff).then_some(DropReason::Expired)
         });
@@ -356,7 +355,7 @@ impl TenantQueue {
             }
         };
         let journal = self.ground.journal.clone();
-        let reading = host::aside("queue", move || {
+        let reading = self.ground.machine.on_blocking_pool("queue", move || {
             let batch = journal.read(&mut reader, bytes as u64)?;
             Ok(Piece { records: batch.records, lost: batch.lost, end: batch.end, next: None, reader: Some(reader) })
         });

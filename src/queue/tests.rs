@@ -25,7 +25,7 @@ impl Fixture {
         let options = Options { fsync: Fsync::Never, segment_bytes: 1 << 20, ..Options::new(dir.path()) };
         let (journal, recovery) = Journal::open(options).unwrap();
         let ledger = Arc::new(Ledger::default());
-        let queues = Arc::new(Queues::new(&settings, ledger.clone(), Arc::new(journal)));
+        let queues = Arc::new(Queues::new(&Machine::system(), &settings, ledger.clone(), Arc::new(journal)));
         queues.recover(&recovery.lost);
         Self { queues, ledger, settings, dir }
     }

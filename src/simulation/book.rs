@@ -1,6 +1,6 @@
 //! What was emitted and what became of it, item by item, and whether that is right.
 
-use super::host::elapsed;
+use super::machine::elapsed;
 use crate::ledger::DropReason;
 use crate::queue::Cover;
 use crate::types::{Follow, Kind};

@@ -1,10 +1,10 @@
 //! Those who send telemetry.
 
 use super::book::Book;
-use super::host::{elapsed, pass_time};
+use super::machine::{elapsed, now, pass_time};
 use super::plan::{Request, Run, STORM};
 use crate::queue::{Queues, Refused};
-use crate::types::{Chunk, Follow, TenantId, UnixMillis};
+use crate::types::{Chunk, Follow, TenantId};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Emitter {
     }
 
     fn chunk(&self, run: &Run) -> Chunk {
-        let now = UnixMillis::now();
+        let now = now();
         Chunk {
             tenant: self.tenants[run.tenant].clone(),
             kind: run.kind,

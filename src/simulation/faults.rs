@@ -1,7 +1,7 @@
 //! What Datadog and the way to it do wrong, and when: every fault of the stand-in (`src/fakeintake/faults.rs`), as it looks to
 //! a sender.
 
-use super::host::{EPOCH, elapsed};
+use super::machine::{EPOCH, elapsed};
 use crate::types::{Encoding, Endpoint, Kind};
 use rand::RngExt;
 use rand::rngs::StdRng;

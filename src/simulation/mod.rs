@@ -3,15 +3,16 @@
 //!
 //! `plan` is what a seed makes of the world, `world` the lives of the process in it, `emitter` those who send telemetry,
 //! `terms` what is done to tenants, `datadog` the other side with its `faults`, `watch` what a sender must keep to, `book`
-//! what became of each item and whether that is right; `host` stands in for the machine.
+//! what became of each item and whether that is right; `machine` and `committer` stand in for the machine and its threads.
 //!
 //! `SIMULATION_SEED=n` runs that seed alone, `SIMULATION_SEEDS=n` so many; with `SIMULATION_TRACE=1` every event is told.
 
 mod book;
+pub(crate) mod committer;
 mod datadog;
 mod emitter;
 mod faults;
-pub(crate) mod host;
+pub(crate) mod machine;
 mod plan;
 mod terms;
 mod watch;
@@ -38,7 +39,7 @@ fn watch_panics() {
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if host::is_simulated() {
+            if machine::is_simulated() {
                 PANICKED.set(Some(info.to_string()));
             }
             before(info);
@@ -63,7 +64,7 @@ fn run(seed: u64) -> Outcome {
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let book = runtime.block_on(async {
-        let _host = host::Simulated::begin(seed);
+        let _machine = machine::Simulated::begin(seed);
         let mut world = World::new(seed, dir.path());
         world.run().await;
         world.book.clone()

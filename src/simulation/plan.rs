@@ -2,7 +2,7 @@
 
 use super::book::{Book, End};
 use super::faults::{Fault, Phase, Rules, TELLINGS};
-use super::host::EPOCH;
+use super::machine::EPOCH;
 use super::terms::{Change, TROUBLES};
 use crate::journal::{Faults, Fsync};
 use crate::settings::{Settings, WhenFull};

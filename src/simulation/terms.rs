@@ -1,7 +1,7 @@
 //! What operators, and OAuth on behalf of customers, do to tenants while telemetry flows.
 
 use super::datadog::Datadog;
-use super::host::elapsed;
+use super::machine::{elapsed, now};
 use crate::settings::Site;
 use crate::tenancy::{Access, Hold, Registry, Tenant};
 use crate::types::{Secret, TenantId, UnixMillis};
@@ -71,7 +71,7 @@ impl Terms {
             Change::Exchange => self.renew(),
             Change::Move => {
                 self.renew();
-                self.before = Some(UnixMillis::now());
+                self.before = Some(now());
             }
             Change::Remove => self.present = false,
             // That is not a term, but done at once.

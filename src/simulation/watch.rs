@@ -2,7 +2,7 @@
 
 use super::book::Book;
 use super::faults::{Reply, Rules};
-use super::host::elapsed;
+use super::machine::elapsed;
 use super::terms::Terms;
 use crate::payload::Payload;
 use crate::types::{Endpoint, Kind};

@@ -1,9 +1,10 @@
 //! Lives of the process, one after another on the same disk, and what is looked at while they last.
 
 use super::book::{Book, End};
+use super::committer::{self, Task};
 use super::datadog::Datadog;
 use super::emitter::Emitter;
-use super::host::elapsed;
+use super::machine::{self, Simulated, elapsed};
 use super::plan::{Plan, Request, SHORT, STORM};
 use super::terms::{Change, Terms};
 use crate::daemon::keep_house;
@@ -13,7 +14,7 @@ use crate::ledger::{DropReason, Ledger};
 use crate::queue::Queues;
 use crate::settings::WhenFull;
 use crate::tenancy::Registry;
-use crate::types::{Kind, TenantId, UnixMillis};
+use crate::types::{Kind, TenantId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -55,6 +56,7 @@ pub(super) struct World {
 
 /// One process.
 struct Life {
+    process: Arc<Task>,
     queues: Arc<Queues>,
     delivery: Arc<Delivery>,
     ledger: Arc<Ledger>,
@@ -98,7 +100,7 @@ impl World {
         self.until(&mut life, STORM).await;
         self.drain(&mut life).await;
         self.end(life, End::Shutdown).await;
-        let (journal, _) = self.open();
+        let (journal, ..) = self.open();
         let left = journal.figures();
         if left.records > 0 {
             self.book().wrong(format_args!("all is delivered, and the journal has {left:?}"));
@@ -109,7 +111,7 @@ impl World {
         self.book().close(&dead, &self.plan.rules, age_limited);
     }
 
-    fn open(&mut self) -> (Journal, crate::journal::Recovery) {
+    fn open(&mut self) -> (Journal, crate::journal::Recovery, Arc<Task>) {
         self.lives += 1;
         let options = Options {
             fsync: self.plan.fsync,
@@ -117,15 +119,15 @@ impl World {
             in_flight_bytes: 256 << 10,
             ..Options::new("/simulated")
         };
-        Journal::open_simulated(&options, self.disk.clone(), self.plan.seed ^ self.lives << 32)
+        committer::open(&options, self.disk.clone(), self.plan.seed ^ self.lives << 32)
     }
 
     fn begin(&mut self) -> Life {
-        let (journal, recovery) = self.open();
+        let (journal, recovery, process) = self.open();
         self.book().event(format_args!("life {}: {} items, {} lost", self.lives, recovery.items, recovery.lost.len()));
         let settings = &self.plan.settings;
         let ledger = Arc::new(Ledger::default());
-        let queues = Arc::new(Queues::new(settings, ledger.clone(), Arc::new(journal)));
+        let queues = Arc::new(Queues::new(&Simulated::machine(), settings, ledger.clone(), Arc::new(journal)));
         queues.recover(&recovery.lost);
         let registry = Arc::new(Registry::default());
         let tenants: Vec<_> = (0..self.terms.len()).map(|index| TenantId::new(&format!("t{index}")).unwrap()).collect();
@@ -154,7 +156,8 @@ impl World {
         }
         let (quota, max_age) = (settings.journal.max_bytes_per_tenant, settings.journal.max_age);
         let since = elapsed();
-        let life = Life { queues, delivery, ledger, registry, tenants, sending, others, quota, max_age, since };
+        let life =
+            Life { process, queues, delivery, ledger, registry, tenants, sending, others, quota, max_age, since };
         (0..self.terms.len()).for_each(|tenant| self.enact(&life, tenant));
         life
     }
@@ -172,7 +175,7 @@ impl World {
             let Some((_, tenant, change)) = self.plan.changes.pop_front() else { break };
             self.book().event(format_args!("tenant {tenant}: {change:?}"));
             if let Change::Purge = change {
-                let before = UnixMillis::now();
+                let before = machine::now();
                 self.book().purged(tenant);
                 match life.delivery.purge(&life.tenants[tenant], before).await {
                     Ok(_) => self.terms[tenant].purged = Some(before),
@@ -278,7 +281,7 @@ impl World {
                 self.book().wrong("delivery does not end");
             }
         } else {
-            journal.die();
+            life.process.die();
         }
         life.sending.shutdown().await;
         life.others.shutdown().await;
@@ -370,7 +373,7 @@ impl Life {
         }
         for queue in self.queues.all() {
             let oldest = queue.figures().into_iter().filter_map(|lane| lane.oldest).min();
-            let limit = UnixMillis::now().minus(self.max_age + EXPIRED);
+            let limit = machine::now().minus(self.max_age + EXPIRED);
             if oldest.is_some_and(|oldest| oldest < limit) && elapsed() > self.since + RECOVERED {
                 book.wrong(format_args!("{} has items waiting since {oldest:?}", queue.id));
             }

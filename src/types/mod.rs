@@ -7,8 +7,8 @@ mod html;
 mod kind;
 mod secret;
 mod tenant_id;
-mod time;
 
+pub use crate::machine::UnixMillis;
 pub use chunk::Chunk;
 pub use current::Current;
 pub use follow::{Fate, Follow};
@@ -16,4 +16,3 @@ pub use html::escape_html;
 pub use kind::{Encoding, Endpoint, HostRole, Kind, Limits};
 pub use secret::{Secret, redacted};
 pub use tenant_id::{InvalidTenantId, TenantId};
-pub use time::UnixMillis;

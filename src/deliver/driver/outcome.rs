@@ -7,7 +7,6 @@ use super::super::dead_letter::Reason;
 use super::super::judge::{self, Answer, Verdict};
 use super::super::work::{KeyRefused, Landed, Work};
 use super::{Doubt, STUCK, Sender, State, VALIDATE};
-use crate::host::chance;
 use crate::ledger::DropReason;
 use crate::payload::Payload;
 use crate::types::{Endpoint, Kind, Secret};
@@ -109,7 +108,7 @@ impl Sender {
             known.refused(flight.probe);
         }
         if !matches!(verdict, Verdict::Delivered | Verdict::Retry) {
-            state.note(endpoint.path(), format!("{} {}", answer.status, answer.words).trim_end().to_owned());
+            self.note(state, endpoint.path(), format!("{} {}", answer.status, answer.words).trim_end().to_owned());
         }
         let known = &mut state.endpoints[endpoint as usize];
         match verdict {
@@ -127,7 +126,7 @@ impl Sender {
                     let wait = answer.wait.map(|wait| wait.as_secs_f64());
                     info!(tenant = %self.queue.id, endpoint = endpoint.path(), wait, "rate limited; waiting");
                 }
-                known.throttled(flight.probe, now, answer.wait, &self.rules.get().backoff, chance());
+                known.throttled(flight.probe, now, answer.wait, &self.rules.get().backoff, self.chance());
                 state.hold(Work::Send(payload), flight.place, None, flight.tried);
             }
             Verdict::TooLarge => {
@@ -140,7 +139,7 @@ impl Sender {
             }
             Verdict::Malformed if !payload.suspect && !flight.tried.malformed => {
                 // A 400 may be the intake's own trouble (a slow upload was answered so): once more.
-                let later = now + self.rules.get().backoff.wait(1, chance());
+                let later = now + self.rules.get().backoff.wait(1, self.chance());
                 state.hold(Work::Send(payload), flight.place, Some(later), Tried { malformed: true, ..flight.tried });
             }
             Verdict::Malformed if payload.items > 1 => {
@@ -205,17 +204,17 @@ impl Sender {
     }
 
     pub(super) fn failed(&self, state: &mut State, now: Instant, endpoint: Endpoint, flight: &Flight, words: &str) {
-        state.note(endpoint.path(), words.to_owned());
+        self.note(state, endpoint.path(), words.to_owned());
         let known = &mut state.endpoints[endpoint as usize];
         if known.is_open() {
             warn!(tenant = %self.queue.id, endpoint = endpoint.path(), "submission failed; trying again: {words}");
         }
-        known.failed(flight.probe, now, &self.rules.get().backoff, chance());
+        known.failed(flight.probe, now, &self.rules.get().backoff, self.chance());
     }
 
     fn validated(&self, state: &mut State, now: Instant, key: Secret, validity: &Validity) {
         let interval = self.rules.get().validate_interval;
-        let change = state.auth.checked(validity, now, interval, &self.rules.get().backoff, chance());
+        let change = state.auth.checked(validity, now, interval, &self.rules.get().backoff, self.chance());
         if change == Change::None {
             return;
         }
@@ -229,7 +228,7 @@ impl Sender {
                         "refused although the API key is good; trying again: {words}"
                     );
                 }
-                known.failed(probe, now, &self.rules.get().backoff, chance());
+                known.failed(probe, now, &self.rules.get().backoff, self.chance());
             } else {
                 known.unanswered(probe, now);
             }
@@ -238,7 +237,7 @@ impl Sender {
             Validity::Invalid(words) => {
                 // It was the key, not the payloads.
                 state.backlog.forgive();
-                state.note(VALIDATE, words.clone());
+                self.note(state, VALIDATE, words.clone());
                 error!(
                     tenant = %self.queue.id, site = state.bound.as_ref().map(|bound| &*bound.tenant.site.name),
                     "Datadog refuses the API key; telemetry is held until the key works again: {words}"

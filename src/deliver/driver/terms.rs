@@ -6,8 +6,8 @@ use super::{Auth, Sender, State};
 use crate::deliver::client::{ClientError, Destination};
 use crate::deliver::endpoint::EndpointState;
 use crate::deliver::work::Work;
-use crate::host::chance;
 use crate::ledger::DropReason;
+use crate::machine::Machine;
 use crate::payload::Payload;
 use crate::queue::Batch;
 use crate::tenancy::{Hold, Tenant, TenantState};
@@ -126,6 +126,10 @@ impl Sender {
         self.lock().last_error.clone()
     }
 
+    pub(super) fn note(&self, state: &mut State, endpoint: &'static str, words: String) {
+        state.last_error = Some(LastError { at: self.tools.machine.now(), endpoint, words });
+    }
+
     pub(super) fn show_state(&self) {
         let Some(tenant) = self.tenant() else { return };
         let state = self.lock();
@@ -156,6 +160,7 @@ impl State {
         &mut self,
         tenant: Option<Arc<Tenant>>,
         now: Instant,
+        machine: &Machine,
     ) -> Result<Option<(Arc<Destination>, Secret, Hold)>, ClientError> {
         let terms = tenant.map(|tenant| (tenant.terms(), tenant));
         let Some(((Some(key), hold), tenant)) = terms else {
@@ -167,7 +172,7 @@ impl State {
         }
         // Whatever was found out about the key before says nothing about this one.
         self.bound = None;
-        self.auth = Auth::new(now, chance());
+        self.auth = Auth::new(now, machine.chance());
         self.backlog.forgive();
         for doubt in std::mem::take(&mut self.doubts) {
             self.endpoints[doubt.endpoint as usize].unanswered(doubt.probe, now);
@@ -175,9 +180,5 @@ impl State {
         let to = Arc::new(Destination::new(&tenant.site, &key)?);
         self.bound = Some(Bound { tenant, key: key.clone(), to: to.clone() });
         Ok(Some((to, key, hold)))
-    }
-
-    pub(super) fn note(&mut self, endpoint: &'static str, words: String) {
-        self.last_error = Some(LastError { at: UnixMillis::now(), endpoint, words });
     }
 }

@@ -7,14 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {
-    /// The time now. Pure logic takes the time as an argument instead of calling this.
+    /// The system's time now. What a simulation runs asks its [`Machine`](super::Machine) instead, and pure logic takes the
+    /// time as an argument.
     pub fn now() -> Self {
-        #[cfg(test)]
-        if let Some(now) = crate::simulation::host::now() {
-            return now;
-        }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        SystemTime::now().into()
     }
 
     /// From whole seconds, saturating.
@@ -25,5 +21,13 @@ impl UnixMillis {
     /// This time less `age`, saturating.
     pub fn minus(self, age: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// Times before the epoch become the epoch.
+impl From<SystemTime> for UnixMillis {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }
