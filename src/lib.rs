@@ -5,7 +5,7 @@
 //! compresses the batch, [`deliver`] sends it and judges the answer. [`ledger`] counts every step.
 //!
 //! [`store`] keeps tenants and their secrets, sealed by [`vault`]; [`oauth`] is how a tenant comes by its key; [`control`]
-//! is what the operator can do with tenants, and [`admin`] how they ask for it.
+//! is what the operator can do with tenants, [`admin`] where they ask for it, and [`api`] what they and the daemon say.
 //!
 //! To read the code, follow that way, beginning with the nouns of [`types`]: what a [`types::Kind`] is decides nearly
 //! everything else. Then [`daemon`], which puts the parts together, and [`cli`]; [`settings`] and [`admin`] stand aside,
@@ -14,9 +14,10 @@
 //!
 //! Ground floor first, each importing only from those before it: [`metric`], [`machine`], [`types`], [`settings`], [`outbound`],
 //! [`wire`], [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`],
-//! [`ingest`], [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
+//! [`ingest`], [`api`], [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
 
 pub mod admin;
+pub mod api;
 pub mod cli;
 pub mod control;
 pub mod daemon;

@@ -1,25 +1,18 @@
 //! What the operator can do with tenants: the service behind the admin API.
 //!
-//! It works on the store; the deliveries of this host follow at once, those of other hosts within seconds. Tenants of the
-//! configuration file are shown, and changed nowhere but there. The store may be out of reach for a while, at the start
-//! too: tenants of the file do not depend on it, and everything else says so.
+//! It works on the store; the deliveries of this host follow at once, those of other hosts within seconds ([`StoreSync`]).
+//! Tenants of the configuration file are shown, and changed nowhere but there. The store may be out of reach for a while,
+//! at the start too: tenants of the file do not depend on it, and everything else says so.
 
 mod error;
 mod operations;
 mod reload;
 mod show;
-mod upkeep;
+mod store_sync;
 mod view;
 
 pub use error::ControlError;
-pub use operations::{Fate, NewTenantSpec, TenantChanges};
-pub use reload::{DifferenceView, ReloadedView};
-pub use upkeep::Opener;
-pub use view::{
-    BegunView, ConnectedView, DisconnectedView, ErrorView, HeldView, KeyCameFrom, KeyOrigin, KeyView, NewTokenView,
-    OauthView, OrganisationView, QueueView, RateLimitView, RemovedView, Source, State, StatusView, StoreView,
-    TenantList, TenantView, TokenList, TokenView, TokensView,
-};
+pub use store_sync::StoreSync;
 
 use crate::deliver::Delivery;
 use crate::oauth::Oauth;
@@ -41,7 +34,7 @@ pub struct Control {
     queues: Arc<Queues>,
     delivery: Arc<Delivery>,
     settings: Current<Settings>,
-    /// Held while another configuration is put in force.
+    /// Held while another configuration is applied.
     reloading: tokio::sync::Mutex<()>,
     open: OnceLock<Open>,
     /// Why the store cannot be opened or read at present.
@@ -56,7 +49,7 @@ struct Open {
 }
 
 impl Control {
-    /// A service whose store is not open yet; [`Opener`] opens it.
+    /// A service whose store is not open yet; [`StoreSync`] opens it.
     pub fn new(settings: &Settings, registry: Arc<Registry>, queues: Arc<Queues>, delivery: Arc<Delivery>) -> Self {
         registry.set_partial(true);
         Self {
@@ -94,16 +87,15 @@ impl Control {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
-    /// Lets nothing begin any more that must not be cut off in the middle, and waits until nothing of that kind is under way;
-    /// see [`Oauth::end`].
+    /// Lets nothing begin any more that must not be cut off in the middle, and waits for what has begun; see [`Oauth::end`].
     pub async fn end(&self) {
         if let Some(open) = self.open.get() {
             open.oauth.end().await;
         }
     }
 
-    /// How many such things are under way.
-    pub fn under_way(&self) -> usize {
+    /// How many such things are in flight.
+    pub fn in_flight(&self) -> usize {
         self.open.get().map_or(0, |open| open.oauth.in_flight())
     }
 
@@ -117,7 +109,7 @@ impl Control {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Whether telemetry of no tenant at all can be taken for now, since those that there are cannot be read.
+    /// Whether no telemetry at all can be taken for now, since no tenant could be read yet.
     pub fn is_blind(&self) -> bool {
         self.registry.is_blind()
     }

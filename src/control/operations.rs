@@ -1,11 +1,12 @@
 //! Changing tenants.
 
-use super::view::{
-    BegunView, ConnectedView, DisconnectedView, HeldView, NewTokenView, RemovedView, TenantView, TokenList, TokenView,
-};
 use super::{Control, ControlError, Open};
+use crate::api::{
+    BegunView, ConnectRequest, ConnectedView, DisconnectedView, HeldAction, HeldView, NewTenant, NewTokenView,
+    RemovedView, Telemetry, TenantPatch, TenantView, TokenList,
+};
 use crate::settings::{Overrides, OverridesPatch};
-use crate::store::{Change, Connection, Guard, NewKey, NewTenant, Origin, Store, StoreError, TenantRecord};
+use crate::store::{self, Change, Connection, Guard, NewKey, Origin, Store, StoreError, TenantRecord};
 use crate::types::{Secret, TenantId, UnixMillis};
 use serde_json::{Map, Value};
 use tracing::{info, warn};
@@ -13,49 +14,12 @@ use tracing::{info, warn};
 /// The longest display name and the longest label of a token, in characters.
 const LONGEST_NAME: usize = 200;
 
-/// A tenant to be added.
-#[derive(Debug, Clone)]
-pub struct NewTenantSpec {
-    /// Its id.
-    pub id: TenantId,
-    /// Its name for people.
-    pub display_name: Option<String>,
-    /// Its Datadog site; none: `datadog.default_site`.
-    pub site: Option<String>,
-    /// An API key of its organisation, instead of connecting it.
-    pub api_key: Option<Secret>,
-    /// What applies to it instead of what applies to all.
-    pub own: OverridesPatch,
-}
-
-/// What is to be changed of a tenant.
-#[derive(Debug, Clone, Default)]
-pub struct TenantChanges {
-    /// Its name for people.
-    pub display_name: Option<String>,
-    /// Its Datadog site.
-    pub site: Option<String>,
-    /// An API key of its organisation.
-    pub api_key: Option<Secret>,
-    /// What applies to it instead of what applies to all.
-    pub own: OverridesPatch,
-}
-
-/// What happens to telemetry that waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It stays where it is, or goes on.
-    Keep,
-    /// It is dropped, and counted as `purged`.
-    Drop,
-}
-
 impl Control {
     /// Adds a tenant: connected when it comes with a key, pending else.
     ///
     /// # Errors
     /// When it exists, its site is not known, or the store fails.
-    pub async fn create(&self, new: NewTenantSpec) -> Result<TenantView, ControlError> {
+    pub async fn create(&self, new: NewTenant) -> Result<TenantView, ControlError> {
         if self.is_of_file(&new.id) {
             return Err(ControlError::StaticExists(new.id));
         }
@@ -70,8 +34,9 @@ impl Control {
         if let Some(key) = new.api_key {
             changes.extend(static_key(key)?);
         }
-        changes.extend(overrides(Overrides::default(), &new.own, &Map::new())?);
-        let record = store.add_tenant(&NewTenant { id: new.id, site }, &changes).await?;
+        let own = OverridesPatch { limits: new.limits, journal: new.journal };
+        changes.extend(overrides(Overrides::default(), &own, &Map::new())?);
+        let record = store.add_tenant(&store::NewTenant { id: new.id, site }, &changes).await?;
         oauth.publish(&record).await;
         info!(tenant = %record.id, site = record.site, "added by the operator");
         Ok(self.view(&record))
@@ -82,7 +47,7 @@ impl Control {
     /// # Errors
     /// When there is no such tenant, it is of the configuration file, its key or site is OAuth's, someone else changes it
     /// at the same time, or the store fails.
-    pub async fn update(&self, id: &TenantId, wanted: TenantChanges) -> Result<TenantView, ControlError> {
+    pub async fn update(&self, id: &TenantId, wanted: TenantPatch) -> Result<TenantView, ControlError> {
         let Open { store, .. } = self.open_for(id)?;
         let record = store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
         let by_oauth = record.tokens.is_some() || record.key.as_ref().is_some_and(|key| key.origin == Origin::OAuth);
@@ -101,7 +66,8 @@ impl Control {
             free("API key")?;
             changes.extend(static_key(key)?);
         }
-        changes.extend(overrides(record.own(), &wanted.own, &record.overrides)?);
+        let own = OverridesPatch { limits: wanted.limits, journal: wanted.journal };
+        changes.extend(overrides(record.own(), &own, &record.overrides)?);
         if changes.is_empty() {
             return Ok(self.view(&record));
         }
@@ -118,16 +84,16 @@ impl Control {
         Ok(view)
     }
 
-    /// Removes a tenant: its authorisation is revoked, and key, tokens and ingest tokens are forgotten. What waits of it
-    /// is dropped on this host, or kept until it is too old. Of one that is gone already, what waits can still be dropped.
+    /// Removes a tenant: its authorisation is revoked, and key, tokens and ingest tokens are forgotten. What is queued of
+    /// it is dropped on this host, or kept until it is too old; of one that is gone already, it can still be dropped.
     ///
     /// # Errors
-    /// When there is no such tenant and nothing of it waits, it is of the configuration file, something else is under way
-    /// for it, or the store fails.
-    pub async fn remove(&self, id: &TenantId, fate: Fate) -> Result<RemovedView, ControlError> {
+    /// When there is no such tenant and nothing of it is queued, it is of the configuration file, something else is in
+    /// progress for it, or the store fails.
+    pub async fn remove(&self, id: &TenantId, telemetry: Telemetry) -> Result<RemovedView, ControlError> {
         let Open { store, oauth } = self.open_for(id)?;
         let record = store.tenant(id).await?;
-        if record.is_none() && (fate == Fate::Keep || self.waiting_for(id).items == 0) {
+        if record.is_none() && (telemetry == Telemetry::Keep || self.queue_of(id).items == 0) {
             return Err(StoreError::UnknownTenant(id.clone()).into());
         }
         let mut not_revoked = None;
@@ -136,11 +102,11 @@ impl Control {
         }
         let removed = store.remove_tenant(id).await?;
         self.registry.remove(id);
-        let dropped_items = match fate {
-            Fate::Keep => 0,
-            Fate::Drop => self.delivery.purge(id, UnixMillis(UnixMillis::now().0 + 1)).await?,
+        let dropped_items = match telemetry {
+            Telemetry::Keep => 0,
+            Telemetry::Purge => self.delivery.purge(id, UnixMillis(UnixMillis::now().0 + 1)).await?,
         };
-        let kept_items = self.waiting_for(id).items;
+        let kept_items = self.queue_of(id).items;
         info!(tenant = %id, dropped_items, kept_items, "removed by the operator");
         Ok(RemovedView { id: id.to_string(), removed, dropped_items, kept_items, not_revoked })
     }
@@ -150,18 +116,13 @@ impl Control {
     /// # Errors
     /// When no OAuth client is configured, `domain` or `site` is not on the list, there is no such tenant, or the store
     /// fails.
-    pub async fn connect(
-        &self,
-        id: &TenantId,
-        domain: Option<&str>,
-        site: Option<&str>,
-    ) -> Result<BegunView, ControlError> {
+    pub async fn connect(&self, id: &TenantId, from: &ConnectRequest) -> Result<BegunView, ControlError> {
         let Open { store, oauth } = self.open_for(id)?;
         if !self.settings().oauth.is_configured() {
             return Err(ControlError::NoClient);
         }
         store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
-        Ok(BegunView::new(&oauth.begin(id, domain, site).await?))
+        Ok(oauth.begin(id, from.domain.as_deref(), from.site.as_deref()).await?.into())
     }
 
     /// Takes Datadog's answer to an authorisation from the application that got it.
@@ -180,7 +141,7 @@ impl Control {
     /// Revokes a tenant's authorisation and forgets its key; its telemetry is held from then on.
     ///
     /// # Errors
-    /// When there is no such tenant, it is of the configuration file, something else is under way for it, or the store
+    /// When there is no such tenant, it is of the configuration file, something else is in progress for it, or the store
     /// fails.
     pub async fn disconnect(&self, id: &TenantId) -> Result<DisconnectedView, ControlError> {
         let disconnected = self.open_for(id)?.oauth.disconnect(id).await?;
@@ -192,19 +153,19 @@ impl Control {
     ///
     /// # Errors
     /// When nothing of that kind is held, there is no such tenant, it is of the configuration file, or the store fails.
-    pub async fn decide_held(&self, id: &TenantId, fate: Fate) -> Result<HeldView, ControlError> {
+    pub async fn decide_held(&self, id: &TenantId, action: HeldAction) -> Result<HeldView, ControlError> {
         let Open { store, oauth } = self.open_for(id)?;
         let record = store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
         if record.held_for.is_none() {
             return Err(ControlError::NothingHeld(id.clone()));
         }
-        let (record, dropped_items) = match fate {
-            Fate::Keep => {
+        let (record, dropped_items) = match action {
+            HeldAction::Release => {
                 let record = oauth.release_held(id).await?;
                 oauth.publish(&record).await;
                 (record, 0)
             }
-            Fate::Drop => {
+            HeldAction::Drop => {
                 // What is older than the key is not for the key's organisation.
                 let before = record.key.as_ref().map_or_else(UnixMillis::now, |key| key.created);
                 let items = self.delivery.purge(id, before).await?;
@@ -222,7 +183,7 @@ impl Control {
     pub async fn tokens(&self, id: &TenantId) -> Result<TokenList, ControlError> {
         let Open { store, .. } = self.open_for(id)?;
         store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
-        let tokens = store.ingest_tokens(Some(id)).await?.into_iter().map(TokenView::new).collect();
+        let tokens = store.ingest_tokens(Some(id)).await?.into_iter().map(Into::into).collect();
         Ok(TokenList { tokens })
     }
 
@@ -236,7 +197,7 @@ impl Control {
         let (token, info) = store.create_ingest_token(id, label).await?;
         self.show_tokens(store, id).await;
         info!(tenant = %id, token = info.id, "an ingest token was made by the operator");
-        Ok(NewTokenView { token: token.expose().to_owned(), info: TokenView::new(info) })
+        Ok(NewTokenView { token, info: info.into() })
     }
 
     /// Revokes an ingest token.
@@ -316,12 +277,8 @@ fn check_text(field: &str, text: &str) -> Result<(), ControlError> {
     Ok(())
 }
 
-/// What the store is to keep after a change of overrides, if that is something else than `kept`.
-fn overrides(
-    own: Overrides,
-    patch: &OverridesPatch,
-    kept: &Map<String, Value>,
-) -> Result<Option<Change>, ControlError> {
+/// What the store is to keep after a change of overrides, if that differs from `kept`.
+fn overrides(own: Overrides, patch: &OverridesPatch, kept: &Map<String, Value>) -> Result<Option<Change>, ControlError> {
     let all = own.patched(patch).map_err(ControlError::Invalid)?.to_store(kept);
     Ok((all != *kept).then_some(Change::Overrides(all)))
 }

@@ -1,47 +1,14 @@
 //! Another configuration while everything goes on.
 
 use super::{Control, IN_BOTH};
-use crate::settings::{Difference, Settings};
+use crate::settings::Settings;
 use crate::types::TenantId;
-use serde::Serialize;
 use std::sync::Arc;
 use tracing::warn;
-use utoipa::ToSchema;
-
-/// What reading the configuration again has changed.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ReloadedView {
-    /// What is in force now.
-    pub changed: Vec<DifferenceView>,
-    /// What else is new in the configuration, and comes into force with the next restart.
-    pub needs_restart: Vec<DifferenceView>,
-    /// What is allowed in it, but probably not meant.
-    pub warnings: Vec<String>,
-    /// What follows for tenants.
-    pub notes: Vec<String>,
-}
-
-/// A key of the configuration that has another value, or a table that came or went. Secrets are `[redacted]`.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct DifferenceView {
-    /// The key.
-    pub key: String,
-    /// Its value before, if there was one.
-    pub from: Option<String>,
-    /// Its value in the configuration as it is now, if there is one.
-    pub to: Option<String>,
-}
-
-impl From<Difference> for DifferenceView {
-    fn from(difference: Difference) -> Self {
-        let Difference { key, from, to } = difference;
-        Self { key, from, to }
-    }
-}
 
 impl Control {
-    /// Has tenants, queues, deliveries and the OAuth client go by another configuration from now on, one that
-    /// [`Settings::plan`] has made. Gives what the operator should know.
+    /// Applies another configuration, one that [`Settings::plan`] has made, to tenants, queues, deliveries and the OAuth
+    /// client. Gives notes for the operator.
     pub async fn reload(&self, settings: Settings) -> Vec<String> {
         let _alone = self.reloading.lock().await;
         let settings = Arc::new(settings);
@@ -71,13 +38,13 @@ impl Control {
         notes
     }
 
-    /// Lets go of a tenant that is no longer of the configuration file: the store may have it, too.
+    /// Lets go of a tenant that is no longer in the configuration file: the store may have it, too.
     async fn release(&self, id: &TenantId) -> Option<String> {
         if let Some(open) = self.open.get() {
             match self.take_over(open, vec![id.clone()]).await {
                 Ok(()) if self.registry.get(id.as_str()).is_some() => {
                     return Some(format!(
-                        "tenant {id} is no longer of the configuration file, but of the store, which counts from now on"
+                        "tenant {id} is no longer in the configuration file; the store has it, too, and counts from now on"
                     ));
                 }
                 Ok(()) => {}
@@ -91,8 +58,8 @@ impl Control {
         let items = self.waiting_for(id).items;
         (items > 0).then(|| {
             format!(
-                "tenant {id} is no longer of the configuration file, and {items} items of it wait: they are kept until it is \
-                 there again, or too old (journal.max_age)"
+                "tenant {id} is no longer in the configuration file, and {items} items of it are queued: they are kept until it is \
+                 there again, or until they are too old (journal.max_age)"
             )
         })
     }

@@ -1,10 +1,9 @@
 //! Showing tenants.
 
-use super::view::{
-    ErrorView, KeyView, OauthView, OrganisationView, QueueView, RateLimitView, Source, State, StatusView, StoreView,
-    TenantList, TenantView, TokensView, time, words,
-};
+use super::view::time;
 use super::{Control, ControlError};
+use crate::api::{KeyView, OauthView, QueueView, Source, StatusView, StoreView, TenantList, TenantView, TokensView};
+use crate::oauth;
 use crate::store::{StoreError, TenantRecord};
 use crate::tenancy::{Tenant, TenantState};
 use crate::types::{TenantId, UnixMillis};
@@ -31,7 +30,7 @@ impl Control {
             Err(error) => (vec![], Some(error.to_string())),
         };
         let theirs = records.iter().filter(|record| !settings.tenants.contains_key(&record.id));
-        let queues = self.waiting(now);
+        let queues = self.queue_by_tenant(now);
         tenants.extend(theirs.map(|record| self.of_store(record, queues.get(&record.id).copied(), now)));
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
         TenantList { tenants, incomplete }
@@ -55,8 +54,8 @@ impl Control {
     pub async fn status(&self, not_ready: Option<&str>) -> StatusView {
         let TenantList { tenants, incomplete } = self.list().await;
         let mut queue = QueueView::default();
-        for waiting in self.waiting(UnixMillis::now()).into_values() {
-            queue.add(waiting);
+        for one in self.queue_by_tenant(UnixMillis::now()).into_values() {
+            queue.add(one);
         }
         let open = self.open.get();
         let place = open.map_or_else(|| self.settings().store.url.to_string(), |open| open.store.place().to_owned());
@@ -71,13 +70,13 @@ impl Control {
         }
     }
 
-    /// What waits of all tenants that ever had items.
-    fn waiting(&self, now: UnixMillis) -> HashMap<TenantId, QueueView> {
+    /// What is queued of all tenants that ever had items.
+    fn queue_by_tenant(&self, now: UnixMillis) -> HashMap<TenantId, QueueView> {
         let queues = self.queues.all();
-        queues.into_iter().map(|queue| (queue.id.clone(), self.waiting_of(&queue.id, queue.figures(), now))).collect()
+        queues.into_iter().map(|queue| (queue.id.clone(), self.sum_of(&queue.id, queue.figures(), now))).collect()
     }
 
-    fn waiting_of(&self, id: &TenantId, lanes: Vec<crate::queue::LaneFigures>, now: UnixMillis) -> QueueView {
+    fn sum_of(&self, id: &TenantId, lanes: Vec<crate::queue::LaneFigures>, now: UnixMillis) -> QueueView {
         let mut view = QueueView::default();
         for lane in lanes.into_iter().chain(self.delivery.figures(id)) {
             let oldest_seconds = lane.oldest.filter(|_| lane.items > 0).map(|oldest| seconds(oldest, now));
@@ -86,14 +85,14 @@ impl Control {
         view
     }
 
-    /// What a tenant has waiting.
-    pub(super) fn waiting_for(&self, id: &TenantId) -> QueueView {
+    /// What is queued of a tenant.
+    pub(super) fn queue_of(&self, id: &TenantId) -> QueueView {
         let queue = self.queues.all().into_iter().find(|queue| queue.id == *id);
-        queue.map_or_else(QueueView::default, |queue| self.waiting_of(id, queue.figures(), UnixMillis::now()))
+        queue.map_or_else(QueueView::default, |queue| self.sum_of(id, queue.figures(), UnixMillis::now()))
     }
 
     pub(super) fn view(&self, record: &TenantRecord) -> TenantView {
-        self.of_store(record, Some(self.waiting_for(&record.id)), UnixMillis::now())
+        self.of_store(record, Some(self.queue_of(&record.id)), UnixMillis::now())
     }
 
     fn of_store(&self, record: &TenantRecord, queue: Option<QueueView>, now: UnixMillis) -> TenantView {
@@ -101,32 +100,32 @@ impl Control {
         let live = self.registry.get(id.as_str());
         let state = live.map_or(TenantState::Pending, |tenant| tenant.state());
         let queue = queue.unwrap_or_default();
-        // What was meant for another organisation concerns the operator only while some of it waits, here.
+        // What was meant for another organisation concerns the operator only while some of it is queued here.
         let before = record.key.as_ref().map_or(now, |key| key.created);
         let held =
             record.held_for.as_ref().filter(|_| queue.oldest_seconds.is_some_and(|age| age > seconds(before, now)));
         let shown = TenantRecord { held_for: held.cloned(), ..record.clone() };
-        let (status, to_do) = words(&shown, now);
+        let oauth::Status { text: status, to_do } = oauth::status(&shown, now);
         let (own, settings) = (record.own(), self.settings());
         TenantView {
             id: id.to_string(),
             display_name: record.display_name.clone(),
             site: record.site.clone(),
             source: Source::Store,
-            state: state.into(),
+            state,
             paused: record.paused,
             status,
             to_do,
-            organisation: record.organisation.as_ref().map(OrganisationView::new),
-            held_for: held.map(OrganisationView::new),
+            organisation: record.organisation.as_ref().map(Into::into),
+            held_for: held.map(Into::into),
             key: record.key.as_ref().map(|key| KeyView::new(key, now)),
             tokens: record.tokens.as_ref().map(|tokens| TokensView::new(tokens, now)),
             limits: own.limits,
             journal: own.journal,
             in_effect: own.over(settings.allowance()).into(),
             queue,
-            rate_limits: self.rate_limits(id),
-            last_error: self.delivery.last_error(id).map(ErrorView::new),
+            rate_limits: self.delivery.rate_limits_left(id).into_iter().map(Into::into).collect(),
+            last_error: self.delivery.last_error(id).map(Into::into),
             created_at: Some(time(record.created)),
             updated_at: Some(time(record.updated)),
         }
@@ -154,7 +153,7 @@ impl Control {
             display_name: String::new(),
             site: tenant.site.name.clone(),
             source: Source::Static,
-            state: state.into(),
+            state,
             paused: false,
             status,
             to_do,
@@ -165,39 +164,11 @@ impl Control {
             limits: own.limits,
             journal: own.journal,
             in_effect: meter.allowance().into(),
-            queue: queue.map_or_else(QueueView::default, |queue| self.waiting_of(id, queue.figures(), now)),
-            rate_limits: self.rate_limits(id),
-            last_error: self.delivery.last_error(id).map(ErrorView::new),
+            queue: queue.map_or_else(QueueView::default, |queue| self.sum_of(id, queue.figures(), now)),
+            rate_limits: self.delivery.rate_limits_left(id).into_iter().map(Into::into).collect(),
+            last_error: self.delivery.last_error(id).map(Into::into),
             created_at: None,
             updated_at: None,
-        }
-    }
-
-    fn rate_limits(&self, id: &TenantId) -> Vec<RateLimitView> {
-        self.delivery.rate_limits_left(id).into_iter().map(RateLimitView::new).collect()
-    }
-}
-
-impl QueueView {
-    fn add(&mut self, other: Self) {
-        self.items += other.items;
-        self.bytes += other.bytes;
-        self.oldest_seconds = match (self.oldest_seconds, other.oldest_seconds) {
-            (Some(mine), Some(theirs)) => Some(mine.max(theirs)),
-            (mine, theirs) => mine.or(theirs),
-        };
-    }
-}
-
-impl From<TenantState> for State {
-    fn from(state: TenantState) -> Self {
-        match state {
-            TenantState::Pending => Self::Pending,
-            TenantState::Active => Self::Active,
-            TenantState::Throttled => Self::Throttled,
-            TenantState::Retrying => Self::Retrying,
-            TenantState::Unauthorized => Self::Unauthorized,
-            TenantState::Paused => Self::Paused,
         }
     }
 }

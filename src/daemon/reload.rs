@@ -3,7 +3,8 @@
 use super::logging::Levels;
 use super::systemd;
 use crate::admin::Reload;
-use crate::control::{Control, DifferenceView, ReloadedView};
+use crate::api::{DifferenceView, ReloadedView};
+use crate::control::Control;
 use crate::deliver::Soon;
 use crate::ingest::Handler;
 use crate::settings::{Plan, Settings, SettingsError};

@@ -3,7 +3,7 @@
 use super::logging::Levels;
 use super::{Reloader, files};
 use crate::admin::{self, Admin, Exposition, Token, TokenError};
-use crate::control::{Control, Opener};
+use crate::control::{Control, StoreSync};
 use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{self, Door, Handler, InvalidHeader, ListenError, Listener};
 use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
@@ -91,7 +91,7 @@ pub struct Daemon {
     registry: Arc<Registry>,
     queues: Arc<Queues>,
     delivery: Arc<Delivery>,
-    tenants: Opener,
+    tenants: StoreSync,
     ingest: (Vec<Listener>, Arc<Handler>),
     admin: Arc<Admin>,
     admin_listener: Option<TcpListener>,
@@ -153,7 +153,7 @@ impl Daemon {
             }
         };
         let control = Arc::new(Control::new(settings, registry.clone(), queues.clone(), delivery.clone()));
-        let tenants = Opener::begin(control.clone(), connect).await;
+        let tenants = StoreSync::begin(control.clone(), connect).await;
         tell_of_strangers(&queues, &registry);
         let door = Arc::new(Door::new(settings, registry.clone(), queues.clone()));
         let handler = Handler::new(settings, door)?;
@@ -270,7 +270,7 @@ impl Daemon {
             }
         };
         end_or_abort(sending, hurry).await;
-        let cut_off = admin.control.under_way();
+        let cut_off = admin.control.in_flight();
         if why.is_some() && cut_off > 0 {
             warn!(
                 "{cut_off} connections of customers, or refreshes, were under way and are cut off; of a key that was being \

@@ -11,12 +11,15 @@ pub use resolve::{Advice, Caller, Claims, Denied, Resolver};
 
 use crate::settings::Site;
 use crate::types::{Secret, TenantId, UnixMillis};
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 /// Whether and how a tenant's telemetry flows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum TenantState {
     /// Registered without a key: telemetry is held.

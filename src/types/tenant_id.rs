@@ -1,5 +1,6 @@
 //! The name of a tenant.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
@@ -59,6 +60,18 @@ impl fmt::Debug for TenantId {
 impl Borrow<str> for TenantId {
     fn borrow(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for TenantId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for TenantId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 

@@ -1,16 +1,11 @@
 //! The admin API of a running daemon, as its commands use it: where it is, who asks, and what to do when it refuses.
 
-mod answers;
-
-pub(super) use answers::{
-    Begun, Disconnected, Held, Organisation, Removed, Status, Tenant, TenantList, Token, TokenList,
-};
-
 use super::{BAD_CONFIGURATION, complain, local};
+use crate::api::{PREFIX, Problem};
 use crate::settings::Settings;
 use crate::types::Secret;
 use reqwest::Method;
-use serde::Deserialize;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fs;
@@ -173,19 +168,29 @@ impl Client {
         self.ask(Method::GET, path, None).await
     }
 
-    /// Asks with POST.
-    pub(super) async fn post(&self, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
-        self.ask(Method::POST, path, body).await
+    /// Asks with POST and no body.
+    pub(super) async fn post(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(Method::POST, path, None).await
     }
 
-    /// Asks for something below `/admin/v1/`; null for an answer without a body.
-    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    /// Asks with a body.
+    pub(super) async fn send(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
+        let body = serde_json::to_string(body).map_err(|error| Failure::usage(error.to_string()))?;
+        self.ask(method, path, Some(body)).await
+    }
+
+    /// Asks with DELETE; null for an answer without a body.
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(Method::DELETE, path, None).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, Failure> {
         let mut request = self
             .http
-            .request(method, format!("{}/admin/v1/{path}", self.url))
+            .request(method, format!("{}{PREFIX}/{path}", self.url))
             .header("authorization", format!("Bearer {}", self.token.expose()));
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+            request = request.header("content-type", "application/json").body(body);
         }
         let (status, text) = self.answer(request).await?;
         if !(200..300).contains(&status) {
@@ -210,12 +215,7 @@ impl Client {
     }
 
     fn refusal(&self, status: u16, text: &str) -> Failure {
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Problem {
-            code: String,
-        }
-        let Problem { code } = serde_json::from_str(text).unwrap_or_default();
+        let Problem { errors, code } = serde_json::from_str(text).unwrap_or_default();
         let hint = match (status, code.as_str()) {
             (401, "unauthorized") => {
                 let path = self.token_path.display();
@@ -235,7 +235,7 @@ impl Client {
             (_, "unknown_token") => "; `dogsled tenant token list` shows those that there are",
             _ => "",
         };
-        Failure::Refused { status, words: super::text::printable(&local::errors_of(text)), hint: hint.to_owned() }
+        Failure::Refused { status, words: super::text::printable(&errors.join("; ")), hint: hint.to_owned() }
     }
 
     /// Reads an answer.

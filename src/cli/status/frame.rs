@@ -1,7 +1,8 @@
 //! What one look shows, made for 80 columns. No I/O but to learn how the output is.
 
 use super::rates::Rates;
-use crate::cli::admin::{Status, Tenant};
+use crate::api::{StatusView, TenantView};
+use crate::tenancy::TenantState;
 use crate::cli::text::{can_colour, counted, cut, one_line, span};
 use std::io::{IsTerminal, stdout};
 
@@ -27,7 +28,7 @@ pub(super) struct Style {
 /// One look.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
-    pub(super) status: &'a Status,
+    pub(super) status: &'a StatusView,
     pub(super) rates: &'a Rates,
     /// Where the daemon is.
     pub(super) url: &'a str,
@@ -69,8 +70,8 @@ impl Frame<'_> {
     /// The lines of it.
     pub(super) fn lines(&self, style: Style) -> Vec<String> {
         let mut lines = self.head(style);
-        let mut tenants: Vec<&Tenant> = self.status.tenants.iter().collect();
-        tenants.sort_by_key(|tenant| (urgency(&tenant.state), tenant.id.as_str()));
+        let mut tenants: Vec<&TenantView> = self.status.tenants.iter().collect();
+        tenants.sort_by_key(|tenant| (urgency(tenant.state), tenant.id.as_str()));
         if tenants.is_empty() {
             lines.push("no tenants; add one with: dogsled tenant add".into());
             return lines;
@@ -90,7 +91,7 @@ impl Frame<'_> {
     }
 
     fn head(&self, style: Style) -> Vec<String> {
-        let Status { version, not_ready, store, oauth, queue, tenants } = self.status;
+        let StatusView { version, not_ready, store, oauth, queue, tenants } = self.status;
         let oldest = queue.oldest_seconds.map(|age| format!(", oldest {}", span(age as u64))).unwrap_or_default();
         let tenants = counted(tenants.len() as u64, "tenant");
         let waits = format!("{} wait{oldest}", counted(queue.items, "item"));
@@ -107,7 +108,7 @@ impl Frame<'_> {
         lines
     }
 
-    fn table(&self, tenants: &[&Tenant], style: Style) -> Vec<String> {
+    fn table(&self, tenants: &[&TenantView], style: Style) -> Vec<String> {
         let titles = ["TENANT", "STATE", "QUEUE", "OLDEST", "RATE/S", "KEY", "TOKEN", "LAST ERROR"].map(str::to_owned);
         let rows: Vec<_> = tenants.iter().map(|tenant| self.row(tenant)).collect();
         let width = |column: usize| {
@@ -133,16 +134,16 @@ impl Frame<'_> {
             }
             line.trim_end().to_owned()
         };
-        let lines = rows.iter().zip(tenants).map(|(row, tenant)| line(row, colour(&tenant.state)));
+        let lines = rows.iter().zip(tenants).map(|(row, tenant)| line(row, colour(tenant.state)));
         std::iter::once(line(&titles, BOLD)).chain(lines).collect()
     }
 
-    fn row(&self, tenant: &Tenant) -> [String; 8] {
+    fn row(&self, tenant: &TenantView) -> [String; 8] {
         let age = |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), span);
         let error = tenant.last_error.as_ref().map(|error| one_line(&error.message)).unwrap_or_default();
         [
             cut(&tenant.id, ID),
-            tenant.state.clone(),
+            tenant.state.name().to_owned(),
             short(tenant.queue.items as f64),
             age(tenant.queue.oldest_seconds.map(|seconds| seconds as u64)),
             self.rates.of(&tenant.id).map_or_else(|| "-".to_owned(), short),
@@ -154,15 +155,21 @@ impl Frame<'_> {
 }
 
 /// Those in trouble come first.
-fn urgency(state: &str) -> usize {
-    let order = ["unauthorized", "retrying", "throttled", "paused", "pending", "active"];
-    order.iter().position(|known| *known == state).unwrap_or_default()
+fn urgency(state: TenantState) -> u8 {
+    match state {
+        TenantState::Unauthorized => 0,
+        TenantState::Retrying => 1,
+        TenantState::Throttled => 2,
+        TenantState::Paused => 3,
+        TenantState::Pending => 4,
+        TenantState::Active => 5,
+    }
 }
 
-fn colour(state: &str) -> &'static str {
+fn colour(state: TenantState) -> &'static str {
     match state {
-        "active" => GREEN,
-        "unauthorized" => RED,
+        TenantState::Active => GREEN,
+        TenantState::Unauthorized => RED,
         _ => YELLOW,
     }
 }
@@ -207,7 +214,8 @@ mod tests {
     fn tenant(id: &str, state: &str, more: Value) -> Value {
         let mut tenant = json!({
             "id": id, "display_name": "", "site": "datadoghq.com", "source": "store", "state": state, "status": "fine",
-            "queue": { "items": 0, "bytes": 0 }, "rate_limits": [],
+            "paused": false, "queue": { "items": 0, "bytes": 0 }, "rate_limits": [], "limits": {}, "journal": {},
+            "in_effect": { "limits": {}, "journal": {} },
         });
         for (key, value) in more.as_object().into_iter().flatten() {
             tenant[key] = value.clone();
@@ -217,7 +225,8 @@ mod tests {
 
     fn lines(tenants: &[Value], style: Style) -> Vec<String> {
         let status = json!({
-            "version": "1.2.3", "store": { "place": "tenants.db" }, "oauth": {}, "tenants": tenants,
+            "version": "1.2.3", "store": { "place": "tenants.db", "open": true }, "oauth": { "configured": true },
+            "tenants": tenants,
             "queue": { "items": 7, "bytes": 70, "oldest_seconds": 61.5 },
         });
         let status = serde_json::from_value(status).unwrap();
@@ -232,7 +241,7 @@ mod tests {
             json!({
                 "queue": { "items": 123_456, "bytes": 1, "oldest_seconds": 7_200.0 },
                 "key": { "origin": "oauth", "age_seconds": 260_000 }, "to_do": "ask the customer to connect again",
-                "tokens": { "expires_at": "", "age_seconds": 90, "scopes": "" },
+                "tokens": { "expires_at": "", "granted_at": "", "age_seconds": 90, "scopes": "" },
                 "last_error": { "at": "", "endpoint": "", "message": words },
             }),
         )

@@ -3,7 +3,8 @@
 mod frame;
 mod rates;
 
-use super::admin::{Client, Failure, Options, Status, run, say};
+use super::admin::{Client, Failure, Options, run, say};
+use crate::api::StatusView;
 use crate::settings::parse_duration;
 use frame::{Frame, Style};
 use rates::{Rates, Sample};
@@ -77,7 +78,7 @@ async fn watch(client: &Client, args: &Args) -> Result<(), Failure> {
             say(rates.added_to(answer.clone()))?;
             continue;
         }
-        let (status, style): (Status, _) = (client.read(answer)?, Style::of_output());
+        let (status, style): (StatusView, _) = (client.read(answer)?, Style::of_output());
         let mut lines = Frame { status: &status, rates: &rates, url: client.url() }.lines(style);
         lines.extend(trouble.map(|trouble| style.cut(&trouble)));
         if in_place { redraw(&style.fitted(lines))? } else { say(format_args!("{}\n", lines.join("\n")))? }

@@ -1,7 +1,8 @@
 //! Adding, changing, holding and removing tenants.
 
 use super::{Fields, Place, Sure, Which, show};
-use crate::cli::admin::{Failure, Removed, Tenant};
+use crate::api::{RemovedView, TenantView};
+use crate::cli::admin::Failure;
 use crate::cli::text::{counted, printable};
 use crate::types::Secret;
 use reqwest::Method;
@@ -12,9 +13,9 @@ use std::path::Path;
 pub(super) async fn add(place: &Place, which: &Which, fields: &Fields) -> Result<(), Failure> {
     let mut body = fields.body()?;
     body["id"] = which.tenant.as_str().into();
-    let answer = place.client.post("tenants", Some(&body)).await?;
+    let answer = place.client.send(Method::POST, "tenants", &body).await?;
     place.tell(&answer, || {
-        let tenant: Tenant = place.client.read(&answer)?;
+        let tenant: TenantView = place.client.read(&answer)?;
         let next = match tenant.key {
             Some(_) => String::new(),
             None => format!("\nconnect it with: dogsled tenant connect {}", tenant.id),
@@ -30,13 +31,13 @@ pub(super) async fn set(place: &Place, which: &Which, fields: &Fields) -> Result
             "nothing to change: give --name, --site, --api-key-file or one of its limits; see --help",
         ));
     }
-    let answer = place.client.ask(Method::PATCH, &which.path(""), Some(&body)).await?;
+    let answer = place.client.send(Method::PATCH, &which.path(""), &body).await?;
     place.tell(&answer, || Ok(format!("changed {}", show::in_short(&place.client.read(&answer)?))))
 }
 
 pub(super) async fn pause(place: &Place, which: &Which, paused: bool) -> Result<(), Failure> {
     let (path, done) = if paused { ("/pause", "paused") } else { ("/resume", "resumed") };
-    let answer = place.client.post(&which.path(path), None).await?;
+    let answer = place.client.post(&which.path(path)).await?;
     place.tell(&answer, || Ok(format!("{done} {}", show::in_short(&place.client.read(&answer)?))))
 }
 
@@ -45,9 +46,9 @@ pub(super) async fn remove(place: &Place, which: &Which, purge: bool, sure: &Sur
     let telemetry = if purge { ", and what waits of it," } else { "" };
     sure.ask(&format!("Remove tenant {tenant}{telemetry} for good?"))?;
     let query = if purge { "?telemetry=purge" } else { "" };
-    let answer = place.client.ask(Method::DELETE, &which.path(query), None).await?;
+    let answer = place.client.delete(&which.path(query)).await?;
     place.tell(&answer, || {
-        let Removed { removed, dropped_items, kept_items, not_revoked } = place.client.read(&answer)?;
+        let RemovedView { removed, dropped_items, kept_items, not_revoked, .. } = place.client.read(&answer)?;
         let mut told = match removed {
             true => format!("removed tenant {tenant}"),
             false => format!("tenant {tenant} was removed before"),

@@ -1,10 +1,11 @@
 //! Connecting customers, the end of that, and telemetry that is left of the organisation before.
 
 use super::{Place, Sure, Which, show};
-use crate::cli::admin::{Begun, Disconnected, Failure, Held as Decided, Tenant, say};
+use crate::api::{BegunView, ConnectRequest, DisconnectedView, HeldAction, HeldRequest, HeldView, TenantView};
+use crate::cli::admin::{Failure, say};
 use crate::cli::text::{counted, printable};
 use clap::{Args as ClapArgs, Subcommand};
-use serde_json::json;
+use reqwest::Method;
 use std::io::{Write, stderr};
 
 /// Where the customer comes from.
@@ -35,26 +36,26 @@ pub(super) enum Held {
 }
 
 pub(super) async fn begin(place: &Place, begin: &Begin) -> Result<(), Failure> {
-    let body = json!({ "domain": begin.domain, "site": begin.site });
-    let answer = place.client.post(&begin.which.path("/connect"), Some(&body)).await?;
+    let request = ConnectRequest { domain: begin.domain.clone(), site: begin.site.clone() };
+    let answer = place.client.send(Method::POST, &begin.which.path("/connect"), &request).await?;
     if place.json {
         return say(format_args!("{answer:#}"));
     }
-    let Begun { authorize_url, expires_at } = place.client.read(&answer)?;
+    let BegunView { authorize_url, expires_at } = place.client.read(&answer)?;
     // Not among the output, which is the address alone, for a program that opens it.
     let _ = writeln!(
         stderr(),
         "Open this in the customer's browser until {expires_at}. It is good once: show it to nobody else."
     );
-    say(authorize_url)
+    say(authorize_url.expose())
 }
 
 pub(super) async fn disconnect(place: &Place, which: &Which, sure: &Sure) -> Result<(), Failure> {
     let tenant = &which.tenant;
     sure.ask(&format!("Disconnect tenant {tenant}, and forget its key?"))?;
-    let answer = place.client.post(&which.path("/disconnect"), None).await?;
+    let answer = place.client.post(&which.path("/disconnect")).await?;
     place.tell(&answer, || {
-        let Disconnected { not_revoked, instructions } = place.client.read(&answer)?;
+        let DisconnectedView { not_revoked, instructions, .. } = place.client.read(&answer)?;
         let mut told = format!("disconnected tenant {tenant}; its telemetry is held until it is connected again");
         if let Some(why) = not_revoked {
             told += &format!("\nits authorisation may still stand at Datadog: {}", printable(&why));
@@ -65,19 +66,19 @@ pub(super) async fn disconnect(place: &Place, which: &Which, sure: &Sure) -> Res
 
 pub(super) async fn decide(place: &Place, held: &Held) -> Result<(), Failure> {
     let (which, action) = match held {
-        Held::Release(which) => (which, "release"),
+        Held::Release(which) => (which, HeldAction::Release),
         Held::Drop { which, sure } => {
-            let tenant: Tenant = place.client.read(&place.client.get(&which.path("")).await?)?;
+            let tenant: TenantView = place.client.read(&place.client.get(&which.path("")).await?)?;
             if let Some(organisation) = &tenant.held_for {
                 let organisation = show::organisation(organisation);
                 sure.ask(&format!("Drop what waits of tenant {} and was meant for {organisation}?", which.tenant))?;
             }
-            (which, "drop")
+            (which, HeldAction::Drop)
         }
     };
-    let answer = place.client.post(&which.path("/held"), Some(&json!({ "action": action }))).await?;
+    let answer = place.client.send(Method::POST, &which.path("/held"), &HeldRequest { action }).await?;
     place.tell(&answer, || {
-        let Decided { tenant, dropped_items } = place.client.read(&answer)?;
+        let HeldView { tenant, dropped_items } = place.client.read(&answer)?;
         let done = match held {
             Held::Release(_) => "released what was held".to_owned(),
             Held::Drop { .. } => format!("dropped {} on this host", counted(dropped_items, "item")),

@@ -1,7 +1,8 @@
 //! Tenants as people read them.
 
 use super::{Place, Which};
-use crate::cli::admin::{Failure, Organisation, Tenant, TenantList, say};
+use crate::api::{KeyOrigin, OrganisationView, Source, TenantList, TenantView};
+use crate::cli::admin::{Failure, say};
 use crate::cli::text::{counted, one_line, printable, span, table};
 use crate::settings::{format_duration, format_size};
 
@@ -29,24 +30,24 @@ pub(super) async fn one(place: &Place, which: &Which) -> Result<(), Failure> {
     place.tell(&answer, || Ok(in_full(&place.client.read(&answer)?)))
 }
 
-fn row(tenant: &Tenant) -> [String; 5] {
-    let kept = if tenant.source == "static" { "file" } else { "store" };
+fn row(tenant: &TenantView) -> [String; 5] {
+    let kept = if tenant.source == Source::Static { "file" } else { "store" };
     let organisation = tenant.organisation.as_ref().map(self::organisation).unwrap_or_default();
-    [tenant.id.clone(), tenant.state.clone(), tenant.site.clone(), kept.to_owned(), organisation]
+    [tenant.id.clone(), tenant.state.name().to_owned(), tenant.site.clone(), kept.to_owned(), organisation]
 }
 
 /// Its name, else its id.
-pub(super) fn organisation(organisation: &Organisation) -> String {
+pub(super) fn organisation(organisation: &OrganisationView) -> String {
     one_line(organisation.name.as_ref().unwrap_or(&organisation.id))
 }
 
 /// A tenant in a line.
-pub(super) fn in_short(tenant: &Tenant) -> String {
-    format!("tenant {}: {}, {}", tenant.id, tenant.state, printable(&tenant.status))
+pub(super) fn in_short(tenant: &TenantView) -> String {
+    format!("tenant {}: {}, {}", tenant.id, tenant.state.name(), printable(&tenant.status))
 }
 
 /// How fast it may send, if that is limited.
-fn limits(tenant: &Tenant) -> Option<String> {
+fn limits(tenant: &TenantView) -> Option<String> {
     let all = &tenant.in_effect.limits;
     let one = |limit: Option<u64>, text: &dyn Fn(u64) -> String, own: bool| {
         let told = limit.filter(|limit| own || *limit > 0)?;
@@ -64,7 +65,7 @@ fn limits(tenant: &Tenant) -> Option<String> {
 }
 
 /// What it may have waiting.
-fn quota(tenant: &Tenant) -> Option<String> {
+fn quota(tenant: &TenantView) -> Option<String> {
     let (all, own) = (&tenant.in_effect.journal, &tenant.journal);
     let mark = |own: bool| if own { " (its own)" } else { "" };
     let size = format_size(all.max_bytes? as u64);
@@ -74,15 +75,15 @@ fn quota(tenant: &Tenant) -> Option<String> {
 }
 
 /// A tenant in a line for each thing that is known of it.
-fn in_full(tenant: &Tenant) -> String {
+fn in_full(tenant: &TenantView) -> String {
     let mut lines: Vec<(&str, String)> = vec![("tenant", tenant.id.clone())];
     let mut add = |name, value: Option<String>| lines.extend(value.map(|value| (name, printable(&value))));
     add("name", Some(tenant.display_name.clone()).filter(|name| !name.is_empty()));
-    add("state", Some(format!("{}: {}", tenant.state, tenant.status)));
+    add("state", Some(format!("{}: {}", tenant.state.name(), tenant.status)));
     add("to do", tenant.to_do.clone());
     add("site", Some(tenant.site.clone()));
-    add("kept in", Some(if tenant.source == "static" { "the configuration file" } else { "the store" }.to_owned()));
-    let named = |organisation: &Organisation| match &organisation.name {
+    add("kept in", Some(if tenant.source == Source::Static { "the configuration file" } else { "the store" }.to_owned()));
+    let named = |organisation: &OrganisationView| match &organisation.name {
         Some(name) => format!("{name} ({})", organisation.id),
         None => organisation.id.clone(),
     };
@@ -97,7 +98,10 @@ fn in_full(tenant: &Tenant) -> String {
     add(
         "key",
         tenant.key.as_ref().map(|key| {
-            let origin = if key.origin == "oauth" { "created through OAuth" } else { "given by the operator" };
+            let origin = match key.origin {
+                KeyOrigin::Oauth => "created through OAuth",
+                KeyOrigin::Static => "given by the operator",
+            };
             let age = key.age_seconds.map(|age| format!(" {} ago", span(age))).unwrap_or_default();
             let id = key.datadog_id.as_ref().map(|id| format!(", {id} at Datadog")).unwrap_or_default();
             format!("{origin}{age}{id}")

@@ -1,7 +1,8 @@
 //! The ingest tokens of a tenant.
 
 use super::{Place, Which};
-use crate::cli::admin::{Failure, Token, TokenList, say};
+use crate::api::{NewToken, NewTokenView, TokenList, TokenView};
+use crate::cli::admin::{Failure, say};
 use crate::cli::text::{one_line, table};
 use clap::Subcommand;
 use reqwest::Method;
@@ -46,19 +47,19 @@ pub(super) async fn run(place: &Place, action: &Action) -> Result<(), Failure> {
 }
 
 async fn create(place: &Place, which: &Which, label: &str) -> Result<(), Failure> {
-    let answer = place.client.post(&which.path("/tokens"), Some(&json!({ "label": label }))).await?;
+    let answer = place.client.send(Method::POST, &which.path("/tokens"), &NewToken { label: label.to_owned() }).await?;
     if place.json {
         return say(format_args!("{answer:#}"));
     }
-    let made: Token = place.client.read(&answer)?;
+    let made: NewTokenView = place.client.read(&answer)?;
     // Not among the output, which is the token alone, for a program that keeps it.
     let _ = writeln!(
         stderr(),
         "Ingest token {} of tenant {}. It is not shown again; the application sends it as its API key.",
-        made.id,
+        made.info.id,
         which.tenant
     );
-    say(made.token.as_ref().map_or("", |token| token.expose()))
+    say(made.token.expose())
 }
 
 async fn list(place: &Place, which: &Which) -> Result<(), Failure> {
@@ -68,7 +69,7 @@ async fn list(place: &Place, which: &Which) -> Result<(), Failure> {
         if tokens.is_empty() {
             return Ok(format!("tenant {} has no ingest tokens", which.tenant));
         }
-        let row = |token: &Token| {
+        let row = |token: &TokenView| {
             [token.id.clone(), format!("…{}", token.last4), token.created_at.clone(), one_line(&token.label)]
         };
         let rows: Vec<_> = tokens.iter().map(row).collect();
@@ -77,7 +78,7 @@ async fn list(place: &Place, which: &Which) -> Result<(), Failure> {
 }
 
 async fn revoke(place: &Place, which: &Which, id: &str) -> Result<(), Failure> {
-    place.client.ask(Method::DELETE, &which.path(&format!("/tokens/{id}")), None).await?;
+    place.client.delete(&which.path(&format!("/tokens/{id}"))).await?;
     let report = json!({ "tenant": which.tenant.as_str(), "revoked": id });
     place.tell(&report, || Ok(format!("revoked ingest token {id} of tenant {}", which.tenant)))
 }

@@ -1,5 +1,5 @@
-//! Opening the store, however long that takes, and what goes on from then: following what other hosts change, and replacing
-//! keys that Datadog refuses.
+//! Opening the store, however long that takes, and keeping in step with it from then on: following what other hosts
+//! change, and replacing keys that Datadog refuses.
 
 use super::{Control, IN_BOTH, Open};
 use crate::deliver::KeyRefused;
@@ -18,8 +18,8 @@ use tracing::{error, info, warn};
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// So long the start of the daemon waits for the store.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the start of the daemon waits for the store.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The first and the longest pause after a refused key could not be replaced.
 const KEY_PAUSE: Duration = Duration::from_secs(5);
@@ -27,14 +27,14 @@ const LONGEST_KEY_PAUSE: Duration = Duration::from_secs(300);
 
 /// Opens the store for a [`Control`], and keeps it going.
 #[derive(Debug)]
-pub struct Opener {
+pub struct StoreSync {
     control: Arc<Control>,
     connect: Option<Connect>,
     refusals: mpsc::UnboundedReceiver<KeyRefused>,
     loaded: Option<Revision>,
 }
 
-impl Opener {
+impl StoreSync {
     /// Tries once to open the store and to load its tenants, before telemetry is taken. What fails is tried again by
     /// [`run`](Self::run).
     pub async fn begin(control: Arc<Control>, connect: Option<Connect>) -> Self {
@@ -42,7 +42,7 @@ impl Opener {
         control.delivery.tell_refusals(tell);
         let mut this = Self { control, connect, refusals, loaded: None };
         let slow = || "it did not answer in time".to_owned();
-        match tokio::time::timeout(PATIENCE, this.open()).await.unwrap_or_else(|_| Err(slow())) {
+        match tokio::time::timeout(OPEN_TIMEOUT, this.open()).await.unwrap_or_else(|_| Err(slow())) {
             Ok(loaded) => this.loaded = Some(loaded),
             Err(failure) => this.complain(failure),
         }

@@ -1,0 +1,84 @@
+//! What is served on the operator's port, and by which handler.
+
+use super::answer::{Refusal, finished};
+use super::document::{self, Head};
+use super::{Admin, connecting, daemon, probes, tenants, tokens};
+use crate::api::PREFIX;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::body::Incoming;
+use hyper::header::AUTHORIZATION;
+use std::sync::Arc;
+use tower_service::Service;
+use tracing::error;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Every operation of the admin API: a line a path, with the handlers of its methods.
+fn operations() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::default()
+        .routes(routes!(daemon::openapi))
+        .routes(routes!(daemon::status))
+        .routes(routes!(daemon::reload))
+        .routes(routes!(tenants::list, tenants::create))
+        .routes(routes!(tenants::show, tenants::update, tenants::remove))
+        .routes(routes!(tenants::pause))
+        .routes(routes!(tenants::resume))
+        .routes(routes!(connecting::connect))
+        .routes(routes!(connecting::disconnect))
+        .routes(routes!(connecting::decide_held))
+        .routes(routes!(connecting::callback))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+}
+
+/// The OpenAPI document of the admin API, made anew each time: it is asked for too seldom to be kept.
+pub(super) fn document() -> utoipa::openapi::OpenApi {
+    let mut document = OpenApiRouter::with_openapi(Head::openapi()).nest(PREFIX, operations()).into_openapi();
+    document::complete(&mut document);
+    document
+}
+
+/// The admin API, which asks for the token, and what monitors ask for without one.
+pub(super) fn router(admin: Arc<Admin>) -> Router {
+    let (api, _) = operations().split_for_parts();
+    let unknown = |message| async move { Refusal::unknown_path(message) };
+    let api = api
+        .fallback(move || unknown("nothing is served here; /admin/v1/openapi.json says what there is"))
+        .layer(from_fn_with_state(admin.clone(), authenticate));
+    Router::new()
+        .nest(PREFIX, api)
+        .route("/metrics", get(probes::metrics))
+        .route("/healthz", get(probes::healthz))
+        .route("/readyz", get(probes::readyz))
+        .fallback(move || unknown("nothing is served here; there are /metrics, /healthz, /readyz and /admin/v1/"))
+        .with_state(admin)
+}
+
+/// Answers a request. Once begun, an operation is finished, also when the operator goes away in the meantime.
+pub(super) async fn respond(mut router: Router, request: Request<Incoming>) -> Response<Body> {
+    let response = match tokio::spawn(router.call(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(panic) => {
+            error!(%panic, "answering a request of the admin API failed");
+            Refusal::internal().into_response()
+        }
+    };
+    finished(response)
+}
+
+async fn authenticate(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let mut authorization = request.headers().get_all(AUTHORIZATION).iter();
+    let is_admitted = authorization.next().is_some_and(|header| admin.token.admits(header.as_bytes()));
+    if is_admitted && authorization.next().is_none() {
+        next.run(request).await
+    } else {
+        Refusal::unauthorized().into_response()
+    }
+}
