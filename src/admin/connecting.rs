@@ -20,9 +20,9 @@ use std::sync::Arc;
     params(TenantPath),
     request_body = Option<ConnectRequest>,
     responses(
+        NoTenant,
         (status = 200, description = "The authorisation has begun", body = BegunView),
-        (status = 409, description = "The tenant is of the configuration file, or no OAuth client is configured", body = Problem),
-        NoTenant
+        (status = 409, description = "The tenant is of the configuration file, or no OAuth client is configured", body = Problem)
     )
 )]
 pub(super) async fn connect(
@@ -38,7 +38,7 @@ pub(super) async fn connect(
 #[utoipa::path(
     post, path = "/tenants/{id}/disconnect", operation_id = "disconnectTenant", tag = "connecting",
     params(TenantPath),
-    responses((status = 200, description = "It is disconnected", body = DisconnectedView), NotOfStore)
+    responses(NotOfStore, (status = 200, description = "It is disconnected", body = DisconnectedView))
 )]
 pub(super) async fn disconnect(
     State(admin): State<Arc<Admin>>,
@@ -52,12 +52,12 @@ pub(super) async fn disconnect(
     post, path = "/oauth/callback", operation_id = "oauthCallback", tag = "connecting",
     request_body = CallbackRequest,
     responses(
+        NoTenant,
         (status = 200, description = "The tenant is connected", body = ConnectedView),
         (status = 403, description = "The customer did not approve, or the answer is for another tenant", body = Problem),
         (status = 409, description = "No OAuth client is configured, another tenant has the organisation, or there is no key: the text says what the customer must do", body = Problem),
         (status = 410, description = "This authorisation was used before, or took too long", body = Problem),
-        (status = 502, description = "Datadog refuses the authorisation code, or the client", body = Problem),
-        NoTenant
+        (status = 502, description = "Datadog refuses the authorisation code, or the client", body = Problem)
     )
 )]
 pub(super) async fn callback(
@@ -76,9 +76,9 @@ pub(super) async fn callback(
     params(TenantPath),
     request_body = HeldRequest,
     responses(
+        NoTenant,
         (status = 200, description = "It is decided", body = HeldView),
-        (status = 409, description = "Nothing of that kind is held, or the tenant is of the configuration file", body = Problem),
-        NoTenant
+        (status = 409, description = "Nothing of that kind is held, or the tenant is of the configuration file", body = Problem)
     )
 )]
 pub(super) async fn decide_held(

@@ -1,21 +1,11 @@
 //! Operations on the daemon itself.
 
+use super::Admin;
 use super::answer::{Json, Refusal};
-use super::{Admin, router};
 use crate::api::{Problem, ReloadedView, StatusView};
 use axum::extract::State;
-use axum::response::IntoResponse;
 use hyper::StatusCode;
 use std::sync::Arc;
-
-/// This document.
-#[utoipa::path(
-    get, path = "/openapi.json", operation_id = "openapi", tag = "daemon",
-    responses((status = 200, description = "The document", body = serde_json::Value))
-)]
-pub(super) async fn openapi() -> impl IntoResponse {
-    Json(router::document())
-}
 
 /// The daemon and all tenants at a glance.
 #[utoipa::path(

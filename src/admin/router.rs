@@ -1,6 +1,6 @@
 //! What is served on the operator's port, and by which handler.
 
-use super::answer::{Refusal, finished};
+use super::answer::{Json, Refusal, finished};
 use super::document::{self, Head};
 use super::{Admin, connecting, daemon, probes, tenants, tokens};
 use crate::api::PREFIX;
@@ -22,7 +22,7 @@ use utoipa_axum::routes;
 /// Every operation of the admin API: a line a path, with the handlers of its methods.
 fn operations() -> OpenApiRouter<Arc<Admin>> {
     OpenApiRouter::default()
-        .routes(routes!(daemon::openapi))
+        .routes(routes!(openapi))
         .routes(routes!(daemon::status))
         .routes(routes!(daemon::reload))
         .routes(routes!(tenants::list, tenants::create))
@@ -37,11 +37,16 @@ fn operations() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(tokens::revoke))
 }
 
-/// The OpenAPI document of the admin API, made anew each time: it is asked for too seldom to be kept.
-pub(super) fn document() -> utoipa::openapi::OpenApi {
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", operation_id = "openapi", tag = "daemon",
+    responses((status = 200, description = "The document", body = serde_json::Value))
+)]
+async fn openapi() -> impl IntoResponse {
+    // Made anew each time: it is asked for too seldom to be kept.
     let mut document = OpenApiRouter::with_openapi(Head::openapi()).nest(PREFIX, operations()).into_openapi();
     document::complete(&mut document);
-    document
+    Json(document)
 }
 
 /// The admin API, which asks for the token, and what monitors ask for without one.

@@ -4,7 +4,9 @@ use super::Admin;
 use super::answer::{Json, Refusal};
 use super::document::{Invalid, NoTenant, NotOfStore};
 use super::extract::{Path, Query};
-use crate::api::{NewTenant, PREFIX, Problem, RemoveQuery, RemovedView, TenantList, TenantPatch, TenantPath, TenantView};
+use crate::api::{
+    NewTenant, PREFIX, Problem, RemoveQuery, RemovedView, TenantList, TenantPatch, TenantPath, TenantView,
+};
 use axum::extract::State;
 use axum::response::IntoResponse;
 use hyper::StatusCode;
@@ -29,9 +31,9 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Json<TenantList> {
     post, path = "/tenants", operation_id = "createTenant", tag = "tenants",
     request_body = NewTenant,
     responses(
+        Invalid,
         (status = 201, description = "It was added", body = TenantView),
-        (status = 409, description = "There is such a tenant already", body = Problem),
-        Invalid
+        (status = 409, description = "There is such a tenant already", body = Problem)
     )
 )]
 pub(super) async fn create(
@@ -47,7 +49,7 @@ pub(super) async fn create(
 #[utoipa::path(
     get, path = "/tenants/{id}", operation_id = "showTenant", tag = "tenants",
     params(TenantPath),
-    responses((status = 200, description = "The tenant", body = TenantView), NoTenant)
+    responses(NoTenant, (status = 200, description = "The tenant", body = TenantView))
 )]
 pub(super) async fn show(
     State(admin): State<Arc<Admin>>,
@@ -62,9 +64,9 @@ pub(super) async fn show(
     params(TenantPath),
     request_body = TenantPatch,
     responses(
+        NoTenant,
         (status = 200, description = "The tenant, as it is now", body = TenantView),
-        (status = 409, description = "The tenant is of the configuration file, is connected through OAuth, or was changed at the same time", body = Problem),
-        NoTenant
+        (status = 409, description = "The tenant is of the configuration file, is connected through OAuth, or was changed at the same time", body = Problem)
     )
 )]
 pub(super) async fn update(
@@ -82,7 +84,7 @@ pub(super) async fn update(
 #[utoipa::path(
     delete, path = "/tenants/{id}", operation_id = "removeTenant", tag = "tenants",
     params(TenantPath, RemoveQuery),
-    responses((status = 200, description = "It is gone", body = RemovedView), NotOfStore)
+    responses(NotOfStore, (status = 200, description = "It is gone", body = RemovedView))
 )]
 pub(super) async fn remove(
     State(admin): State<Arc<Admin>>,
@@ -96,7 +98,7 @@ pub(super) async fn remove(
 #[utoipa::path(
     post, path = "/tenants/{id}/pause", operation_id = "pauseTenant", tag = "tenants",
     params(TenantPath),
-    responses((status = 200, description = "The tenant, as it is now", body = TenantView), NotOfStore)
+    responses(NotOfStore, (status = 200, description = "The tenant, as it is now", body = TenantView))
 )]
 pub(super) async fn pause(
     State(admin): State<Arc<Admin>>,
@@ -109,7 +111,7 @@ pub(super) async fn pause(
 #[utoipa::path(
     post, path = "/tenants/{id}/resume", operation_id = "resumeTenant", tag = "tenants",
     params(TenantPath),
-    responses((status = 200, description = "The tenant, as it is now", body = TenantView), NotOfStore)
+    responses(NotOfStore, (status = 200, description = "The tenant, as it is now", body = TenantView))
 )]
 pub(super) async fn resume(
     State(admin): State<Arc<Admin>>,

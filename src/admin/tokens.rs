@@ -2,7 +2,7 @@
 
 use super::Admin;
 use super::answer::{Json, Refusal};
-use super::document::{NoTenant, NotOfStore};
+use super::document::NotOfStore;
 use super::extract::Path;
 use crate::api::{NewToken, NewTokenView, Problem, TenantPath, TokenList, TokenPath};
 use axum::extract::State;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[utoipa::path(
     get, path = "/tenants/{id}/tokens", operation_id = "listTokens", tag = "ingest tokens",
     params(TenantPath),
-    responses((status = 200, description = "The tokens", body = TokenList), NotOfStore)
+    responses(NotOfStore, (status = 200, description = "The tokens", body = TokenList))
 )]
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
@@ -29,7 +29,7 @@ pub(super) async fn list(
     post, path = "/tenants/{id}/tokens", operation_id = "createToken", tag = "ingest tokens",
     params(TenantPath),
     request_body = Option<NewToken>,
-    responses((status = 201, description = "It was made", body = NewTokenView), NotOfStore)
+    responses(NotOfStore, (status = 201, description = "It was made", body = NewTokenView))
 )]
 pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
@@ -45,9 +45,9 @@ pub(super) async fn create(
     delete, path = "/tenants/{id}/tokens/{token}", operation_id = "revokeToken", tag = "ingest tokens",
     params(TokenPath),
     responses(
+        NotOfStore,
         (status = 204, description = "It is revoked"),
-        (status = 404, description = "There is no such tenant or token", body = Problem),
-        NotOfStore
+        (status = 404, description = "There is no such tenant or token", body = Problem)
     )
 )]
 pub(super) async fn revoke(

@@ -23,7 +23,7 @@ pub use tenant::{
 pub use token::{NewToken, NewTokenView, TokenList, TokenPath, TokenView};
 
 use crate::types::Secret;
-use serde::{Serialize, Serializer};
+use serde::Serializer;
 
 /// Where the API begins.
 pub const PREFIX: &str = "/admin/v1";
@@ -31,9 +31,4 @@ pub const PREFIX: &str = "/admin/v1";
 /// Writes a secret that the other side is to have.
 fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
-}
-
-/// The same where there may be none.
-fn exposed_if_any<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
-    secret.as_ref().map(Secret::expose).serialize(serializer)
 }

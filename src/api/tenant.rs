@@ -179,7 +179,7 @@ pub struct TenantPath {
 }
 
 /// A tenant to be added.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTenant {
     /// Its id: what the application calls it.
@@ -192,18 +192,19 @@ pub struct NewTenant {
     pub site: Option<String>,
     /// An API key of its organisation, for those that are not to be connected through OAuth.
     #[schema(value_type = Option<String>, format = Password, min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
-    #[serde(serialize_with = "super::exposed_if_any")]
     pub api_key: Option<Secret>,
     /// Limits of its own; null: none.
+    #[schema(value_type = Option<OwnLimits>)]
     #[serde(default)]
     pub limits: TablePatch<OwnLimits>,
     /// A quota of its own; null: none.
+    #[schema(value_type = Option<OwnQuota>)]
     #[serde(default)]
     pub journal: TablePatch<OwnQuota>,
 }
 
 /// What is to be changed of a tenant; what is not given stays.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantPatch {
     /// Its name for people.
@@ -213,12 +214,13 @@ pub struct TenantPatch {
     pub site: Option<String>,
     /// An API key of its organisation. Not of a tenant that is connected through OAuth.
     #[schema(value_type = Option<String>, format = Password, min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
-    #[serde(serialize_with = "super::exposed_if_any")]
     pub api_key: Option<Secret>,
     /// Limits of its own; null: none.
+    #[schema(value_type = Option<OwnLimits>)]
     #[serde(default)]
     pub limits: TablePatch<OwnLimits>,
     /// A quota of its own; null: none.
+    #[schema(value_type = Option<OwnQuota>)]
     #[serde(default)]
     pub journal: TablePatch<OwnQuota>,
 }

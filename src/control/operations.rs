@@ -278,7 +278,11 @@ fn check_text(field: &str, text: &str) -> Result<(), ControlError> {
 }
 
 /// What the store is to keep after a change of overrides, if that differs from `kept`.
-fn overrides(own: Overrides, patch: &OverridesPatch, kept: &Map<String, Value>) -> Result<Option<Change>, ControlError> {
+fn overrides(
+    own: Overrides,
+    patch: &OverridesPatch,
+    kept: &Map<String, Value>,
+) -> Result<Option<Change>, ControlError> {
     let all = own.patched(patch).map_err(ControlError::Invalid)?.to_store(kept);
     Ok((all != *kept).then_some(Change::Overrides(all)))
 }

@@ -55,7 +55,7 @@ impl Control {
         }
         // Without a store, nobody has let go of it yet.
         self.registry.remove(id);
-        let items = self.waiting_for(id).items;
+        let items = self.queue_of(id).items;
         (items > 0).then(|| {
             format!(
                 "tenant {id} is no longer in the configuration file, and {items} items of it are queued: they are kept until it is \

@@ -2,8 +2,8 @@
 
 use super::rates::Rates;
 use crate::api::{StatusView, TenantView};
-use crate::tenancy::TenantState;
 use crate::cli::text::{can_colour, counted, cut, one_line, span};
+use crate::tenancy::TenantState;
 use std::io::{IsTerminal, stdout};
 
 /// The most characters of a tenant's id, so that there is room for its error.

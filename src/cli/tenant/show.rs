@@ -82,7 +82,10 @@ fn in_full(tenant: &TenantView) -> String {
     add("state", Some(format!("{}: {}", tenant.state.name(), tenant.status)));
     add("to do", tenant.to_do.clone());
     add("site", Some(tenant.site.clone()));
-    add("kept in", Some(if tenant.source == Source::Static { "the configuration file" } else { "the store" }.to_owned()));
+    add(
+        "kept in",
+        Some(if tenant.source == Source::Static { "the configuration file" } else { "the store" }.to_owned()),
+    );
     let named = |organisation: &OrganisationView| match &organisation.name {
         Some(name) => format!("{name} ({})", organisation.id),
         None => organisation.id.clone(),
