@@ -44,7 +44,7 @@ impl Control {
             match self.take_over(open, vec![id.clone()]).await {
                 Ok(()) if self.registry.get(id.as_str()).is_some() => {
                     return Some(format!(
-                        "tenant {id} is no longer in the configuration file; the store has it, too, and counts from now on"
+                        "tenant {id} is no longer in the configuration file, but in the store, which counts from now on"
                     ));
                 }
                 Ok(()) => {}
