@@ -132,7 +132,7 @@ async fn a_tenant_of_file_and_store_is_the_files_while_it_is_in_there_and_the_st
     assert_eq!(post_with(&daemon, &token).await, 403, "the store's token is not the file's");
     Setup::new(&fakeintake, &["a"]).write_in(&home);
     let note = reload(&daemon).await["notes"][0].to_string();
-    assert!(note.contains("but of the store"), "{note}");
+    assert!(note.contains("but in the store"), "{note}");
     assert_eq!(post_with(&daemon, &token).await, 202);
     fakeintake.wait_items("stores", "logs", 2).await;
     assert_eq!(operator.show("b").await["source"], "store");
