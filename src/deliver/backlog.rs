@@ -185,7 +185,7 @@ mod tests {
     use crate::deliver::dead_letter::Reason;
     use crate::journal::{AckGuard, Seq};
     use crate::payload::Payload;
-    use crate::queue::{Acknowledge, Batch, Budget, Cover};
+    use crate::queue::{Acknowledge, Batch, Budget, Finalizer};
     use crate::types::{Encoding, TenantId};
     use std::sync::Arc;
     use std::time::Duration;
@@ -197,8 +197,8 @@ mod tests {
         fn acknowledge(&self, _: &[Seq], _: Option<AckGuard>) {}
     }
 
-    fn cover() -> Arc<Cover> {
-        Arc::new(Cover::new(Vec::new(), 1, Arc::new(NoJournal)))
+    fn finalizer() -> Arc<Finalizer> {
+        Arc::new(Finalizer::new(Vec::new(), 1, Arc::new(NoJournal)))
     }
 
     fn payload(kind: Kind, items: u32) -> Arc<Payload> {
@@ -213,7 +213,7 @@ mod tests {
             uncompressed: 1,
             suspect: false,
             follow: None,
-            cover: cover(),
+            finalizer: finalizer(),
             memory: Budget::new(1000).reserve(&Arc::default(), 1).unwrap(),
         })
     }
@@ -223,8 +223,8 @@ mod tests {
     }
 
     fn build(kind: Kind) -> Work {
-        let (chunks, memory, cover) = (Vec::new(), Vec::new(), cover());
-        let batch = Batch { tenant: TenantId::new("a").unwrap(), kind, chunks, memory, cover };
+        let (chunks, memory, finalizer) = (Vec::new(), Vec::new(), finalizer());
+        let batch = Batch { tenant: TenantId::new("a").unwrap(), kind, chunks, memory, finalizer };
         Work::Build(Arc::new(batch), Encoding::Identity)
     }
 

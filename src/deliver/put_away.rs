@@ -6,7 +6,7 @@
 use super::work::Work;
 use crate::journal::{Entry, Journal};
 use crate::payload::Payload;
-use crate::queue::{Cover, entry_of};
+use crate::queue::{Finalizer, entry_of};
 use crate::types::Chunk;
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tracing::error;
 
 /// Writes what is left of partly settled batches; `works` are in order of acceptance.
 pub(super) async fn put_away<'a>(works: impl Iterator<Item = &'a Work>, journal: &Journal) {
-    for (cover, rest) in partly_settled(works) {
+    for (finalizer, rest) in partly_settled(works) {
         let Some(first) = rest.first() else { continue };
         let failed = |error: &dyn std::fmt::Display| {
             error!(
@@ -24,7 +24,7 @@ pub(super) async fn put_away<'a>(works: impl Iterator<Item = &'a Work>, journal:
         };
         match joined(&rest) {
             Ok(entry) => {
-                if let Err(error) = journal.seal(entry, cover.seqs(), |_| ()).await {
+                if let Err(error) = journal.seal(entry, finalizer.seqs(), |_| ()).await {
                     failed(&error);
                 }
             }
@@ -34,12 +34,12 @@ pub(super) async fn put_away<'a>(works: impl Iterator<Item = &'a Work>, journal:
 }
 
 /// The payloads of each batch of which some items are settled.
-pub(super) fn partly_settled<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<(Arc<Cover>, Vec<Arc<Payload>>)> {
-    let mut batches: Vec<(Arc<Cover>, Vec<Arc<Payload>>)> = Vec::new();
-    for payload in works.filter_map(Work::payload).filter(|payload| !payload.cover.is_whole()) {
-        match batches.iter_mut().find(|(cover, _)| Arc::ptr_eq(cover, &payload.cover)) {
+pub(super) fn partly_settled<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<(Arc<Finalizer>, Vec<Arc<Payload>>)> {
+    let mut batches: Vec<(Arc<Finalizer>, Vec<Arc<Payload>>)> = Vec::new();
+    for payload in works.filter_map(Work::payload).filter(|payload| !payload.finalizer.is_whole()) {
+        match batches.iter_mut().find(|(finalizer, _)| Arc::ptr_eq(finalizer, &payload.finalizer)) {
             Some((_, rest)) => rest.push(payload.clone()),
-            None => batches.push((payload.cover.clone(), vec![payload.clone()])),
+            None => batches.push((payload.finalizer.clone(), vec![payload.clone()])),
         }
     }
     batches

@@ -44,7 +44,7 @@ impl Submit for Queues {
     }
 
     fn wait_for_capacity(&self) -> impl Future<Output = ()> + Send {
-        Queues::eased(self)
+        Queues::wait_for_capacity(self)
     }
 }
 

@@ -6,7 +6,7 @@ mod compress;
 
 pub use compress::Compressors;
 
-use crate::queue::{Batch, Cover, Reservation};
+use crate::queue::{Batch, Finalizer, Reservation};
 use crate::settings::Compression;
 use crate::types::{Encoding, Follow, Kind, TenantId, UnixMillis};
 use crate::wire;
@@ -41,7 +41,7 @@ pub struct Payload {
     /// The memory that the payload is accounted with.
     pub memory: Reservation,
     /// The journal's records of the batch that the items came in.
-    pub cover: Arc<Cover>,
+    pub finalizer: Arc<Finalizer>,
 }
 
 /// What building a batch gave.
@@ -76,12 +76,12 @@ struct Origin<'a> {
     tenant: &'a TenantId,
     kind: Kind,
     memory: &'a Reservation,
-    cover: &'a Arc<Cover>,
+    finalizer: &'a Arc<Finalizer>,
 }
 
 impl<'a> Origin<'a> {
     fn of(payload: &'a Payload) -> Self {
-        Self { tenant: &payload.tenant, kind: payload.kind, memory: &payload.memory, cover: &payload.cover }
+        Self { tenant: &payload.tenant, kind: payload.kind, memory: &payload.memory, finalizer: &payload.finalizer }
     }
 }
 
@@ -123,7 +123,7 @@ impl Builder {
             follow: batch.chunks.first().and_then(|chunk| chunk.follow.as_ref()),
         };
         let mut built = Built::default();
-        let origin = Origin { tenant: &batch.tenant, kind: batch.kind, memory, cover: &batch.cover };
+        let origin = Origin { tenant: &batch.tenant, kind: batch.kind, memory, finalizer: &batch.finalizer };
         self.seal(&origin, encoding, run, &mut built)?;
         Ok(built)
     }
@@ -221,7 +221,7 @@ impl Builder {
             uncompressed,
             suspect: run.suspect,
             follow: run.follow.cloned(),
-            cover: origin.cover.clone(),
+            finalizer: origin.finalizer.clone(),
         };
         if fits {
             built.payloads.push(payload);

@@ -1,4 +1,4 @@
-//! Who may use how much of the memory and of the disk for waiting items.
+//! How much of the memory and of the disk each tenant's items may take.
 //!
 //! The rule is that of shared switch buffers (Choudhury and Hahne, "Dynamic queue length thresholds", 1998): a tenant
 //! may hold as much as is still free. One stuck tenant can thus take half of the memory, two a third each, and there
@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Room for waiting items, in bytes, shared by all tenants.
+/// Room for queued items, in bytes, shared by all tenants.
 #[derive(Debug)]
 pub struct Budget {
     limit: AtomicUsize,
     used: AtomicUsize,
 }
 
-/// What one tenant holds of a [`Budget`].
+/// One tenant's part of a [`Budget`].
 #[derive(Debug, Default)]
 pub struct Share(AtomicUsize);
 
@@ -32,7 +32,7 @@ impl Budget {
         Arc::new(Self { limit: AtomicUsize::new(limit), used: AtomicUsize::new(0) })
     }
 
-    /// Changes the limit; what is held beyond it stays held.
+    /// Changes the limit; reservations beyond it stay.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
@@ -51,7 +51,7 @@ impl Budget {
         self.reserve_within(share, bytes, usize::MAX)
     }
 
-    /// The same, or nothing when its share would become larger than `most`, too.
+    /// Like [`reserve`](Self::reserve), or nothing when the tenant's share would become larger than `most`.
     pub fn reserve_within(self: &Arc<Self>, share: &Arc<Share>, bytes: usize, most: usize) -> Option<Reservation> {
         if share.0.load(Ordering::Relaxed).saturating_add(bytes) > most {
             return None;
@@ -70,7 +70,7 @@ impl Budget {
         self.used() > self.limit() / 2
     }
 
-    /// Whether [`reserve`](Self::reserve) would grant so many bytes.
+    /// Whether [`reserve`](Self::reserve) would grant `bytes`.
     pub fn fits(&self, share: &Share, bytes: usize) -> bool {
         share.used() + bytes <= self.limit().saturating_sub(self.used())
     }
@@ -91,7 +91,7 @@ impl Share {
 }
 
 impl Reservation {
-    /// Changes the reservation to what the data has become; growth is granted, since the data exists already.
+    /// Changes the reservation to the data's new size; growth is granted, since the data exists already.
     pub fn resize(&mut self, bytes: usize) {
         if bytes > self.bytes {
             self.budget.used.fetch_add(bytes - self.bytes, Ordering::Relaxed);
@@ -108,20 +108,20 @@ impl Reservation {
         self.budget.grant(&self.share, bytes)
     }
 
-    /// Parts with at most so many of the bytes.
+    /// Splits off `bytes`, or as many as there are.
     pub fn split(&mut self, bytes: usize) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         Self { budget: self.budget.clone(), share: self.share.clone(), bytes }
     }
 
-    /// Takes another reservation of the same tenant in.
+    /// Merges another reservation of the same tenant into this one.
     pub fn join(&mut self, mut other: Self) {
         debug_assert!(Arc::ptr_eq(&self.budget, &other.budget) && Arc::ptr_eq(&self.share, &other.share));
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// How many bytes.
+    /// The bytes reserved.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

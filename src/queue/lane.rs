@@ -1,10 +1,11 @@
-//! The items of one tenant and kind that wait for a batch. Pure logic: the time is an argument.
+//! The queued items of one tenant and kind. Pure logic: the time is an argument.
 //!
 //! All chunks are in the journal. The oldest are in memory too; those behind them are spilled, that is, in the journal
-//! only, and read back in their turn. A chunk is spilled when there is no memory for it, or when chunks before it are.
+//! only, and read back in their turn. A chunk is spilled when there is no memory for it, or when a chunk before it is.
 
 use super::budget::Reservation;
-use super::cover::{Acknowledge, Cover, Receipt};
+use super::finalizer::{Acknowledge, Finalizer, Receipt};
+use super::vocabulary::{Batch, Stored, Take};
 use crate::journal::{Reader, Record, Seq};
 use crate::ledger::{Account, DropReason};
 use crate::types::{Chunk, Follow, Kind, Limits, TenantId, UnixMillis};
@@ -29,64 +30,29 @@ pub(super) struct Lane {
 
 #[derive(Debug)]
 struct Waiting {
-    /// A batch is due some time after that; `None`: it is due.
+    /// When the chunk arrived; none if it is due already.
     since: Option<Instant>,
     chunk: Chunk,
     memory: Reservation,
     receipt: Receipt,
 }
 
-/// What is in the journal only, in sum.
+/// The chunks that are in the journal only, in total.
 #[derive(Debug, Default)]
 struct Spilled {
     records: u64,
     items: u64,
     room: Option<Reservation>,
-    /// When the first was accepted, at the earliest.
+    /// The first was not accepted before this time.
     oldest: UnixMillis,
     /// The records after this one are spilled.
     after: Option<Seq>,
-    /// Reads on where it has left off.
+    /// Positioned behind the last record that was read back.
     reader: Option<Reader>,
-    /// Records after `after` that are lost and counted as such: not to be counted again by who has read them earlier.
+    /// Records after `after` that are lost and counted: a reader that is ahead must not count them again.
     gone: BTreeSet<Seq>,
-    /// Who follows them, and how many items each; few are followed.
+    /// Followers of the few that are followed, and the items of each.
     follows: HashMap<Seq, (Follow, u32)>,
-}
-
-/// A chunk that the journal has.
-#[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) chunk: Chunk,
-    pub(super) receipt: Receipt,
-    /// None when there is no room for it.
-    pub(super) memory: Option<Reservation>,
-}
-
-/// Chunks of one tenant and kind that go into one payload.
-#[derive(Debug)]
-pub struct Batch {
-    /// Whose.
-    pub tenant: TenantId,
-    /// What.
-    pub kind: Kind,
-    /// In order of acceptance; at least one.
-    pub chunks: Vec<Chunk>,
-    /// The memory that the chunks are accounted with.
-    pub memory: Vec<Reservation>,
-    /// The records of the chunks.
-    pub cover: Arc<Cover>,
-}
-
-/// What asking a lane for a batch gave.
-#[derive(Debug)]
-pub enum Take {
-    /// A batch is due.
-    Batch(Batch),
-    /// Items wait; their batch is due then at the latest.
-    Later(Instant),
-    /// Nothing waits in memory.
-    Empty,
 }
 
 /// Chunks are read back when less than this is in memory, so that a batch is ready while another is being read.
@@ -97,7 +63,7 @@ impl Lane {
         Self { kind, account, chunks: VecDeque::new(), items: 0, bytes: 0, room: 0, spilled: Spilled::default() }
     }
 
-    /// Appends a chunk. True when whoever attends the lane should look: it was empty, or a batch became full.
+    /// Appends a chunk. True when the attendant should look: the lane was empty, or a batch became full.
     pub(super) fn push(&mut self, stored: Stored, now: Instant) -> bool {
         let Stored { mut chunk, receipt, memory } = stored;
         self.account.accept(u64::from(chunk.items));
@@ -120,7 +86,7 @@ impl Lane {
         was_empty || full((self.items, self.bytes)) && !full(before)
     }
 
-    /// Takes over what an earlier life of the daemon left in the journal.
+    /// Takes over what an earlier run left in the journal.
     pub(super) fn recover(&mut self, records: u64, items: u64, room: Reservation, oldest: UnixMillis) {
         self.account.accept(items);
         self.spill(records, items, room, oldest);
@@ -154,12 +120,12 @@ impl Lane {
         self.items + self.spilled.items
     }
 
-    /// Bytes on disk of all that waits.
+    /// Bytes on disk.
     pub(super) fn bytes(&self) -> usize {
         self.room + self.spilled.room.as_ref().map_or(0, Reservation::bytes)
     }
 
-    /// When the oldest was accepted.
+    /// When the oldest item was accepted.
     pub(super) fn oldest(&self) -> Option<UnixMillis> {
         match self.chunks.front() {
             Some(waiting) => Some(waiting.chunk.accepted),
@@ -167,13 +133,12 @@ impl Lane {
         }
     }
 
-    /// After which record to read on, when it is time to read spilled chunks back, and whether nothing is in memory.
+    /// When spilled chunks should be read back: the record to read on after, and whether nothing is in memory.
     pub(super) fn wants(&self) -> Option<(Option<Seq>, bool)> {
         (self.spilled.records > 0 && self.bytes < LOW).then_some((self.spilled.after, self.chunks.is_empty()))
     }
 
-    /// How many records are spilled.
-    pub(super) fn spilled(&self) -> u64 {
+    pub(super) fn spilled_records(&self) -> u64 {
         self.spilled.records
     }
 
@@ -191,7 +156,6 @@ impl Lane {
             bytes: entry.payload,
             follow,
         };
-        // It has waited long enough.
         self.keep(Waiting { since: None, chunk, memory, receipt: Receipt { seq, room } });
     }
 
@@ -205,12 +169,12 @@ impl Lane {
         }
     }
 
-    /// What is still spilled was not accepted before that.
+    /// The spilled chunks that are left were not accepted before this time.
     pub(super) fn passed(&mut self, accepted: UnixMillis) {
         self.spilled.oldest = accepted;
     }
 
-    /// Drops what is counted as spilled and is not in the journal any more. Gives the number of items.
+    /// Drops all that is counted as spilled, and is missing from the journal. Returns the number of items.
     pub(super) fn drop_missing(&mut self) -> u64 {
         let rest = Spilled { after: self.spilled.after, ..Spilled::default() };
         let missing = std::mem::replace(&mut self.spilled, rest);
@@ -219,7 +183,7 @@ impl Lane {
         missing.items
     }
 
-    /// Drops a spilled record that the journal has lost, wherever it stood. Those in memory are not lost.
+    /// Drops a spilled record that the journal has lost, wherever it was. Those in memory are not lost.
     pub(super) fn lose(&mut self, seq: Seq, items: u64, bytes: usize) {
         let spilled = &mut self.spilled;
         if spilled.after.is_some_and(|after| seq <= after) || spilled.records == 0 || !spilled.gone.insert(seq) {
@@ -233,27 +197,27 @@ impl Lane {
             drop(room.split(bytes));
         }
         self.account.drop_items(items, DropReason::Damaged);
-        // As many as there were: the journal may not know it any more.
+        // The number accepted: the journal may not know it any more.
         if let Some((follow, items)) = spilled.follows.remove(&seq) {
             follow.dropped(items);
         }
     }
 
-    /// The reader to read on with, if what it would read is what comes next.
+    /// The reader to read on with, if it is where the spilled chunks begin.
     pub(super) fn take_reader(&mut self) -> Option<Reader> {
         self.spilled.reader.take()
     }
 
-    /// Keeps a reader that has read all that was restored or dropped. Where nothing is left, it may also have read what
-    /// is about to be pushed, and must not be used again.
+    /// Keeps a reader behind the records that were restored or dropped. Where none are left, it may have read what is about
+    /// to be pushed, and must not be used again.
     pub(super) fn keep_reader(&mut self, reader: Option<Reader>) {
         self.spilled.reader = reader.filter(|_| self.spilled.records > 0);
     }
 
-    /// Takes a record out of what is spilled, with its room.
+    /// Takes a record out of the spilled ones, with its room.
     fn forget(&mut self, seq: Seq, items: u64, bytes: usize) -> Option<(Reservation, Option<Follow>)> {
         let spilled = &mut self.spilled;
-        // What was read twice, or was not spilled, is nobody's.
+        // It was read twice, or was not spilled.
         if spilled.after.is_some_and(|after| seq <= after) || spilled.records == 0 {
             return None;
         }
@@ -272,7 +236,7 @@ impl Lane {
         Some((room, spilled.follows.remove(&seq).map(|(follow, _)| follow)))
     }
 
-    /// Gives up the memory of all that waits: it is spilled from now on.
+    /// Spills every chunk, to free its memory.
     pub(super) fn unload(&mut self) {
         let Some(first) = self.chunks.front() else { return };
         let (before, oldest) = (first.receipt.seq.0.checked_sub(1).map(Seq), first.chunk.accepted);
@@ -288,7 +252,7 @@ impl Lane {
         (self.items, self.bytes, self.room) = (0, 0, 0);
     }
 
-    /// Drops chunks in memory from the front while `doomed` says so, which is told their bytes on disk, too; gives their
+    /// Drops chunks in memory from the front while `doomed`, given a chunk and its bytes on disk, says so. Returns their
     /// records.
     pub(super) fn drop_front(&mut self, reason: DropReason, mut doomed: impl FnMut(&Chunk, usize) -> bool) -> Vec<Seq> {
         let mut seqs = Vec::new();
@@ -306,7 +270,7 @@ impl Lane {
         seqs
     }
 
-    /// The first record that waits, to compare lanes by age.
+    /// The first record, to compare lanes by age.
     pub(super) fn first(&self) -> Option<Seq> {
         match self.chunks.front() {
             Some(waiting) => Some(waiting.receipt.seq),
@@ -358,8 +322,8 @@ impl Lane {
         if self.chunks.is_empty() && self.chunks.capacity() > 64 {
             self.chunks.shrink_to(8);
         }
-        let cover = Arc::new(Cover::new(receipts, u64::from(items), journal.clone()));
-        Take::Batch(Batch { tenant, kind: self.kind, chunks, memory, cover })
+        let finalizer = Arc::new(Finalizer::new(receipts, u64::from(items), journal.clone()));
+        Take::Batch(Batch { tenant, kind: self.kind, chunks, memory, finalizer })
     }
 }
 

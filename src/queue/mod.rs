@@ -1,92 +1,50 @@
-//! What is waiting, per tenant and kind, and when a batch of it is due.
+//! Accepted items, per tenant and kind, until a batch of them is due.
 //!
-//! Everything accepted is in the journal; as much of it as `memory.max_queue_bytes` allows is in memory too, the oldest
-//! of each lane first. Each tenant's lanes are behind a lock of their own, held for a few instructions; a tenant without
-//! waiting items costs nothing but a map entry. See `docs/decisions/locks-per-tenant.md` and `spilling.md` there.
+//! Every item is in the journal; as many as `memory.max_queue_bytes` allows are in memory too, the oldest of each lane
+//! first. Each tenant's lanes are behind a lock of their own, held for a few instructions; a tenant without queued items
+//! costs nothing but a map entry. See `docs/decisions/locks-per-tenant.md` and `spilling.md` there.
 
 mod budget;
 mod cores;
-mod cover;
+mod finalizer;
 mod lane;
 pub(crate) mod metrics;
 mod record;
+mod shared;
 mod tenant;
+mod vocabulary;
 
 #[cfg(test)]
 mod tests;
 
 pub use budget::{Budget, Reservation};
 pub use cores::{Core, Cores};
-pub use cover::{Acknowledge, Cover, Receipt};
-pub use lane::{Batch, Take};
+pub use finalizer::{Acknowledge, Finalizer, Receipt};
 pub use record::entry_of;
-pub use tenant::{LaneFigures, TenantQueue};
+pub use tenant::TenantQueue;
+pub use vocabulary::{Batch, LaneFigures, Limit, Refused, Take};
 
-use crate::journal::{AckGuard, AppendError, Journal, Lost, Seq};
+use crate::journal::{AckGuard, Journal, Lost, Seq};
 use crate::ledger::{DropReason, Ledger};
 use crate::machine::Machine;
 use crate::settings::Settings;
 use crate::tenancy::Meters;
 use crate::types::{Chunk, TenantId, UnixMillis};
-use lane::Stored;
 use record::read_lane_key;
+use shared::Shared;
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tracing::{error, info};
-
-/// Why chunks were not taken. Nothing of the request is in the queue then.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Refused {
-    /// There is no room for so much more of the tenant.
-    #[error("the queue of tenant {tenant} is full: {limit}")]
-    Full {
-        /// Whose.
-        tenant: TenantId,
-        /// What limits it.
-        limit: Limit,
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// The journal cannot be written.
-    #[error("what is accepted cannot be stored: {0}")]
-    Storage(#[from] AppendError),
-    /// The daemon is shutting down.
-    #[error("the daemon is shutting down")]
-    Stopping,
-}
-
-/// What limits a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    /// The tenant's own quota.
-    Quota,
-    /// What is left of `journal.max_bytes`: see [`Budget`]. Nothing of the tenant's is dropped for that, not even with
-    /// `drop_oldest`: what others leave waiting costs a tenant nothing that it has.
-    Common,
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Quota => "its telemetry comes faster than Datadog takes it",
-            Self::Common => "of journal.max_bytes, less is left than it would have waiting",
-        })
-    }
-}
-
-/// Emitters of a full queue are told to come back after this time.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+use vocabulary::Stored;
 
 /// The queues of all tenants.
 #[derive(Debug)]
 pub struct Queues {
-    ground: Arc<Ground>,
+    shared: Arc<Shared>,
     meters: Arc<Meters>,
     tenants: RwLock<HashMap<TenantId, Arc<TenantQueue>>>,
     ready: Mutex<VecDeque<Arc<TenantQueue>>>,
@@ -95,24 +53,10 @@ pub struct Queues {
     stopping: AtomicBool,
 }
 
-/// What all tenants' queues stand on.
-#[derive(Debug)]
-struct Ground {
-    machine: Machine,
-    ledger: Arc<Ledger>,
-    journal: Arc<Journal>,
-    acks: Arc<dyn Acknowledge>,
-    memory: Arc<Budget>,
-    disk: Arc<Budget>,
-    /// Who may read spilled items back: few at once, since each reading takes memory that is in no account. After an outage
-    /// a thousand tenants want to.
-    readers: Semaphore,
-}
-
 impl Queues {
-    /// Queues as configured, that count in `ledger` and keep everything in `journal`.
+    /// Empty queues as configured, counted in `ledger` and stored in `journal`.
     pub fn new(machine: &Machine, settings: &Settings, ledger: Arc<Ledger>, journal: Arc<Journal>) -> Self {
-        let ground = Ground {
+        let shared = Shared {
             machine: machine.clone(),
             ledger,
             acks: journal.clone(),
@@ -122,7 +66,7 @@ impl Queues {
             readers: Semaphore::new(machine.cores().clamp(2, 8)),
         };
         Self {
-            ground: Arc::new(ground),
+            shared: Arc::new(shared),
             meters: Arc::new(Meters::new(settings)),
             tenants: RwLock::default(),
             ready: Mutex::default(),
@@ -132,34 +76,34 @@ impl Queues {
         }
     }
 
-    /// Goes by another configuration from now on, but for `memory.max_queue_bytes`. What waits beyond a quota that has become
-    /// smaller stays; what is too old is dropped.
+    /// Applies another configuration, except `memory.max_queue_bytes`. Items beyond a quota that has become smaller stay;
+    /// those that are too old are dropped.
     pub fn reload(&self, settings: &Settings) {
-        self.ground.disk.set_limit(settings.journal.max_bytes);
+        self.shared.disk.set_limit(settings.journal.max_bytes);
         self.meters.configure(settings);
     }
 
-    /// What each tenant may do, of which the quotas are kept to here.
+    /// The limits of all tenants; the quotas are enforced here.
     pub fn meters(&self) -> &Arc<Meters> {
         &self.meters
     }
 
-    /// Waits, for a short time at most, while what is queued waits for cores; see [`Cores`].
-    pub async fn eased(&self) {
-        self.cores.eased().await;
+    /// Waits, for a short time at most, while batches wait for cores; see [`Cores`].
+    pub async fn wait_for_capacity(&self) {
+        self.cores.wait_for_capacity().await;
     }
 
     /// The machine that the queues are on.
     pub fn machine(&self) -> &Machine {
-        &self.ground.machine
+        &self.shared.machine
     }
 
-    /// The cores that what is queued is built on.
+    /// The cores that payloads are built on.
     pub fn cores(&self) -> Arc<Cores> {
         self.cores.clone()
     }
 
-    /// Takes over what the journal holds from before: what waits, and what of it was found damaged.
+    /// Takes over the items that the journal holds from an earlier run, and counts the damaged ones.
     pub fn recover(&self, lost: &[Lost]) {
         for lost in lost {
             let lane = lost.lane.as_deref().and_then(read_lane_key);
@@ -168,11 +112,11 @@ impl Queues {
                 continue;
             };
             tenant::report(&tenant, kind, lost);
-            let account = self.ground.ledger.account(&tenant, kind);
+            let account = self.shared.ledger.account(&tenant, kind);
             account.accept(lost.items.unwrap_or(0));
             account.drop_items(lost.items.unwrap_or(0), DropReason::Damaged);
         }
-        for (lane, backlog) in self.ground.journal.lanes() {
+        for (lane, backlog) in self.shared.journal.lanes() {
             let Some((kind, tenant)) = read_lane_key(&lane) else {
                 error!(
                     lane = %String::from_utf8_lossy(&lane), records = backlog.records,
@@ -189,7 +133,7 @@ impl Queues {
         }
     }
 
-    /// Takes all chunks or none. They are in the journal then, as durable as `journal.fsync` asks for.
+    /// Takes all chunks or none. They are then in the journal, as durable as `journal.fsync` asks for.
     ///
     /// # Errors
     /// See [`Refused`].
@@ -202,7 +146,7 @@ impl Queues {
         for chunk in chunks {
             let queue = self.tenant(&chunk.tenant);
             let entry = entry_of(&chunk);
-            // What was granted to the request's other chunks is given back on an error by being dropped.
+            // On an error, the grants of the request's other chunks are given back by being dropped.
             let grant = queue.grant(entry.stored_len(), chunk.bytes.len()).await?;
             entries.push(entry);
             granted.push((queue, chunk, grant));
@@ -217,7 +161,7 @@ impl Queues {
                 }
             }
         };
-        self.ground.journal.append(entries, committed).await?;
+        self.shared.journal.append(entries, committed).await?;
         Ok(())
     }
 
@@ -226,7 +170,7 @@ impl Queues {
         self.wake.notify_one();
     }
 
-    /// Waits for a tenant that has items and nobody who attends to it. The caller attends from then on, until
+    /// Waits for a tenant that has items and no attendant. The caller is its attendant from then on, until
     /// [`TenantQueue::leave`].
     pub async fn next_ready(&self) -> Arc<TenantQueue> {
         loop {
@@ -237,18 +181,18 @@ impl Queues {
         }
     }
 
-    /// Drops what has waited longer than its tenant's quota allows. To be called now and then.
+    /// Drops items that are older than their tenant's quota allows. To be called now and then.
     pub async fn expire(&self, now: UnixMillis) {
         for queue in self.all() {
             if let Err(error) = queue.expire(now).await {
-                error!(tenant = %queue.id, "the age of what waits cannot be looked at: {error}");
+                error!(tenant = %queue.id, "queued items that are too old cannot be dropped: {error}");
             }
         }
     }
 
-    /// Counts what the journal has found damaged while it tidied up. To be called now and then.
+    /// Counts the records that the journal found damaged while cleaning. To be called now and then.
     pub fn count_lost(&self) {
-        for lost in self.ground.journal.take_lost() {
+        for lost in self.shared.journal.take_lost() {
             match lost.lane.as_deref().and_then(read_lane_key) {
                 Some((kind, tenant)) => self.tenant(&tenant).lose(kind, &lost),
                 None => report_unknown(&lost),
@@ -268,25 +212,25 @@ impl Queues {
         all
     }
 
-    /// Bytes of memory that waiting items are accounted with.
+    /// Bytes of memory that all tenants' items are charged for.
     pub fn memory_used(&self) -> usize {
-        self.ground.memory.used()
+        self.shared.memory.used()
     }
 
-    /// Bytes on disk that waiting items are accounted with.
+    /// Bytes on disk that all tenants' items are charged for.
     #[cfg(test)]
     pub(crate) fn disk_used(&self) -> usize {
-        self.ground.disk.used()
+        self.shared.disk.used()
     }
 
-    /// Whether more than half of the memory for waiting items is used.
+    /// Whether more than half of `memory.max_queue_bytes` is used.
     pub fn memory_is_short(&self) -> bool {
-        self.ground.memory.is_short()
+        self.shared.memory.is_short()
     }
 
-    /// The journal that everything is in.
+    /// The journal that holds every queued item.
     pub fn journal(&self) -> &Arc<Journal> {
-        &self.ground.journal
+        &self.shared.journal
     }
 
     fn tenant(&self, id: &TenantId) -> Arc<TenantQueue> {
@@ -295,7 +239,7 @@ impl Queues {
         }
         let meter = self.meters.of(id);
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(TenantQueue::new(id.clone(), self.ground.clone(), meter));
+        let new = || Arc::new(TenantQueue::new(id.clone(), self.shared.clone(), meter));
         tenants.entry(id.clone()).or_insert_with(new).clone()
     }
 }
@@ -304,7 +248,7 @@ fn report_unknown(lost: &Lost) {
     let copy = lost.quarantined.as_ref().map(|path| tracing::field::display(path.display()));
     error!(
         file = %lost.file.display(), offset = lost.offset, bytes = lost.bytes, records = lost.records, copy,
-        "part of the journal is damaged; whose items it held cannot be told"
+        "part of the journal is damaged, and which tenants' items it held cannot be told"
     );
 }
 

@@ -4,7 +4,7 @@ use crate::journal::Entry;
 use crate::types::{Chunk, Kind, TenantId};
 use bytes::Bytes;
 
-/// What the journal is given of a chunk.
+/// The journal's entry for a chunk.
 pub fn entry_of(chunk: &Chunk) -> Entry {
     Entry {
         lane: lane_key(&chunk.tenant, chunk.kind),
@@ -16,12 +16,11 @@ pub fn entry_of(chunk: &Chunk) -> Entry {
     }
 }
 
-/// The lane's key.
 pub(super) fn lane_key(tenant: &TenantId, kind: Kind) -> Bytes {
     format!("{kind}/{tenant}").into()
 }
 
-/// The kind and tenant of a key, if it is one.
+/// The kind and tenant of a lane's key; none if it is no such key.
 pub(super) fn read_lane_key(key: &[u8]) -> Option<(Kind, TenantId)> {
     let (kind, tenant) = std::str::from_utf8(key).ok()?.split_once('/')?;
     Some((Kind::from_name(kind)?, TenantId::new(tenant).ok()?))
@@ -32,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_every_tenant_has_a_key_that_reads_back() {
+    fn lane_keys_read_back() {
         let tenant = TenantId::new("A.b-c_9").unwrap();
         for kind in Kind::ALL {
             assert_eq!(read_lane_key(&lane_key(&tenant, kind)), Some((kind, tenant.clone())));

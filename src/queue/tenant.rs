@@ -1,9 +1,10 @@
 //! The lanes of one tenant.
 
 use super::budget::{Reservation, Share};
-use super::lane::{Lane, Stored, Take};
+use super::lane::Lane;
 use super::record::lane_key;
-use super::{Ground, Limit, RETRY_AFTER, Refused};
+use super::shared::Shared;
+use super::vocabulary::{Grant, LaneFigures, Limit, Refused, Stored, Take};
 use crate::journal::{Lost, Reader, Record, Seq};
 use crate::ledger::DropReason;
 use crate::settings::{Quota, WhenFull};
@@ -16,17 +17,17 @@ use tokio::sync::{Notify, SemaphorePermit};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-/// What one tenant has waiting.
+/// The queue of one tenant.
 #[derive(Debug)]
 pub struct TenantQueue {
-    /// Whose.
+    /// The tenant.
     pub id: TenantId,
-    ground: Arc<Ground>,
+    shared: Arc<Shared>,
     meter: Arc<Meter>,
     memory: Arc<Share>,
     disk: Arc<Share>,
     inner: Mutex<Inner>,
-    /// Held while the oldest are being dropped to make room: one at a time, or too much would be dropped.
+    /// Held while the oldest items are dropped to make room: if two did so at once, too much would be dropped.
     evicting: tokio::sync::Mutex<()>,
     wake: Notify,
 }
@@ -38,50 +39,33 @@ struct Inner {
     attended: bool,
 }
 
-/// What one lane holds, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LaneFigures {
-    /// Which.
-    pub kind: Kind,
-    /// Items that wait for a batch.
-    pub items: u64,
-    /// Their bytes: of what waits in the queue, those on disk; of a payload, those of its body.
-    pub bytes: usize,
-    /// When the oldest was accepted.
-    pub oldest: Option<UnixMillis>,
-}
-
-/// What is granted to a chunk before the journal takes it.
-#[derive(Debug)]
-pub(super) struct Grant {
-    pub(super) room: Reservation,
-    pub(super) memory: Option<Reservation>,
-}
+/// Emitters are told to try a full queue again after this time.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Bytes read back at once, more only for a single chunk that is larger.
 const PIECE: usize = 8 << 20;
 
-/// Bytes that a lane with nothing in memory reads back where there is no memory. Little, since after an outage there
-/// may be a thousand lanes of that sort.
+/// Bytes that a lane with nothing in memory reads back when memory is short. Little, since after an outage there may be a
+/// thousand such lanes.
 const LEAST: usize = 64 << 10;
 
-/// So often room is made for a chunk: others that come at the same time may take it, or the lane go another way.
+/// Attempts to make room for a chunk: others that arrive at the same time may take it, or the lane may change meanwhile.
 const EVICTIONS: usize = 8;
 
-/// A chunk is accounted with this many bytes of memory besides its own.
+/// A chunk is charged this many bytes of memory besides its own.
 const OVERHEAD: usize = 256;
 
 impl TenantQueue {
-    pub(super) fn new(id: TenantId, ground: Arc<Ground>, meter: Arc<Meter>) -> Self {
+    pub(super) fn new(id: TenantId, shared: Arc<Shared>, meter: Arc<Meter>) -> Self {
         let (memory, disk) = Default::default();
         let (inner, evicting, wake) = Default::default();
-        Self { id, ground, meter, memory, disk, inner, evicting, wake }
+        Self { id, shared, meter, memory, disk, inner, evicting, wake }
     }
 
-    /// Room on disk for so many bytes, and memory for a chunk of `in_memory` bytes if there is any.
+    /// Grants room on disk for `bytes`, and memory for a chunk of `in_memory` bytes if there is any.
     pub(super) async fn grant(self: &Arc<Self>, bytes: usize, in_memory: usize) -> Result<Grant, Refused> {
         let Quota { max_bytes, when_full, .. } = self.meter.quota();
-        let room = || self.ground.disk.reserve_within(&self.disk, bytes, max_bytes);
+        let room = || self.shared.disk.reserve_within(&self.disk, bytes, max_bytes);
         let may_evict = when_full == WhenFull::DropOldest && bytes <= max_bytes;
         let mut granted = room();
         for _ in 0..EVICTIONS {
@@ -96,19 +80,19 @@ impl TenantQueue {
             let limit = if over { Limit::Quota } else { Limit::Common };
             return Err(Refused::Full { tenant: self.id.clone(), limit, retry_after: RETRY_AFTER });
         };
-        Ok(Grant { room, memory: self.ground.memory.reserve(&self.memory, in_memory + OVERHEAD) })
+        Ok(Grant { room, memory: self.shared.memory.reserve(&self.memory, in_memory + OVERHEAD) })
     }
 
-    /// Appends a chunk. True when nobody attends to this queue, and the caller must find somebody.
+    /// Appends a chunk. True when the queue has no attendant, and the caller must announce it.
     pub(super) fn push(&self, stored: Stored, now: Instant) -> bool {
         let mut inner = self.lock();
         let look = self.lane(&mut inner, stored.chunk.kind).push(stored, now);
         self.attend(inner, look)
     }
 
-    /// Takes over what is in the journal.
+    /// Takes over a lane's records of an earlier run.
     pub(super) fn recover(&self, kind: Kind, records: u64, items: u64, bytes: usize, oldest: UnixMillis) -> bool {
-        let room = self.ground.disk.grant(&self.disk, bytes);
+        let room = self.shared.disk.grant(&self.disk, bytes);
         let mut inner = self.lock();
         self.lane(&mut inner, kind).recover(records, items, room, oldest);
         self.attend(inner, true)
@@ -125,7 +109,7 @@ impl TenantQueue {
 
     fn lane<'a>(&self, inner: &'a mut Inner, kind: Kind) -> &'a mut Lane {
         let index = inner.lanes.iter().position(|lane| lane.kind == kind).unwrap_or_else(|| {
-            inner.lanes.push(Lane::new(kind, self.ground.ledger.account(&self.id, kind)));
+            inner.lanes.push(Lane::new(kind, self.shared.ledger.account(&self.id, kind)));
             inner.lanes.len() - 1
         });
         &mut inner.lanes[index]
@@ -136,17 +120,17 @@ impl TenantQueue {
         self.wake.notified().await;
     }
 
-    /// Has [`changed`](Self::changed) return, for reasons of the caller's own.
+    /// Has [`changed`](Self::changed) return although nothing was queued.
     pub fn nudge(&self) {
         self.wake.notify_one();
     }
 
-    /// The kinds that have items waiting.
+    /// The kinds that have items.
     pub fn kinds(&self) -> Vec<Kind> {
         self.lock().lanes.iter().filter(|lane| !lane.is_empty()).map(|lane| lane.kind).collect()
     }
 
-    /// When the oldest waiting item of a kind was accepted.
+    /// When the oldest item of a kind was accepted.
     pub fn oldest(&self, kind: Kind) -> Option<UnixMillis> {
         self.with(kind, |lane| lane.oldest()).flatten()
     }
@@ -155,12 +139,12 @@ impl TenantQueue {
     pub fn take(&self, kind: Kind, limits: Limits, max_age: Duration, now: Instant) -> Take {
         let mut inner = self.lock();
         match inner.lanes.iter_mut().find(|lane| lane.kind == kind) {
-            Some(lane) => lane.take(limits, max_age, now, &self.ground.acks),
+            Some(lane) => lane.take(limits, max_age, now, &self.shared.acks),
             None => Take::Empty,
         }
     }
 
-    /// Stops attending. False when items are waiting: the caller goes on attending then.
+    /// Stops attending. False when there are items: the caller is still the attendant then.
     pub fn leave(&self) -> bool {
         let mut inner = self.lock();
         let empty = inner.lanes.iter().all(Lane::is_empty);
@@ -168,7 +152,7 @@ impl TenantQueue {
         empty
     }
 
-    /// What each lane holds.
+    /// The size and age of each lane.
     pub fn figures(&self) -> Vec<LaneFigures> {
         let figures = |lane: &Lane| LaneFigures {
             kind: lane.kind,
@@ -179,18 +163,18 @@ impl TenantQueue {
         self.lock().lanes.iter().map(figures).collect()
     }
 
-    /// Bytes of memory that this tenant is accounted with, its payloads under way included.
+    /// Bytes of memory that this tenant is charged for, its payloads in flight included.
     pub fn memory_used(&self) -> usize {
         self.memory.used()
     }
 
-    /// Bytes on disk that this tenant is accounted with, what is under way included.
+    /// Bytes on disk that this tenant is charged for, items in flight included.
     #[cfg(test)]
     pub(super) fn disk_used(&self) -> usize {
         self.disk.used()
     }
 
-    /// Gives up the memory of what waits, all of which is in the journal.
+    /// Spills every chunk, to free its memory.
     pub fn unload(&self) {
         self.lock().lanes.iter_mut().for_each(Lane::unload);
     }
@@ -198,7 +182,7 @@ impl TenantQueue {
     /// Whether items of a kind should be [`load`](Self::load)ed.
     pub fn wants(&self, kind: Kind) -> bool {
         match self.with(kind, |lane| lane.wants()).flatten() {
-            Some((_, nothing_loaded)) => nothing_loaded || self.ground.memory.fits(&self.memory, PIECE / 8),
+            Some((_, nothing_loaded)) => nothing_loaded || self.shared.memory.fits(&self.memory, PIECE / 8),
             None => false,
         }
     }
@@ -210,24 +194,24 @@ impl TenantQueue {
     pub async fn load(self: &Arc<Self>, kind: Kind) -> io::Result<()> {
         let _turn = self.turn_to_read().await?;
         let Some((after, nothing_loaded)) = self.with(kind, |lane| lane.wants()).flatten() else { return Ok(()) };
-        let piece = [PIECE, PIECE / 8].into_iter().find_map(|bytes| self.ground.memory.reserve(&self.memory, bytes));
+        let piece = [PIECE, PIECE / 8].into_iter().find_map(|bytes| self.shared.memory.reserve(&self.memory, bytes));
         let memory = match piece {
             Some(memory) => memory,
-            // However short memory is, every lane goes on.
-            None if nothing_loaded => self.ground.memory.grant(&self.memory, LEAST),
+            // However short memory is, every lane makes progress.
+            None if nothing_loaded => self.shared.memory.grant(&self.memory, LEAST),
             None => return Ok(()),
         };
-        let before = self.with(kind, |lane| lane.spilled());
+        let before = self.with(kind, |lane| lane.spilled_records());
         let Some(piece) = self.read(kind, after, memory.bytes()).await? else { return Ok(()) };
-        let cutoff = self.ground.machine.now().minus(self.meter.quota().max_age);
-        self.settle(kind, after, before, piece, Some(memory), |record| {
+        let cutoff = self.shared.machine.now().minus(self.meter.quota().max_age);
+        self.merge(kind, after, before, piece, Some(memory), |record| {
             (record.entry.accepted < cutoff).then_some(DropReason::Expired)
         });
         self.nudge();
         Ok(())
     }
 
-    /// Drops what is older than the quota allows.
+    /// Drops items that are older than the quota allows.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -235,7 +219,7 @@ impl TenantQueue {
         self.drop_older(now.minus(self.meter.quota().max_age), DropReason::Expired).await.map(drop)
     }
 
-    /// Drops what was accepted before a time and waits; gives how many items.
+    /// Drops items that were accepted before a time; returns how many.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -249,13 +233,13 @@ impl TenantQueue {
         let older = |lane: &Lane| lane.oldest().is_some_and(|oldest| oldest < cutoff);
         let mut items = 0;
         for kind in self.kinds() {
-            let account = self.ground.ledger.account(&self.id, kind);
+            let account = self.shared.ledger.account(&self.id, kind);
             let dropped = || account.read().dropped[reason as usize];
             let before = dropped();
             let Some(seqs) = self.with(kind, |lane| lane.drop_front(reason, |c, _| c.accepted < cutoff)) else {
                 continue;
             };
-            self.ground.acks.acknowledge(&seqs, None);
+            self.shared.acks.acknowledge(&seqs, None);
             while self.with(kind, |lane| older(lane) && lane.wants().is_some()).unwrap_or(false) {
                 if !self.drop_piece(kind, reason, PIECE, |record| record.entry.accepted < cutoff).await? {
                     break;
@@ -284,7 +268,7 @@ impl TenantQueue {
             };
             let seqs = self.with(kind, |lane| lane.drop_front(DropReason::Evicted, doomed)).unwrap_or_default();
             if !seqs.is_empty() {
-                self.ground.acks.acknowledge(&seqs, None);
+                self.shared.acks.acknowledge(&seqs, None);
                 continue;
             }
             let mut left = excess;
@@ -293,12 +277,12 @@ impl TenantQueue {
                 left = left.saturating_sub(record.bytes);
                 more
             };
-            // When the lane has gone another way meanwhile, there is something to drop still, or room.
+            // If the lane has changed meanwhile, there is still something to drop, or room.
             match self.drop_piece(kind, DropReason::Evicted, excess, doomed).await {
                 Ok(true) => {}
                 Ok(false) => attempts -= 1,
                 Err(error) => {
-                    error!(tenant = %self.id, %kind, "the oldest items cannot be dropped to make room: {error}");
+                    error!(tenant = %self.id, %kind, "the oldest items cannot be dropped to make room for new ones: {error}");
                     return;
                 }
             }
@@ -319,7 +303,7 @@ impl TenantQueue {
         oldest.map(|(_, kind)| kind)
     }
 
-    /// Drops those of the first so many bytes of spilled records that are doomed. False when there were none.
+    /// Drops doomed records from the front of the spilled ones, of the first `bytes` at most. False when there were none.
     async fn drop_piece(
         self: &Arc<Self>,
         kind: Kind,
@@ -329,7 +313,7 @@ impl TenantQueue {
     ) -> io::Result<bool> {
         let _turn = self.turn_to_read().await?;
         let Some(Some((after, _))) = self.with(kind, |lane| lane.wants()) else { return Ok(false) };
-        let before = self.with(kind, |lane| lane.spilled());
+        let before = self.with(kind, |lane| lane.spilled_records());
         let Some(mut piece) = self.read(kind, after, bytes.clamp(PIECE / 64, PIECE)).await? else { return Ok(false) };
         let count = piece.records.iter().take_while(|record| doomed(record)).count();
         if let Some(kept) = piece.records.get(count) {
@@ -338,14 +322,14 @@ impl TenantQueue {
             piece.reader = None;
         }
         let is_something = count > 0 || !piece.lost.is_empty() || piece.end;
-        Ok(self.settle(kind, after, before, piece, None, |_| Some(reason)) && is_something)
+        Ok(self.merge(kind, after, before, piece, None, |_| Some(reason)) && is_something)
     }
 
     async fn turn_to_read(&self) -> io::Result<SemaphorePermit<'_>> {
-        self.ground.readers.acquire().await.map_err(io::Error::other)
+        self.shared.readers.acquire().await.map_err(io::Error::other)
     }
 
-    /// Reads on; to be called in [turn](Self::turn_to_read).
+    /// Reads on. The caller has its [turn](Self::turn_to_read).
     async fn read(&self, kind: Kind, after: Option<Seq>, bytes: usize) -> io::Result<Option<Piece>> {
         let mut reader = match self.with(kind, Lane::take_reader).flatten() {
             Some(reader) => reader,
@@ -354,16 +338,16 @@ impl TenantQueue {
                 Reader::new(lane_key(&self.id, kind), from..Seq(u64::MAX))
             }
         };
-        let journal = self.ground.journal.clone();
-        let reading = self.ground.machine.on_blocking_pool("queue", move || {
+        let journal = self.shared.journal.clone();
+        let reading = self.shared.machine.on_blocking_pool("queue", move || {
             let batch = journal.read(&mut reader, bytes as u64)?;
             Ok(Piece { records: batch.records, lost: batch.lost, end: batch.end, next: None, reader: Some(reader) })
         });
         reading.await.map(Some)
     }
 
-    /// Puts what was read where it belongs, unless the lane has gone another way meanwhile, which gives false.
-    fn settle(
+    /// Merges a piece that was read into its lane. False, and only damage is counted, if the lane has changed meanwhile.
+    fn merge(
         &self,
         kind: Kind,
         after: Option<Seq>,
@@ -404,7 +388,7 @@ impl TenantQueue {
         if let Some(next) = piece.next {
             lane.passed(next);
         }
-        if piece.end && before == Some(lane.spilled()) && lane.spilled() > 0 {
+        if piece.end && before == Some(lane.spilled_records()) && lane.spilled_records() > 0 {
             let items = lane.drop_missing();
             error!(
                 tenant = %self.id, %kind, items,
@@ -413,7 +397,7 @@ impl TenantQueue {
         }
         lane.keep_reader(piece.reader);
         drop(inner);
-        self.ground.acks.acknowledge(&dropped, None);
+        self.shared.acks.acknowledge(&dropped, None);
         true
     }
 
@@ -436,7 +420,7 @@ struct Piece {
     reader: Option<Reader>,
 }
 
-/// Says what the disk has lost.
+/// Reports a record that the disk has lost.
 pub(super) fn report(tenant: &TenantId, kind: Kind, lost: &Lost) {
     warn!(
         %tenant, %kind, items = lost.items, bytes = lost.bytes, offset = lost.offset,

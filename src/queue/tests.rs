@@ -4,6 +4,7 @@ use super::*;
 use crate::journal::{Fsync, Options};
 use crate::settings::WhenFull;
 use crate::types::Kind;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Queues, and what they stand on.
@@ -52,7 +53,7 @@ impl Fixture {
                     let items = batch.chunks.iter().map(|chunk| u64::from(chunk.items)).sum();
                     indices.extend(batch.chunks.iter().map(|chunk| chunk.oldest.0));
                     self.ledger.account(&queue.id, Kind::Logs).deliver(items, 0);
-                    batch.cover.settle(items, None);
+                    batch.finalizer.finalize(items, None);
                 }
                 _ if queue.wants(Kind::Logs) => queue.load(Kind::Logs).await.unwrap(),
                 _ => return indices,
@@ -91,7 +92,7 @@ async fn a_refused_request_leaves_nothing_in_the_queue() {
 }
 
 #[tokio::test]
-async fn a_tenant_with_items_is_announced_once_until_it_is_left() {
+async fn a_tenant_is_announced_once_until_left() {
     let fixture = Fixture::new(|_| ());
     fixture.push("a", 0, 1).await;
     fixture.push("a", 1, 1).await;
@@ -105,7 +106,7 @@ async fn a_tenant_with_items_is_announced_once_until_it_is_left() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_into_memory_is_read_back_in_order() {
+async fn spilled_items_are_read_back_in_order() {
     let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = 100_000);
     for index in 0..500 {
         fixture.push("a", index, 1000).await;
@@ -119,7 +120,7 @@ async fn what_does_not_fit_into_memory_is_read_back_in_order() {
 }
 
 #[tokio::test]
-async fn what_was_not_settled_is_there_after_a_restart_and_what_was_is_not() {
+async fn a_restart_keeps_exactly_unfinalized_items() {
     let fixture = Fixture::new(|_| ());
     for index in 0..10 {
         fixture.push(["a", "b"][index as usize % 2], index, 100).await;
@@ -134,7 +135,7 @@ async fn what_was_not_settled_is_there_after_a_restart_and_what_was_is_not() {
 }
 
 #[tokio::test]
-async fn a_tenant_has_as_many_bytes_waiting_after_a_restart_as_before() {
+async fn a_restart_keeps_bytes_on_disk() {
     for memory in [1 << 20, 2000] {
         let mut fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = memory);
         for index in 0..20 {
@@ -163,7 +164,7 @@ async fn a_tenant_has_as_many_bytes_waiting_after_a_restart_as_before() {
             let Take::Batch(batch) = queue.take(Kind::Logs, limits, Duration::ZERO, Instant::now()) else {
                 panic!("some were read back")
             };
-            batch.cover.settle(batch.chunks.len() as u64, None);
+            batch.finalizer.finalize(batch.chunks.len() as u64, None);
             drop(batch);
             fixture.queues.journal().flush().await;
         }
@@ -174,7 +175,7 @@ async fn a_tenant_has_as_many_bytes_waiting_after_a_restart_as_before() {
 }
 
 #[tokio::test]
-async fn a_tenant_loses_nothing_to_the_backlog_of_others() {
+async fn other_backlogs_evict_nothing() {
     let fixture = Fixture::new(|settings| {
         settings.journal.max_bytes = 30_000;
         settings.journal.max_bytes_per_tenant = 10_000;
@@ -196,7 +197,7 @@ async fn a_tenant_loses_nothing_to_the_backlog_of_others() {
 }
 
 #[tokio::test]
-async fn memory_that_is_given_up_costs_no_item_and_no_order() {
+async fn unloading_keeps_items_and_order() {
     let fixture = Fixture::new(|_| ());
     for index in 0..20 {
         fixture.push("a", index, 100).await;
@@ -209,7 +210,7 @@ async fn memory_that_is_given_up_costs_no_item_and_no_order() {
 }
 
 #[tokio::test]
-async fn a_full_quota_drops_the_oldest_when_that_is_asked_for_wherever_they_are() {
+async fn drop_oldest_evicts_in_memory_and_on_disk() {
     for memory in [1 << 20, 20_000] {
         let fixture = Fixture::new(|settings| {
             settings.memory.max_queue_bytes = memory;
@@ -247,7 +248,7 @@ async fn what_is_too_old_expires_wherever_it_is() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_is_reloaded_holds_for_what_waits_already() {
+async fn a_reload_applies_to_queued_items() {
     let fixture = Fixture::new(|settings| settings.journal.max_bytes_per_tenant = 1_000);
     fixture.push("a", 0, 900).await;
     let full = || fixture.queues.submit(vec![chunk("a", 1, 900)]);
@@ -317,7 +318,7 @@ async fn a_damaged_record_costs_its_own_items_only() {
 }
 
 #[tokio::test]
-async fn what_is_read_back_before_it_was_pushed_is_read_again() {
+async fn records_read_before_their_push_are_read_again() {
     let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = 1000);
     let stored = |queue: &Arc<TenantQueue>, seq, chunk: Chunk| {
         let room = queue_room(&fixture.queues, chunk.bytes.len());
@@ -339,11 +340,11 @@ async fn what_is_read_back_before_it_was_pushed_is_read_again() {
 }
 
 fn queue_room(queues: &Queues, bytes: usize) -> Reservation {
-    queues.ground.disk.grant(&Arc::default(), bytes)
+    queues.shared.disk.grant(&Arc::default(), bytes)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_emitters_at_once_are_never_refused_where_the_oldest_gives_way() {
+async fn drop_oldest_refuses_no_concurrent_emitter() {
     let fixture = Fixture::new(|settings| {
         settings.memory.max_queue_bytes = 20_000;
         settings.journal.max_bytes_per_tenant = 64_000;
@@ -388,7 +389,7 @@ async fn what_can_never_fit_evicts_nothing() {
 }
 
 #[tokio::test]
-async fn the_age_shown_is_that_of_the_oldest_that_still_waits() {
+async fn the_age_shown_is_the_oldest_items() {
     let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = 1000);
     let aged = |index: i64| Chunk {
         accepted: UnixMillis(UnixMillis::now().0 - 1000 * (10 - index)),
@@ -410,7 +411,7 @@ async fn the_age_shown_is_that_of_the_oldest_that_still_waits() {
 }
 
 #[tokio::test]
-async fn what_expires_leaves_the_age_of_the_first_that_stays() {
+async fn expiry_leaves_the_age_of_the_rest() {
     // All is on disk only.
     let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = 1);
     let now = UnixMillis::now().0;
@@ -426,7 +427,7 @@ async fn what_expires_leaves_the_age_of_the_first_that_stays() {
 }
 
 #[tokio::test]
-async fn many_tenants_with_a_backlog_take_little_more_memory_than_there_is() {
+async fn many_backlogs_stay_near_the_memory_limit() {
     const LIMIT: usize = 4 << 20;
     let fixture = Fixture::new(|settings| settings.memory.max_queue_bytes = LIMIT);
     for tenant in 0..50 {

@@ -2,7 +2,7 @@
 
 use super::machine::elapsed;
 use crate::ledger::DropReason;
-use crate::queue::Cover;
+use crate::queue::Finalizer;
 use crate::types::{Follow, Kind};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
@@ -55,7 +55,7 @@ pub(super) enum End {
 
 /// A batch of which something was confirmed.
 struct Confirmed {
-    cover: Weak<Cover>,
+    finalizer: Weak<Finalizer>,
     items: Vec<u64>,
     settled: Option<Duration>,
 }
@@ -206,10 +206,10 @@ impl Book {
     }
 
     /// The answer that says so has arrived.
-    pub(super) fn confirmed(&mut self, ids: &[u64], cover: &Arc<Cover>) {
+    pub(super) fn confirmed(&mut self, ids: &[u64], finalizer: &Arc<Finalizer>) {
         ids.iter().for_each(|id| self.item_mut(*id).sure = true);
-        if let Some(first) = cover.seqs().first() {
-            let new = || Confirmed { cover: Arc::downgrade(cover), items: Vec::new(), settled: None };
+        if let Some(first) = finalizer.seqs().first() {
+            let new = || Confirmed { finalizer: Arc::downgrade(finalizer), items: Vec::new(), settled: None };
             self.confirmed.entry(first.0).or_insert_with(new).items.extend(ids);
         }
     }
@@ -222,7 +222,7 @@ impl Book {
     /// Looks which batches have come to their end. To be called often, and at the end of a process.
     pub(super) fn look(&mut self) {
         for batch in self.confirmed.values_mut().filter(|batch| batch.settled.is_none()) {
-            if batch.cover.upgrade().is_none_or(|cover| cover.seqs().is_empty()) {
+            if batch.finalizer.upgrade().is_none_or(|finalizer| finalizer.seqs().is_empty()) {
                 batch.settled = Some(elapsed());
             }
         }

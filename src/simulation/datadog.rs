@@ -101,7 +101,7 @@ impl Datadog {
                 sleep(latency).await;
                 let mut book = self.book();
                 if good {
-                    book.confirmed(&ids, &payload.cover);
+                    book.confirmed(&ids, &payload.finalizer);
                 }
                 book.event(format_args!("{number} {} {:?} {:?}", reply.status, reply.wait, reply.headers));
                 book.count(name(reply.status));

@@ -36,7 +36,7 @@ impl Emitter {
     async fn send(&self, runs: &[Run]) {
         let calm = elapsed() >= STORM;
         for _ in 0..if calm { 2 } else { TRIES } {
-            self.queues.eased().await;
+            self.queues.wait_for_capacity().await;
             let chunks: Vec<Chunk> = runs.iter().map(|run| self.chunk(run)).collect();
             let follows: Vec<Option<Follow>> = chunks.iter().map(|chunk| chunk.follow.clone()).collect();
             runs.iter().for_each(|run| self.book.lock().unwrap().emitted(&run.ids));

@@ -16,7 +16,7 @@ const LONGEST: usize = 500;
 
 /// The modules with files that still import each other in circles. Each goes when its last circle is opened.
 const WITH_CIRCLES: [&str; 9] =
-    ["cli", "deliver", "fakeintake", "oauth", "queue", "settings", "store", "vault", "wire"];
+    ["admin", "cli", "deliver", "fakeintake", "oauth", "settings", "store", "vault", "wire"];
 
 /// The files that are still too long.
 const TOO_LONG: [&str; 1] = ["src/settings/tests.rs"];

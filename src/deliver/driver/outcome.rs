@@ -200,7 +200,7 @@ impl Sender {
                 items
             }
         };
-        payload.cover.settle(u64::from(items), Some(Box::new(self.settling.begin())));
+        payload.finalizer.finalize(u64::from(items), Some(Box::new(self.settling.begin())));
     }
 
     pub(super) fn failed(&self, state: &mut State, now: Instant, endpoint: Endpoint, flight: &Flight, words: &str) {

@@ -109,7 +109,7 @@ impl Sender {
         let items = u64::from(chunk.items);
         self.ledger.account(&self.queue.id, batch.kind).drop_items(items, DropReason::Purged);
         chunk.follow.iter().for_each(|follow| follow.dropped(chunk.items));
-        batch.cover.settle(items, None);
+        batch.finalizer.finalize(items, None);
     }
 
     pub(super) fn tenant(&self) -> Option<Arc<Tenant>> {

@@ -1,7 +1,7 @@
 //! Lanes by themselves: what is in memory, what is spilled, and what a batch holds.
 
 use super::super::budget::{Budget, Share};
-use super::super::cover::tests::Acknowledged;
+use super::super::finalizer::tests::Acknowledged;
 use super::*;
 use crate::journal::Entry;
 use bytes::Bytes;
@@ -71,7 +71,7 @@ impl Fixture {
 }
 
 #[test]
-fn a_batch_is_due_by_age_even_when_small() {
+fn a_small_batch_is_due_by_age() {
     let mut lane = Fixture::new();
     let (start, age) = (Instant::now(), Duration::from_secs(2));
     assert!(lane.push(chunk(1, 10), start));
@@ -98,7 +98,7 @@ fn a_batch_is_due_at_once_when_full() {
 }
 
 #[test]
-fn a_followed_chunk_is_a_batch_of_its_own_and_keeps_its_turn() {
+fn a_followed_chunk_is_its_own_batch() {
     let mut lane = Fixture::new();
     let now = Instant::now();
     let follow = Follow::new(1);
@@ -114,7 +114,7 @@ fn a_followed_chunk_is_a_batch_of_its_own_and_keeps_its_turn() {
 }
 
 #[test]
-fn what_has_no_room_in_memory_is_spilled_and_what_follows_too() {
+fn chunks_behind_a_spilled_one_are_spilled() {
     let mut lane = Fixture::with_memory(100);
     let now = Instant::now();
     for _ in 0..3 {
@@ -122,29 +122,29 @@ fn what_has_no_room_in_memory_is_spilled_and_what_follows_too() {
     }
     assert_eq!(lane.memory.used(), 40, "half of what is free, once");
     lane.push(chunk(1, 1), now);
-    assert_eq!((lane.lane.spilled(), lane.lane.items(), lane.lane.bytes()), (3, 4, 121));
+    assert_eq!((lane.lane.spilled_records(), lane.lane.items(), lane.lane.bytes()), (3, 4, 121));
     assert_eq!(lane.lane.wants(), Some((Some(Seq(1)), false)));
     let Take::Batch(first) = lane.take(Kind::Logs.limits(), Duration::ZERO, now) else { panic!("one is in memory") };
     lane.restore(2, chunk(1, 40));
     lane.restore(2, chunk(1, 40));
     lane.restore(1, chunk(1, 40));
-    assert_eq!((lane.lane.spilled(), lane.lane.items()), (2, 3), "read twice, taken once");
+    assert_eq!((lane.lane.spilled_records(), lane.lane.items()), (2, 3), "read twice, taken once");
     lane.restore(3, chunk(1, 40));
     lane.restore(4, chunk(1, 1));
     let age = Duration::from_secs(9);
     let Take::Batch(rest) = lane.take(Kind::Logs.limits(), age, now) else { panic!("it has waited long enough") };
     assert_eq!(rest.chunks.len(), 3);
     assert!(lane.lane.is_empty());
-    rest.cover.settle(3, None);
-    first.cover.settle(1, None);
+    rest.finalizer.finalize(3, None);
+    first.finalizer.finalize(1, None);
     assert_eq!((lane.journal.seqs(), lane.disk.used()), (vec![2, 3, 4, 1], 0));
     drop((first, rest));
     lane.push(chunk(1, 1), now);
-    assert_eq!(lane.lane.spilled(), 0);
+    assert_eq!(lane.lane.spilled_records(), 0);
 }
 
 #[test]
-fn what_is_unloaded_is_read_back_in_its_old_order() {
+fn unloaded_chunks_return_in_order() {
     let mut lane = Fixture::new();
     let now = Instant::now();
     let follow = Follow::new(1);
@@ -153,7 +153,7 @@ fn what_is_unloaded_is_read_back_in_its_old_order() {
     }
     assert!(matches!(lane.take(Kind::Logs.limits(), Duration::ZERO, now), Take::Batch(_)));
     lane.lane.unload();
-    assert_eq!((lane.lane.spilled(), lane.lane.items(), lane.lane.bytes()), (3, 3, 30));
+    assert_eq!((lane.lane.spilled_records(), lane.lane.items(), lane.lane.bytes()), (3, 3, 30));
     assert_eq!((lane.lane.wants(), lane.lane.first()), (Some((Some(Seq(1)), true)), Some(Seq(2))));
     lane.restore(2, chunk(1, 10));
     assert!(matches!(lane.take(Kind::Logs.limits(), Duration::ZERO, now),
@@ -165,7 +165,7 @@ fn what_is_unloaded_is_read_back_in_its_old_order() {
 }
 
 #[test]
-fn who_follows_what_the_journal_has_lost_hears_of_it() {
+fn followers_of_lost_records_are_told() {
     // The record was found damaged, and its number of items with it; or nothing of it was found.
     let lost: [fn(&mut Lane); 2] = [|lane| lane.lose(Seq(1), 0, 10), |lane| assert_eq!(lane.drop_missing(), 3)];
     for lose in lost {

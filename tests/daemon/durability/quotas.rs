@@ -133,7 +133,7 @@ async fn where_all_tenants_together_are_too_much_new_items_are_refused_and_no_ol
         }
     }
     let refused = refused.unwrap();
-    assert!(refused.text.contains("of journal.max_bytes, less is left"), "{}", refused.text);
+    assert!(refused.text.contains("its share of journal.max_bytes is used up"), "{}", refused.text);
     assert!(refused.retry_after.is_some());
     let scrape = daemon.scrape().await;
     scrape.assert_balanced();

@@ -1,4 +1,5 @@
-//! Which records of the journal items came from, so that these are acknowledged when the last of the items is settled.
+//! Which records of the journal items came from, so that these are acknowledged when the last of the items is finalized:
+//! delivered, dead-lettered or dropped.
 
 use super::budget::Reservation;
 use crate::journal::{AckGuard, Seq};
@@ -6,40 +7,39 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Where a chunk is in the journal, and the room that it takes there.
+/// A chunk's record in the journal, and the room that it takes there.
 #[derive(Debug)]
 pub struct Receipt {
-    /// The record.
+    /// The record's sequence number.
     pub seq: Seq,
-    /// Given back when the record is acknowledged.
+    /// Bytes on disk; given back when the record is acknowledged.
     pub room: Reservation,
 }
 
-/// Takes note of records that are no longer needed. Does not block.
+/// Takes acknowledgements of records. Does not block.
 pub trait Acknowledge: fmt::Debug + Send + Sync {
-    /// These will not be asked for again. `guard` is dropped when that is written down.
+    /// The records are not needed any more. `guard` is dropped when that is written.
     fn acknowledge(&self, seqs: &[Seq], guard: Option<AckGuard>);
 }
 
-/// The records that a batch was made of. All payloads made of the batch share one.
+/// Acknowledges the records that a batch was made of, once. All payloads made of the batch share one.
 #[derive(Debug)]
-pub struct Cover {
+pub struct Finalizer {
     receipts: Mutex<Vec<Receipt>>,
     items: u64,
     left: AtomicU64,
     journal: Arc<dyn Acknowledge>,
 }
 
-impl Cover {
-    /// The cover of so many items.
+impl Finalizer {
+    /// A finalizer for the `items` of these records.
     pub fn new(receipts: Vec<Receipt>, items: u64, journal: Arc<dyn Acknowledge>) -> Self {
         Self { receipts: Mutex::new(receipts), items, left: AtomicU64::new(items), journal }
     }
 
-    /// So many of the items have come to their end: delivered, dead-lettered or dropped, and counted as such. `guard` is
-    /// dropped when the journal has written down what follows from that: for the last of the items, that the records are
-    /// not needed any more; for others nothing.
-    pub fn settle(&self, items: u64, guard: Option<AckGuard>) {
+    /// Notes that `items` more are finalized, and counted as such. `guard` is dropped when the journal has written what
+    /// follows from that: the acknowledgement after the last of the items, nothing after others.
+    pub fn finalize(&self, items: u64, guard: Option<AckGuard>) {
         if self.left.fetch_sub(items, Ordering::AcqRel) != items {
             return;
         }
@@ -48,12 +48,12 @@ impl Cover {
         self.journal.acknowledge(&seqs, guard);
     }
 
-    /// Whether none of the items is settled: the journal's records are exactly what is left to do.
+    /// Whether no item is finalized: the journal's records hold exactly the items that are left.
     pub fn is_whole(&self) -> bool {
         self.left.load(Ordering::Acquire) == self.items
     }
 
-    /// The records, while any of the items is not settled.
+    /// The records, until the last item is finalized.
     pub fn seqs(&self) -> Vec<Seq> {
         self.lock().iter().map(|receipt| receipt.seq).collect()
     }
@@ -85,15 +85,15 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn records_are_acknowledged_and_their_room_given_back_with_the_last_item() {
+    fn the_last_item_acknowledges_records_and_frees_room() {
         let (budget, journal) = (Budget::new(1000), Arc::new(Acknowledged::default()));
         let receipt = |seq| Receipt { seq: Seq(seq), room: budget.reserve(&Arc::default(), 100).unwrap() };
-        let cover = Cover::new(vec![receipt(3), receipt(7)], 5, journal.clone());
-        assert!(cover.is_whole());
-        cover.settle(2, None);
-        assert!(!cover.is_whole());
-        assert_eq!((journal.seqs(), cover.seqs().len(), budget.used()), (vec![], 2, 200));
-        cover.settle(3, None);
-        assert_eq!((journal.seqs(), cover.seqs().len(), budget.used()), (vec![3, 7], 0, 0));
+        let finalizer = Finalizer::new(vec![receipt(3), receipt(7)], 5, journal.clone());
+        assert!(finalizer.is_whole());
+        finalizer.finalize(2, None);
+        assert!(!finalizer.is_whole());
+        assert_eq!((journal.seqs(), finalizer.seqs().len(), budget.used()), (vec![], 2, 200));
+        finalizer.finalize(3, None);
+        assert_eq!((journal.seqs(), finalizer.seqs().len(), budget.used()), (vec![3, 7], 0, 0));
     }
 }
