@@ -1,4 +1,4 @@
-//! Reading requests, within bounds; what cannot be read is refused in the words of this API.
+//! Reading requests, within bounds; what cannot be read is refused in the form of this API.
 
 use super::answer::{Json, Refusal};
 use axum::body::Body;

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_others_may_read_or_that_is_too_short_is_refused() {
+    fn a_short_or_readable_token_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         fs::write(&path, "0123456789abcdef\n").unwrap();

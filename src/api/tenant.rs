@@ -141,7 +141,7 @@ pub struct ErrorView {
     pub at: String,
     /// The path of the endpoint that said so.
     pub endpoint: String,
-    /// Its words with the status, or what the network said.
+    /// Its message with the status, or the network's.
     pub message: String,
 }
 

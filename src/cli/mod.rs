@@ -4,6 +4,7 @@ mod admin;
 mod check;
 mod dead_letter;
 mod demo;
+mod exit;
 mod fakeintake;
 mod journal;
 mod local;
@@ -15,17 +16,8 @@ mod tenant;
 mod text;
 
 use clap::{Parser, Subcommand};
-use std::fmt::Display;
-use std::io::{Write, stderr};
+use exit::{BAD_CONFIGURATION, complain};
 use std::process::ExitCode;
-
-/// The exit code for a configuration or a command line that cannot be used.
-const BAD_CONFIGURATION: u8 = 2;
-
-/// Writes an error to standard error. That it cannot be written can be told nobody.
-fn complain(error: impl Display) {
-    let _ = writeln!(stderr(), "error: {error}");
-}
 
 /// Carries the telemetry of many tenants to their own Datadog organisations.
 #[derive(Debug, Parser)]

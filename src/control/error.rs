@@ -1,35 +1,33 @@
-//! Why the operator's wish was not done, with a name for programs and the status of an HTTP answer.
+//! Why an operation failed, with a name for programs and the status of an HTTP answer.
 
 use crate::oauth::{BeginError, FinishError};
 use crate::store::StoreError;
 use crate::types::{InvalidTenantId, TenantId};
 
-/// Why the operator's wish was not done.
+/// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// What was asked for makes no sense by itself.
+    /// The request is invalid by itself.
     #[error("{0}")]
     Invalid(String),
     /// No tenant can be called so.
     #[error(transparent)]
     Name(#[from] InvalidTenantId),
     /// A tenant of the configuration file.
-    #[error(
-        "tenant {0} is of the configuration file ([tenants.{0}]) and is changed there, not here; reload the configuration after it"
-    )]
+    #[error("tenant {0} is in the configuration file ([tenants.{0}]): change it there, and reload the configuration")]
     Static(TenantId),
-    /// A tenant of the configuration file that is to be added.
-    #[error("tenant {0} is of the configuration file ([tenants.{0}]) already: choose another id, or remove it there")]
+    /// A tenant of the configuration file cannot be added.
+    #[error("tenant {0} is in the configuration file ([tenants.{0}]) already: choose another id, or remove it there")]
     StaticExists(TenantId),
     /// The tenant's key came by OAuth.
     #[error("tenant {tenant} is connected through OAuth: disconnect it before its {what} is changed")]
     Connected {
-        /// Which.
+        /// The tenant.
         tenant: TenantId,
         /// What was to be changed.
         what: &'static str,
     },
-    /// Nobody can connect.
+    /// No OAuth client is configured.
     #[error("no OAuth client is configured: set oauth.client_id, client_secret_file and redirect_uri")]
     NoClient,
     /// Nothing of another organisation is held.
@@ -38,17 +36,17 @@ pub enum ControlError {
     /// No such ingest token.
     #[error("tenant {tenant} has no ingest token with the id {token:?}")]
     UnknownToken {
-        /// Which.
+        /// The tenant.
         tenant: TenantId,
         /// The id of the token.
         token: String,
     },
     /// The store is not open.
     #[error(
-        "the store of tenants is not open yet, and is tried again by itself; tenants of the configuration file go on: {0}"
+        "the store of tenants is not open yet, and is tried again by itself; tenants of the configuration file are served: {0}"
     )]
     NotOpen(String),
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An authorisation could not begin.
@@ -57,7 +55,7 @@ pub enum ControlError {
     /// An authorisation, or its end, did not succeed.
     #[error(transparent)]
     Finish(#[from] FinishError),
-    /// What waits could not be looked at.
+    /// The journal could not be read.
     #[error("the journal cannot be read: {0}")]
     Journal(#[from] std::io::Error),
 }

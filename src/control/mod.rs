@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// What is said of a tenant that the configuration file and the store both have.
 const IN_BOTH: &str =
-    "is both of the configuration file and of the store: the file counts; remove it from one of the two";
+    "is both in the configuration file and in the store: the file counts; remove it from one of the two";
 
 /// The service. Shared by all who ask.
 #[derive(Debug)]

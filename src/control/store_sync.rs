@@ -87,8 +87,8 @@ impl StoreSync {
             None => {
                 let settings = control.settings();
                 let source = Source::configured(&settings, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref());
-                let words = |error: StoreError| error.to_string();
-                let store = Store::open(&settings.store.url, &settings.state.dir, source).await.map_err(words)?;
+                let message = |error: StoreError| error.to_string();
+                let store = Store::open(&settings.store.url, &settings.state.dir, source).await.map_err(message)?;
                 let oauth = Oauth::new(&settings, store.clone(), control.registry.clone(), Clock::default())
                     .map_err(|error| error.to_string())?;
                 Open { store, oauth }
@@ -225,17 +225,17 @@ async fn replace_key(control: Arc<Control>, open: Open, refused: KeyRefused) -> 
     let mut pause = KEY_PAUSE;
     let in_use = || control.registry.get(tenant.as_str()).and_then(|tenant| tenant.key()).is_some_and(|k| k == key);
     while in_use() {
-        let words = match by_oauth(&open, &tenant).await {
+        let message = match by_oauth(&open, &tenant).await {
             // A key that the operator gave is validated again and again, and may become good.
             Ok(false) => break,
             Ok(true) => match open.oauth.key_refused(&tenant, &key).await {
                 Ok(KeyTrouble::Replaced | KeyTrouble::Verifying | KeyTrouble::Unauthorized(_)) => break,
-                Ok(KeyTrouble::Later(words)) => words,
+                Ok(KeyTrouble::Later(message)) => message,
                 Err(error) => error.to_string(),
             },
             Err(error) => error.to_string(),
         };
-        warn!(%tenant, "its refused API key could not be replaced yet, and it is tried again: {words}");
+        warn!(%tenant, "its refused API key could not be replaced yet, and it is tried again: {message}");
         tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * rand::random::<f64>())).await;
         pause = (pause * 2).min(LONGEST_KEY_PAUSE);
     }

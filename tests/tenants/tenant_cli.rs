@@ -68,7 +68,7 @@ fn file(daemon: &Daemon, name: &str, text: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_tenant_lives_from_its_addition_to_its_removal_by_commands_alone() {
+async fn commands_cover_a_tenants_whole_life() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&["fixed"]).start().await;
     let added = run(&daemon, "tenant add acme --name Acme").await.fine();
@@ -112,7 +112,7 @@ async fn a_tenant_lives_from_its_addition_to_its_removal_by_commands_alone() {
 }
 
 #[tokio::test]
-async fn limits_and_quotas_of_a_tenants_own_are_given_shown_and_taken_back() {
+async fn own_limits_are_set_shown_and_taken_back() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&["fixed"]).start().await;
     run(&daemon, "tenant add acme --items-per-second 100 --max-bytes 2GiB").await.fine();
@@ -148,7 +148,7 @@ async fn limits_and_quotas_of_a_tenants_own_are_given_shown_and_taken_back() {
 }
 
 #[tokio::test]
-async fn a_tenant_with_a_key_of_a_file_delivers_at_once_and_the_key_can_be_replaced() {
+async fn a_key_from_a_file_delivers_and_is_replaced() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &[]).start().await;
     let first = file(&daemon, "first.key", &format!("{}\n", key_of("first")));
@@ -164,7 +164,7 @@ async fn a_tenant_with_a_key_of_a_file_delivers_at_once_and_the_key_can_be_repla
 }
 
 #[tokio::test]
-async fn an_ingest_token_is_shown_once_works_and_stops_working_when_it_is_revoked() {
+async fn an_ingest_token_is_created_used_and_revoked() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &[]).set("ingest.require_token", true).start().await;
     let key = file(&daemon, "acme.key", &key_of("acme"));
@@ -194,7 +194,7 @@ async fn an_ingest_token_is_shown_once_works_and_stops_working_when_it_is_revoke
 }
 
 #[tokio::test]
-async fn what_was_held_for_another_organisation_is_dropped_or_released_by_command() {
+async fn commands_drop_or_release_held_telemetry() {
     for (held, arrived) in [("release", vec![1, 2, 3]), ("drop", vec![3])] {
         let datadog = Datadog::start(3600).await;
         let daemon = datadog.setup(&[]).start().await;
@@ -225,7 +225,7 @@ async fn what_was_held_for_another_organisation_is_dropped_or_released_by_comman
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_says_why_and_what_to_do() {
+async fn a_refused_command_says_what_to_do() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["fixed"]).start().await;
     run(&daemon, "tenant add acme").await.fine();
@@ -263,7 +263,7 @@ async fn what_cannot_be_done_says_why_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn who_cannot_ask_the_daemon_is_told_what_to_do() {
+async fn a_missing_token_says_what_to_do() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let admin = daemon.url("admin");
@@ -294,7 +294,7 @@ async fn who_cannot_ask_the_daemon_is_told_what_to_do() {
 }
 
 #[tokio::test]
-async fn without_a_daemon_the_commands_say_how_to_start_one() {
+async fn without_a_daemon_commands_say_so() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("dogsled.toml");
     std::fs::write(&config, format!("state.dir = {:?}\n", dir.path())).unwrap();
@@ -312,7 +312,7 @@ async fn without_a_daemon_the_commands_say_how_to_start_one() {
 }
 
 #[tokio::test]
-async fn the_status_has_a_line_for_every_tenant_with_its_trouble() {
+async fn status_has_a_line_for_every_tenant() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["good", "bad"]).start().await;
     run(&daemon, "tenant add waiting").await.fine();
@@ -341,7 +341,7 @@ async fn the_status_has_a_line_for_every_tenant_with_its_trouble() {
 }
 
 #[tokio::test]
-async fn watching_tells_again_and_again_and_shows_what_changes() {
+async fn status_watch_shows_changes() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["acme"]).start().await;
     let mut command = command(&daemon.config(), &daemon.url("admin"), "status --watch --interval 50ms --json");

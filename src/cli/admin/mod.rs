@@ -61,8 +61,8 @@ pub(super) enum Failure {
          `dogsled run`, or name the place with --config or --admin"
     )]
     Unreachable { url: String, reason: String },
-    #[error("{words}{hint}")]
-    Refused { status: u16, words: String, hint: String },
+    #[error("{message}{hint}")]
+    Refused { status: u16, message: String, hint: String },
     #[error("what {url} answers is not understood ({reason}): is it the admin port of a dogsled of this version?")]
     Answer { url: String, reason: String },
     #[error("tenants are missing here: {0}")]
@@ -89,8 +89,8 @@ fn hint(error: &io::Error) -> &'static str {
 
 impl Failure {
     /// What was asked for cannot be done as it was asked.
-    pub(super) fn usage(words: impl Into<String>) -> Self {
-        Self::Usage(words.into())
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
     }
 
     fn exit_code(&self) -> ExitCode {
@@ -141,8 +141,8 @@ impl Client {
         let url = match &options.admin {
             Some(url) => address(url)?,
             None => settings.as_ref().and_then(of_settings).ok_or_else(|| {
-                let words = "the configuration sets no admin.listen: set it, restart the daemon, or give --admin";
-                Failure::Configuration(words.into())
+                let message = "the configuration sets no admin.listen: set it, restart the daemon, or give --admin";
+                Failure::Configuration(message.into())
             })?,
         };
         let in_state = || settings.as_ref().map(|settings| settings.state.dir.join("admin.token"));
@@ -219,12 +219,12 @@ impl Client {
         let hint = match (status, code.as_str()) {
             (401, "unauthorized") => {
                 let path = self.token_path.display();
-                let words = format!(
+                let message = format!(
                     "the daemon at {} refuses the token of {path}: name its own configuration with --config, or its \
                      token's file with --token-file",
                     self.url
                 );
-                return Failure::Refused { status, words, hint: String::new() };
+                return Failure::Refused { status, message, hint: String::new() };
             }
             (_, "") => {
                 let reason = format!("HTTP {status}");
@@ -235,7 +235,7 @@ impl Client {
             (_, "unknown_token") => "; `dogsled tenant token list` shows those that there are",
             _ => "",
         };
-        Failure::Refused { status, words: super::text::printable(&errors.join("; ")), hint: hint.to_owned() }
+        Failure::Refused { status, message: super::text::printable(&errors.join("; ")), hint: hint.to_owned() }
     }
 
     /// Reads an answer.
@@ -251,9 +251,9 @@ impl Client {
 fn load(config: Option<&Path>) -> Result<Settings, Failure> {
     Settings::load(config).map_err(|error| {
         let problems: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
-        let words = problems.join("\nerror: ");
+        let message = problems.join("\nerror: ");
         Failure::Configuration(format!(
-            "{words}\nerror: to ask a daemon without its configuration, give both --admin and --token-file"
+            "{message}\nerror: to ask a daemon without its configuration, give both --admin and --token-file"
         ))
     })
 }
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_taken_with_and_without_their_scheme_and_nothing_else() {
+    fn addresses_need_no_scheme_and_take_no_other() {
         for good in ["127.0.0.1:8283", "http://127.0.0.1:8283", "http://127.0.0.1:8283/"] {
             assert_eq!(address(good).unwrap(), "http://127.0.0.1:8283");
         }

@@ -51,7 +51,7 @@ impl Style {
 
     /// As many lines as the terminal has, the last of them telling how many are missing.
     pub(super) fn fitted(self, mut lines: Vec<String>) -> Vec<String> {
-        // The cursor waits below the last.
+        // The cursor stands below the last.
         let Some(room) = self.size.map(|(_, height)| height.saturating_sub(1)) else { return lines };
         if lines.len() > room && room > 0 {
             let missing = lines.len() - room + 1;
@@ -94,8 +94,8 @@ impl Frame<'_> {
         let StatusView { version, not_ready, store, oauth, queue, tenants } = self.status;
         let oldest = queue.oldest_seconds.map(|age| format!(", oldest {}", span(age as u64))).unwrap_or_default();
         let tenants = counted(tenants.len() as u64, "tenant");
-        let waits = format!("{} wait{oldest}", counted(queue.items, "item"));
-        let mut lines = vec![style.cut(&format!("dogsled {version} at {}: {tenants}, {waits}", self.url))];
+        let queued = format!("{} queued{oldest}", counted(queue.items, "item"));
+        let mut lines = vec![style.cut(&format!("dogsled {version} at {}: {tenants}, {queued}", self.url))];
         let place = &store.place;
         let troubles = [
             not_ready.as_ref().map(|why| format!("takes no telemetry: {why}")),
@@ -248,9 +248,9 @@ mod tests {
     }
 
     #[test]
-    fn tenants_in_trouble_come_first_and_what_to_do_comes_last() {
+    fn tenants_in_trouble_come_first() {
         let lines = lines(&[tenant("acme", "active", json!({})), troubled()], PLAIN);
-        assert_eq!(lines[0], "dogsled 1.2.3 at http://127.0.0.1:8283: 2 tenants, 7 items wait, oldest 1m");
+        assert_eq!(lines[0], "dogsled 1.2.3 at http://127.0.0.1:8283: 2 tenants, 7 items queued, oldest 1m");
         let columns = |line: &str| line.split_whitespace().take(7).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(columns(&lines[3]), ["globex", "unauthorized", "123k", "2h", "-", "3d", "1m"]);
         assert_eq!(columns(&lines[4]), ["acme", "active", "0", "-", "-", "-", "-"]);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_keep_to_the_width_and_obey_no_words_of_others() {
+    fn lines_fit_the_width_and_escape_control_characters() {
         let long = tenant(&"x".repeat(100), "active", json!({}));
         for width in [20, 80, 200] {
             let style = Style { size: Some((width, 24)), colour: false };
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_the_height_is_counted() {
+    fn lines_beyond_the_height_are_counted() {
         let style = Style { size: Some((80, 4)), colour: false };
         let lines: Vec<_> = (0..10).map(|line| line.to_string()).collect();
         assert_eq!(style.fitted(lines), ["0", "1", "… and 8 more lines"]);

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How a running daemon and its tenants are, those in trouble first
 ///
-/// One line a tenant: state, items that wait and the age of the oldest, items delivered in a second, age of the key and of
+/// One line a tenant: state, queued items and the age of the oldest, items delivered in a second, age of the key and of
 /// the OAuth tokens, last error. Below them, what somebody must do.
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -87,7 +87,7 @@ dogsled_items_accepted_total{tenant=\"acme\",kind=\"logs\"} 99
     }
 
     #[test]
-    fn rates_are_growth_in_a_second_also_over_a_restart_and_unknown_for_tenants_without_a_label() {
+    fn rates_survive_a_restart_of_the_daemon() {
         let at = Instant::now();
         let before =
             Sample { at, delivered: BTreeMap::from([("acme".to_owned(), 22.0), ("globex".to_owned(), 100.0)]) };

@@ -1,6 +1,7 @@
 //! Adding, changing, holding and removing tenants.
 
-use super::{Fields, Place, Sure, Which, show};
+use super::operator::{Confirmation, Operator, TenantArg};
+use super::{overrides, show};
 use crate::api::{RemovedView, TenantView};
 use crate::cli::admin::Failure;
 use crate::cli::text::{counted, printable};
@@ -8,14 +9,14 @@ use crate::types::Secret;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-pub(super) async fn add(place: &Place, which: &Which, fields: &Fields) -> Result<(), Failure> {
+pub(super) async fn add(operator: &Operator, target: &TenantArg, fields: &Fields) -> Result<(), Failure> {
     let mut body = fields.body()?;
-    body["id"] = which.tenant.as_str().into();
-    let answer = place.client.send(Method::POST, "tenants", &body).await?;
-    place.tell(&answer, || {
-        let tenant: TenantView = place.client.read(&answer)?;
+    body["id"] = target.tenant.as_str().into();
+    let answer = operator.client.send(Method::POST, "tenants", &body).await?;
+    operator.tell(&answer, || {
+        let tenant: TenantView = operator.client.read(&answer)?;
         let next = match tenant.key {
             Some(_) => String::new(),
             None => format!("\nconnect it with: dogsled tenant connect {}", tenant.id),
@@ -24,31 +25,36 @@ pub(super) async fn add(place: &Place, which: &Which, fields: &Fields) -> Result
     })
 }
 
-pub(super) async fn set(place: &Place, which: &Which, fields: &Fields) -> Result<(), Failure> {
+pub(super) async fn set(operator: &Operator, target: &TenantArg, fields: &Fields) -> Result<(), Failure> {
     let body = fields.body()?;
     if body == json!({}) {
         return Err(Failure::usage(
             "nothing to change: give --name, --site, --api-key-file or one of its limits; see --help",
         ));
     }
-    let answer = place.client.send(Method::PATCH, &which.path(""), &body).await?;
-    place.tell(&answer, || Ok(format!("changed {}", show::in_short(&place.client.read(&answer)?))))
+    let answer = operator.client.send(Method::PATCH, &target.path(""), &body).await?;
+    operator.tell(&answer, || Ok(format!("changed {}", show::in_short(&operator.client.read(&answer)?))))
 }
 
-pub(super) async fn pause(place: &Place, which: &Which, paused: bool) -> Result<(), Failure> {
+pub(super) async fn pause(operator: &Operator, target: &TenantArg, paused: bool) -> Result<(), Failure> {
     let (path, done) = if paused { ("/pause", "paused") } else { ("/resume", "resumed") };
-    let answer = place.client.post(&which.path(path)).await?;
-    place.tell(&answer, || Ok(format!("{done} {}", show::in_short(&place.client.read(&answer)?))))
+    let answer = operator.client.post(&target.path(path)).await?;
+    operator.tell(&answer, || Ok(format!("{done} {}", show::in_short(&operator.client.read(&answer)?))))
 }
 
-pub(super) async fn remove(place: &Place, which: &Which, purge: bool, sure: &Sure) -> Result<(), Failure> {
-    let tenant = &which.tenant;
-    let telemetry = if purge { ", and what waits of it," } else { "" };
-    sure.ask(&format!("Remove tenant {tenant}{telemetry} for good?"))?;
+pub(super) async fn remove(
+    operator: &Operator,
+    target: &TenantArg,
+    purge: bool,
+    confirmation: &Confirmation,
+) -> Result<(), Failure> {
+    let tenant = &target.tenant;
+    let telemetry = if purge { ", with what is queued of it," } else { "" };
+    confirmation.ask(&format!("Remove tenant {tenant}{telemetry} for good?"))?;
     let query = if purge { "?telemetry=purge" } else { "" };
-    let answer = place.client.delete(&which.path(query)).await?;
-    place.tell(&answer, || {
-        let RemovedView { removed, dropped_items, kept_items, not_revoked, .. } = place.client.read(&answer)?;
+    let answer = operator.client.delete(&target.path(query)).await?;
+    operator.tell(&answer, || {
+        let RemovedView { removed, dropped_items, kept_items, not_revoked, .. } = operator.client.read(&answer)?;
         let mut told = match removed {
             true => format!("removed tenant {tenant}"),
             false => format!("tenant {tenant} was removed before"),
@@ -65,6 +71,22 @@ pub(super) async fn remove(place: &Place, which: &Which, purge: bool, sure: &Sur
         }
         Ok(told)
     })
+}
+
+/// What a tenant is made of.
+#[derive(Debug, clap::Args)]
+pub(super) struct Fields {
+    /// Its name for people
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Its Datadog site, such as datadoghq.eu [default: datadog.default_site of the daemon]
+    #[arg(long)]
+    site: Option<String>,
+    /// A file with an API key of its organisation, for a tenant that is not connected through OAuth
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    own: overrides::Args,
 }
 
 impl Fields {
@@ -90,9 +112,9 @@ fn api_key(path: &Path) -> Result<Secret, Failure> {
     // Somebody may have given the key itself, which must not be shown.
     let shown = path.to_string_lossy();
     if shown.len() == 32 && shown.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let words = "--api-key-file looks like a key itself, but must be the path of a file that holds it; other users may \
+        let message = "--api-key-file looks like a key itself, but must be the path of a file that holds it; other users may \
                      have seen the key in the list of processes: replace it";
-        return Err(Failure::usage(words));
+        return Err(Failure::usage(message));
     }
     let text = fs::read_to_string(path)
         .map(Secret::new)

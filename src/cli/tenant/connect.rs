@@ -1,6 +1,7 @@
 //! Connecting customers, the end of that, and telemetry that is left of the organisation before.
 
-use super::{Place, Sure, Which, show};
+use super::operator::{Confirmation, Operator, TenantArg};
+use super::show;
 use crate::api::{BegunView, ConnectRequest, DisconnectedView, HeldAction, HeldRequest, HeldView, TenantView};
 use crate::cli::admin::{Failure, say};
 use crate::cli::text::{counted, printable};
@@ -12,7 +13,7 @@ use std::io::{Write, stderr};
 #[derive(Debug, ClapArgs)]
 pub(super) struct Begin {
     #[command(flatten)]
-    which: Which,
+    target: TenantArg,
     /// The `domain` that Datadog sent to the application, such as datadoghq.eu [default: Datadog asks the customer]
     #[arg(long)]
     domain: Option<String>,
@@ -25,23 +26,23 @@ pub(super) struct Begin {
 #[derive(Debug, Subcommand)]
 pub(super) enum Held {
     /// Deliver it to the organisation that the tenant is connected to now
-    Release(Which),
+    Release(TenantArg),
     /// Drop it; it is counted as purged
     Drop {
         #[command(flatten)]
-        which: Which,
+        target: TenantArg,
         #[command(flatten)]
-        sure: Sure,
+        confirmation: Confirmation,
     },
 }
 
-pub(super) async fn begin(place: &Place, begin: &Begin) -> Result<(), Failure> {
+pub(super) async fn begin(operator: &Operator, begin: &Begin) -> Result<(), Failure> {
     let request = ConnectRequest { domain: begin.domain.clone(), site: begin.site.clone() };
-    let answer = place.client.send(Method::POST, &begin.which.path("/connect"), &request).await?;
-    if place.json {
+    let answer = operator.client.send(Method::POST, &begin.target.path("/connect"), &request).await?;
+    if operator.json {
         return say(format_args!("{answer:#}"));
     }
-    let BegunView { authorize_url, expires_at } = place.client.read(&answer)?;
+    let BegunView { authorize_url, expires_at } = operator.client.read(&answer)?;
     // Not among the output, which is the address alone, for a program that opens it.
     let _ = writeln!(
         stderr(),
@@ -50,12 +51,16 @@ pub(super) async fn begin(place: &Place, begin: &Begin) -> Result<(), Failure> {
     say(authorize_url.expose())
 }
 
-pub(super) async fn disconnect(place: &Place, which: &Which, sure: &Sure) -> Result<(), Failure> {
-    let tenant = &which.tenant;
-    sure.ask(&format!("Disconnect tenant {tenant}, and forget its key?"))?;
-    let answer = place.client.post(&which.path("/disconnect")).await?;
-    place.tell(&answer, || {
-        let DisconnectedView { not_revoked, instructions, .. } = place.client.read(&answer)?;
+pub(super) async fn disconnect(
+    operator: &Operator,
+    target: &TenantArg,
+    confirmation: &Confirmation,
+) -> Result<(), Failure> {
+    let tenant = &target.tenant;
+    confirmation.ask(&format!("Disconnect tenant {tenant}, and forget its key?"))?;
+    let answer = operator.client.post(&target.path("/disconnect")).await?;
+    operator.tell(&answer, || {
+        let DisconnectedView { not_revoked, instructions, .. } = operator.client.read(&answer)?;
         let mut told = format!("disconnected tenant {tenant}; its telemetry is held until it is connected again");
         if let Some(why) = not_revoked {
             told += &format!("\nits authorisation may still stand at Datadog: {}", printable(&why));
@@ -64,21 +69,24 @@ pub(super) async fn disconnect(place: &Place, which: &Which, sure: &Sure) -> Res
     })
 }
 
-pub(super) async fn decide(place: &Place, held: &Held) -> Result<(), Failure> {
-    let (which, action) = match held {
-        Held::Release(which) => (which, HeldAction::Release),
-        Held::Drop { which, sure } => {
-            let tenant: TenantView = place.client.read(&place.client.get(&which.path("")).await?)?;
+pub(super) async fn decide(operator: &Operator, held: &Held) -> Result<(), Failure> {
+    let (target, action) = match held {
+        Held::Release(target) => (target, HeldAction::Release),
+        Held::Drop { target, confirmation } => {
+            let tenant: TenantView = operator.client.read(&operator.client.get(&target.path("")).await?)?;
             if let Some(organisation) = &tenant.held_for {
                 let organisation = show::organisation(organisation);
-                sure.ask(&format!("Drop what waits of tenant {} and was meant for {organisation}?", which.tenant))?;
+                confirmation.ask(&format!(
+                    "Drop what is queued of tenant {} and was meant for {organisation}?",
+                    target.tenant
+                ))?;
             }
-            (which, HeldAction::Drop)
+            (target, HeldAction::Drop)
         }
     };
-    let answer = place.client.send(Method::POST, &which.path("/held"), &HeldRequest { action }).await?;
-    place.tell(&answer, || {
-        let HeldView { tenant, dropped_items } = place.client.read(&answer)?;
+    let answer = operator.client.send(Method::POST, &target.path("/held"), &HeldRequest { action }).await?;
+    operator.tell(&answer, || {
+        let HeldView { tenant, dropped_items } = operator.client.read(&answer)?;
         let done = match held {
             Held::Release(_) => "released what was held".to_owned(),
             Held::Drop { .. } => format!("dropped {} on this host", counted(dropped_items, "item")),

@@ -1,15 +1,15 @@
 //! Tenants as people read them.
 
-use super::{Place, Which};
+use super::operator::{Operator, TenantArg};
 use crate::api::{KeyOrigin, OrganisationView, Source, TenantList, TenantView};
 use crate::cli::admin::{Failure, say};
 use crate::cli::text::{counted, one_line, printable, span, table};
 use crate::settings::{format_duration, format_size};
 
-pub(super) async fn list(place: &Place) -> Result<(), Failure> {
-    let answer = place.client.get("tenants").await?;
-    let TenantList { tenants, incomplete } = place.client.read(&answer)?;
-    if place.json {
+pub(super) async fn list(operator: &Operator) -> Result<(), Failure> {
+    let answer = operator.client.get("tenants").await?;
+    let TenantList { tenants, incomplete } = operator.client.read(&answer)?;
+    if operator.json {
         say(format_args!("{answer:#}"))?;
     } else if tenants.is_empty() {
         say("no tenants; add one with: dogsled tenant add")?;
@@ -19,15 +19,15 @@ pub(super) async fn list(place: &Place) -> Result<(), Failure> {
     }
     match incomplete {
         // The answer says so in itself.
-        Some(_) if place.json => Err(Failure::Told),
+        Some(_) if operator.json => Err(Failure::Told),
         Some(why) => Err(Failure::Incomplete(printable(&why))),
         None => Ok(()),
     }
 }
 
-pub(super) async fn one(place: &Place, which: &Which) -> Result<(), Failure> {
-    let answer = place.client.get(&which.path("")).await?;
-    place.tell(&answer, || Ok(in_full(&place.client.read(&answer)?)))
+pub(super) async fn one(operator: &Operator, target: &TenantArg) -> Result<(), Failure> {
+    let answer = operator.client.get(&target.path("")).await?;
+    operator.tell(&answer, || Ok(in_full(&operator.client.read(&answer)?)))
 }
 
 fn row(tenant: &TenantView) -> [String; 5] {

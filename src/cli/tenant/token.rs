@@ -1,6 +1,6 @@
 //! The ingest tokens of a tenant.
 
-use super::{Place, Which};
+use super::operator::{Operator, TenantArg};
 use crate::api::{NewToken, NewTokenView, TokenList, TokenView};
 use crate::cli::admin::{Failure, say};
 use crate::cli::text::{one_line, table};
@@ -14,17 +14,17 @@ pub(super) enum Action {
     /// Make a token, which is shown this once
     Create {
         #[command(flatten)]
-        which: Which,
+        target: TenantArg,
         /// What it is for
         #[arg(long, default_value = "", value_name = "TEXT")]
         label: String,
     },
     /// List a tenant's tokens, without the tokens themselves
-    List(Which),
+    List(TenantArg),
     /// Revoke a token
     Revoke {
         #[command(flatten)]
-        which: Which,
+        target: TenantArg,
         /// The token's id, as listed
         #[arg(value_name = "ID", value_parser = token_id)]
         id: String,
@@ -38,36 +38,37 @@ fn token_id(text: &str) -> Result<String, &'static str> {
     Ok(text.to_ascii_lowercase())
 }
 
-pub(super) async fn run(place: &Place, action: &Action) -> Result<(), Failure> {
+pub(super) async fn run(operator: &Operator, action: &Action) -> Result<(), Failure> {
     match action {
-        Action::Create { which, label } => create(place, which, label).await,
-        Action::List(which) => list(place, which).await,
-        Action::Revoke { which, id } => revoke(place, which, id).await,
+        Action::Create { target, label } => create(operator, which, label).await,
+        Action::List(target) => list(operator, which).await,
+        Action::Revoke { target, id } => revoke(operator, which, id).await,
     }
 }
 
-async fn create(place: &Place, which: &Which, label: &str) -> Result<(), Failure> {
-    let answer = place.client.send(Method::POST, &which.path("/tokens"), &NewToken { label: label.to_owned() }).await?;
-    if place.json {
+async fn create(operator: &Operator, target: &TenantArg, label: &str) -> Result<(), Failure> {
+    let answer =
+        operator.client.send(Method::POST, &target.path("/tokens"), &NewToken { label: label.to_owned() }).await?;
+    if operator.json {
         return say(format_args!("{answer:#}"));
     }
-    let made: NewTokenView = place.client.read(&answer)?;
+    let made: NewTokenView = operator.client.read(&answer)?;
     // Not among the output, which is the token alone, for a program that keeps it.
     let _ = writeln!(
         stderr(),
         "Ingest token {} of tenant {}. It is not shown again; the application sends it as its API key.",
         made.info.id,
-        which.tenant
+        target.tenant
     );
     say(made.token.expose())
 }
 
-async fn list(place: &Place, which: &Which) -> Result<(), Failure> {
-    let answer = place.client.get(&which.path("/tokens")).await?;
-    place.tell(&answer, || {
-        let TokenList { tokens } = place.client.read(&answer)?;
+async fn list(operator: &Operator, target: &TenantArg) -> Result<(), Failure> {
+    let answer = operator.client.get(&target.path("/tokens")).await?;
+    operator.tell(&answer, || {
+        let TokenList { tokens } = operator.client.read(&answer)?;
         if tokens.is_empty() {
-            return Ok(format!("tenant {} has no ingest tokens", which.tenant));
+            return Ok(format!("tenant {} has no ingest tokens", target.tenant));
         }
         let row = |token: &TokenView| {
             [token.id.clone(), format!("…{}", token.last4), token.created_at.clone(), one_line(&token.label)]
@@ -77,8 +78,8 @@ async fn list(place: &Place, which: &Which) -> Result<(), Failure> {
     })
 }
 
-async fn revoke(place: &Place, which: &Which, id: &str) -> Result<(), Failure> {
-    place.client.delete(&which.path(&format!("/tokens/{id}"))).await?;
-    let report = json!({ "tenant": which.tenant.as_str(), "revoked": id });
-    place.tell(&report, || Ok(format!("revoked ingest token {id} of tenant {}", which.tenant)))
+async fn revoke(operator: &Operator, target: &TenantArg, id: &str) -> Result<(), Failure> {
+    operator.client.delete(&target.path(&format!("/tokens/{id}"))).await?;
+    let report = json!({ "tenant": target.tenant.as_str(), "revoked": id });
+    operator.tell(&report, || Ok(format!("revoked ingest token {id} of tenant {}", target.tenant)))
 }

@@ -16,7 +16,7 @@ async fn status(daemon: &Daemon, tenant: &str, items: usize) -> u16 {
 }
 
 #[tokio::test]
-async fn limits_of_a_tenants_own_hold_at_once_and_after_a_restart_until_they_are_taken_back() {
+async fn own_limits_hold_across_restarts_until_taken_back() {
     let (datadog, home) = (Datadog::start(3600).await, Home::new());
     let setup = datadog.setup(&["fixed"]).set("limits.bytes_per_second", "1GiB");
     let daemon = setup.start_in(&home).await;
@@ -49,7 +49,7 @@ async fn limits_of_a_tenants_own_hold_at_once_and_after_a_restart_until_they_are
 }
 
 #[tokio::test]
-async fn a_quota_of_a_tenants_own_holds_at_once() {
+async fn an_own_quota_holds_at_once() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&[]).set("batch.max_age", "10m").start().await;
     let operator = Operator::of(&daemon);
@@ -68,7 +68,7 @@ async fn a_quota_of_a_tenants_own_holds_at_once() {
 }
 
 #[tokio::test]
-async fn another_host_that_shares_the_store_goes_by_it_too() {
+async fn own_limits_hold_on_another_host() {
     let datadog = Datadog::start(3600).await;
     let (home, other) = (Home::new(), Home::new());
     let daemon = datadog.setup(&[]).start_in(&home).await;
@@ -86,7 +86,7 @@ async fn another_host_that_shares_the_store_goes_by_it_too() {
 }
 
 #[tokio::test]
-async fn what_no_limit_can_be_is_refused_by_its_name() {
+async fn a_wrong_limit_is_refused_by_name() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&[]).start().await;
     let operator = Operator::of(&daemon);

@@ -45,7 +45,7 @@ async fn connecting(
 }
 
 #[tokio::test]
-async fn a_key_that_is_being_created_is_waited_for_and_nothing_else_begins_meanwhile() {
+async fn shutdown_waits_for_a_key_being_created() {
     let datadog = Datadog::start(3600).await;
     let (setup, home) = (datadog.setup(&[]).set("shutdown.grace", "60s"), Home::new());
     let mut daemon = setup.start_in(&home).await;
@@ -70,7 +70,7 @@ async fn a_key_that_is_being_created_is_waited_for_and_nothing_else_begins_meanw
 }
 
 #[tokio::test]
-async fn a_customer_who_comes_back_just_before_the_end_gets_the_page() {
+async fn a_late_customer_still_gets_the_page() {
     let datadog = Datadog::start(3600).await;
     let mut daemon = datadog.setup(&[]).set("shutdown.grace", "60s").set("oauth.listen", "127.0.0.1:0").start().await;
     let calling = connecting(&datadog, &daemon, json!(1), Some(daemon.url("connect"))).await;
@@ -81,7 +81,7 @@ async fn a_customer_who_comes_back_just_before_the_end_gets_the_page() {
 }
 
 #[tokio::test]
-async fn a_key_that_takes_longer_than_the_grace_is_told_of_after_the_next_start() {
+async fn a_key_cut_off_is_reported_after_restart() {
     let datadog = Datadog::start(3600).await;
     let (setup, home) = (datadog.setup(&[]).set("shutdown.grace", "300ms"), Home::new());
     let mut daemon = setup.start_in(&home).await;

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn every_refusal_has_its_status_its_code_and_its_words() {
+async fn every_refusal_has_status_code_and_message() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&["fixed"]).start().await;
     let operator = Operator::of(&daemon);
@@ -74,7 +74,7 @@ async fn every_refusal_has_its_status_its_code_and_its_words() {
 }
 
 #[tokio::test]
-async fn without_the_token_nothing_is_answered_but_what_monitors_need() {
+async fn without_a_token_only_probes_answer() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["fixed"]).start().await;
     let operator = Operator::of(&daemon);
@@ -101,7 +101,7 @@ async fn without_the_token_nothing_is_answered_but_what_monitors_need() {
 }
 
 #[tokio::test]
-async fn without_an_oauth_client_nobody_can_connect_and_the_answer_says_what_to_configure() {
+async fn connecting_without_an_oauth_client_is_refused() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &[]).start().await;
     let operator = Operator::of(&daemon);

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 #[tokio::test]
-async fn tokens_are_refreshed_before_they_expire_and_the_key_stays() {
+async fn a_token_refresh_keeps_the_key() {
     let datadog = Datadog::start(8).await;
     let daemon = datadog.setup(&[]).start().await;
     let operator = Operator::of(&daemon);
@@ -24,7 +24,7 @@ async fn tokens_are_refreshed_before_they_expire_and_the_key_stays() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_is_replaced_and_what_was_held_delivered_with_nobody_touching_it() {
+async fn a_revoked_key_is_replaced_automatically() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&["fixed"]).start().await;
     let operator = Operator::of(&daemon);
@@ -43,7 +43,7 @@ async fn a_revoked_key_is_replaced_and_what_was_held_delivered_with_nobody_touch
 }
 
 #[tokio::test]
-async fn after_a_revoked_authorisation_telemetry_is_held_and_delivered_once_the_customer_connects_again() {
+async fn telemetry_is_held_until_the_customer_reconnects() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&[]).start().await;
     let operator = Operator::of(&daemon);
@@ -71,7 +71,7 @@ async fn after_a_revoked_authorisation_telemetry_is_held_and_delivered_once_the_
 }
 
 #[tokio::test]
-async fn a_key_that_the_operator_gives_works_at_once_and_another_takes_its_place() {
+async fn an_operators_key_works_and_can_be_replaced() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&[]).start().await;
     let operator = Operator::of(&daemon);

@@ -7,7 +7,7 @@ use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 
 #[tokio::test]
-async fn a_tenant_is_added_and_connected_and_its_telemetry_delivered_with_the_key_that_was_created() {
+async fn a_connected_tenant_delivers_with_its_new_key() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&[]).start().await;
     let operator = Operator::of(&daemon);
@@ -48,7 +48,7 @@ async fn the_connect_listener_takes_the_browser_back() {
 }
 
 #[tokio::test]
-async fn a_restart_in_the_middle_of_connecting_changes_nothing() {
+async fn connecting_survives_a_restart() {
     let datadog = Datadog::start(3600).await;
     let (setup, home) = (datadog.setup(&[]), Home::new());
     let daemon = setup.start_in(&home).await;
@@ -74,7 +74,7 @@ async fn a_restart_in_the_middle_of_connecting_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_paused_tenant_is_held_until_it_is_resumed_and_across_restarts() {
+async fn a_paused_tenant_is_held_across_restarts() {
     let datadog = Datadog::start(3600).await;
     let (setup, home) = (datadog.setup(&[]), Home::new());
     let daemon = setup.start_in(&home).await;
@@ -98,7 +98,7 @@ async fn a_paused_tenant_is_held_until_it_is_resumed_and_across_restarts() {
 }
 
 #[tokio::test]
-async fn what_a_removed_tenant_had_waiting_is_dropped_or_kept_as_asked() {
+async fn removal_drops_or_keeps_queued_telemetry() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&[]).start().await;
     let operator = Operator::of(&daemon);
@@ -127,7 +127,7 @@ async fn what_a_removed_tenant_had_waiting_is_dropped_or_kept_as_asked() {
 }
 
 #[tokio::test]
-async fn an_ingest_token_stands_for_its_tenant_until_it_is_revoked() {
+async fn an_ingest_token_works_until_revoked() {
     let datadog = Datadog::start(3600).await;
     let (setup, home) = (datadog.setup(&[]).set("ingest.require_token", true), Home::new());
     let daemon = setup.start_in(&home).await;

@@ -27,7 +27,7 @@ async fn moved() -> (Datadog, Daemon, Operator) {
 }
 
 #[tokio::test]
-async fn what_was_held_for_one_organisation_goes_to_another_when_the_operator_says_so() {
+async fn held_telemetry_is_released_on_request() {
     let (datadog, _daemon, operator) = moved().await;
     let released = operator.post("tenants/acme/held", json!({ "action": "release" })).await;
     assert_eq!((released.status, &released.body["tenant"]["held_for"]), (200, &json!(null)), "{}", released.body);
@@ -37,7 +37,7 @@ async fn what_was_held_for_one_organisation_goes_to_another_when_the_operator_sa
 }
 
 #[tokio::test]
-async fn what_was_held_for_another_organisation_is_dropped_when_the_operator_says_so_and_nothing_else() {
+async fn held_telemetry_alone_is_dropped_on_request() {
     let (datadog, daemon, operator) = moved().await;
     let dropped = operator.post("tenants/acme/held", json!({ "action": "drop" })).await;
     assert_eq!((dropped.status, &dropped.body["dropped_items"]), (200, &json!(2)), "{}", dropped.body);
@@ -50,7 +50,7 @@ async fn what_was_held_for_another_organisation_is_dropped_when_the_operator_say
 }
 
 #[tokio::test]
-async fn an_organisation_that_another_tenant_has_is_refused_with_its_name() {
+async fn an_organisation_taken_by_another_tenant_is_refused() {
     let datadog = Datadog::start(3600).await;
     let daemon = datadog.setup(&[]).start().await;
     let operator = Operator::of(&daemon);

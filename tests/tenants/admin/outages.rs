@@ -32,7 +32,7 @@ async fn ready(daemon: &Daemon, listener: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_database_that_comes_after_the_daemon_is_found_and_its_tenants_are_delivered() {
+async fn a_database_started_later_is_found() {
     let datadog = Datadog::start(3600).await;
     let Some((cluster, setup)) = server(&datadog, &["fixed"]).await else { return };
     let before = setup.start().await;
@@ -66,7 +66,7 @@ async fn a_database_that_comes_after_the_daemon_is_found_and_its_tenants_are_del
 }
 
 #[tokio::test]
-async fn a_daemon_that_knows_no_tenant_yet_is_not_ready() {
+async fn a_daemon_without_tenants_is_not_ready() {
     let datadog = Datadog::start(3600).await;
     let nowhere = "postgres://nobody@127.0.0.1:1/none";
     let daemon = datadog.setup(&[]).set("store.url", nowhere).set("store.master_key", MASTER_KEY).start().await;
@@ -77,7 +77,7 @@ async fn a_daemon_that_knows_no_tenant_yet_is_not_ready() {
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_delivery_goes_on_and_when_it_is_back_so_does_everything_else() {
+async fn delivery_survives_a_database_outage() {
     // Tokens are refreshed every five seconds or so.
     let datadog = Datadog::start(8).await;
     let Some((cluster, setup)) = server(&datadog, &[]).await else { return };

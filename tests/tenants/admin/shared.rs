@@ -15,7 +15,7 @@ async fn sharing(datadog: &Datadog) -> Option<Setup> {
 }
 
 #[tokio::test]
-async fn what_one_host_connects_the_other_delivers_within_seconds() {
+async fn a_tenant_connected_here_delivers_there() {
     let datadog = Datadog::start(3600).await;
     let Some(setup) = sharing(&datadog).await else { return };
     let (one, other) = (setup.start().await, setup.start().await);
@@ -40,7 +40,7 @@ async fn what_one_host_connects_the_other_delivers_within_seconds() {
 }
 
 #[tokio::test]
-async fn what_one_host_is_told_to_drop_is_dropped_by_all_also_by_one_that_was_down() {
+async fn a_drop_reaches_a_host_that_was_down() {
     let datadog = Datadog::start(3600).await;
     let Some(setup) = sharing(&datadog).await else { return };
     let (home, one, other) = (Home::new(), setup.start().await, setup.start().await);
@@ -79,7 +79,7 @@ async fn what_one_host_is_told_to_drop_is_dropped_by_all_also_by_one_that_was_do
 }
 
 #[tokio::test]
-async fn limits_of_a_tenants_own_that_one_host_is_told_hold_on_the_other_within_seconds() {
+async fn limits_set_here_hold_there() {
     let datadog = Datadog::start(3600).await;
     let Some(setup) = sharing(&datadog).await else { return };
     let (one, other) = (setup.start().await, setup.start().await);
