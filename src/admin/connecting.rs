@@ -22,7 +22,7 @@ use std::sync::Arc;
     responses(
         NoTenant,
         (status = 200, description = "The authorisation has begun", body = BegunView),
-        (status = 409, description = "The tenant is of the configuration file, or no OAuth client is configured", body = Problem)
+        (status = 409, description = "The tenant is in the configuration file, or no OAuth client is configured", body = Problem)
     )
 )]
 pub(super) async fn connect(
@@ -78,7 +78,7 @@ pub(super) async fn callback(
     responses(
         NoTenant,
         (status = 200, description = "It is decided", body = HeldView),
-        (status = 409, description = "Nothing of that kind is held, or the tenant is of the configuration file", body = Problem)
+        (status = 409, description = "Nothing of that kind is held, or the tenant is in the configuration file", body = Problem)
     )
 )]
 pub(super) async fn decide_held(

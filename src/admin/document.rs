@@ -48,7 +48,7 @@ impl IntoResponses for NoTenant {
 impl IntoResponses for NotOfStore {
     fn responses() -> Responses {
         let mut responses = NoTenant::responses();
-        let description = "The tenant is of the configuration file, and changed there";
+        let description = "The tenant is in the configuration file, and is changed there";
         responses.append(&mut refusals(&[("409", description, None)]));
         responses
     }

@@ -66,7 +66,7 @@ pub(super) async fn show(
     responses(
         NoTenant,
         (status = 200, description = "The tenant, as it is now", body = TenantView),
-        (status = 409, description = "The tenant is of the configuration file, is connected through OAuth, or was changed at the same time", body = Problem)
+        (status = 409, description = "The tenant is in the configuration file, is connected through OAuth, or was changed at the same time", body = Problem)
     )
 )]
 pub(super) async fn update(

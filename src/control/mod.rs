@@ -68,7 +68,7 @@ impl Control {
         self.settings.get()
     }
 
-    /// Whether a tenant is of the configuration file.
+    /// Whether a tenant is in the configuration file.
     fn is_of_file(&self, tenant: &TenantId) -> bool {
         self.settings().tenants.contains_key(tenant)
     }

@@ -45,7 +45,7 @@ impl Control {
     /// Changes a tenant.
     ///
     /// # Errors
-    /// When there is no such tenant, it is of the configuration file, its key or site is OAuth's, someone else changes it
+    /// When there is no such tenant, it is in the configuration file, its key or site is OAuth's, someone else changes it
     /// at the same time, or the store fails.
     pub async fn update(&self, id: &TenantId, wanted: TenantPatch) -> Result<TenantView, ControlError> {
         let Open { store, .. } = self.open_for(id)?;
@@ -77,7 +77,7 @@ impl Control {
     /// Holds a tenant's telemetry, or lets it go on.
     ///
     /// # Errors
-    /// When there is no such tenant, it is of the configuration file, or the store fails.
+    /// When there is no such tenant, it is in the configuration file, or the store fails.
     pub async fn set_paused(&self, id: &TenantId, paused: bool) -> Result<TenantView, ControlError> {
         let view = self.apply(id, Guard::default(), &[Change::Paused(paused)]).await?;
         info!(tenant = %id, "{} by the operator", if paused { "paused" } else { "resumed" });
@@ -88,7 +88,7 @@ impl Control {
     /// it is dropped on this host, or kept until it is too old; of one that is gone already, it can still be dropped.
     ///
     /// # Errors
-    /// When there is no such tenant and nothing of it is queued, it is of the configuration file, something else is in
+    /// When there is no such tenant and nothing of it is queued, it is in the configuration file, something else is in
     /// progress for it, or the store fails.
     pub async fn remove(&self, id: &TenantId, telemetry: Telemetry) -> Result<RemovedView, ControlError> {
         let Open { store, oauth } = self.open_for(id)?;
@@ -141,7 +141,7 @@ impl Control {
     /// Revokes a tenant's authorisation and forgets its key; its telemetry is held from then on.
     ///
     /// # Errors
-    /// When there is no such tenant, it is of the configuration file, something else is in progress for it, or the store
+    /// When there is no such tenant, it is in the configuration file, something else is in progress for it, or the store
     /// fails.
     pub async fn disconnect(&self, id: &TenantId) -> Result<DisconnectedView, ControlError> {
         let disconnected = self.open_for(id)?.oauth.disconnect(id).await?;
@@ -152,7 +152,7 @@ impl Control {
     /// it is dropped. Hosts that share the store do the same within seconds, or when they are started again.
     ///
     /// # Errors
-    /// When nothing of that kind is held, there is no such tenant, it is of the configuration file, or the store fails.
+    /// When nothing of that kind is held, there is no such tenant, it is in the configuration file, or the store fails.
     pub async fn decide_held(&self, id: &TenantId, action: HeldAction) -> Result<HeldView, ControlError> {
         let Open { store, oauth } = self.open_for(id)?;
         let record = store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
@@ -179,7 +179,7 @@ impl Control {
     /// A tenant's ingest tokens.
     ///
     /// # Errors
-    /// When there is no such tenant, it is of the configuration file, or the store fails.
+    /// When there is no such tenant, it is in the configuration file, or the store fails.
     pub async fn tokens(&self, id: &TenantId) -> Result<TokenList, ControlError> {
         let Open { store, .. } = self.open_for(id)?;
         store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
@@ -190,7 +190,7 @@ impl Control {
     /// Makes an ingest token; good at once on this host, and on others within seconds.
     ///
     /// # Errors
-    /// When there is no such tenant, it is of the configuration file, or the store fails.
+    /// When there is no such tenant, it is in the configuration file, or the store fails.
     pub async fn create_token(&self, id: &TenantId, label: &str) -> Result<NewTokenView, ControlError> {
         check_text("label", label)?;
         let Open { store, .. } = self.open_for(id)?;
@@ -203,7 +203,7 @@ impl Control {
     /// Revokes an ingest token.
     ///
     /// # Errors
-    /// When there is no such token, the tenant is of the configuration file, or the store fails.
+    /// When there is no such token, the tenant is in the configuration file, or the store fails.
     pub async fn revoke_token(&self, id: &TenantId, token: &str) -> Result<(), ControlError> {
         let Open { store, .. } = self.open_for(id)?;
         store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;

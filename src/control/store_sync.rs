@@ -114,7 +114,7 @@ impl StoreSync {
         if self.control.failure().as_ref() != Some(&failure) {
             error!(
                 "tenants of the store are not served yet, their telemetry is refused (503), and it is tried again; \
-                 tenants of the configuration file go on: {failure}"
+                 tenants of the configuration file are served: {failure}"
             );
         }
         self.control.set_failure(Some(failure));

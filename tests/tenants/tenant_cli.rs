@@ -323,7 +323,7 @@ async fn status_has_a_line_for_every_tenant() {
     daemon.logs("good", 0..10).await;
     daemon.wait_empty("good").await;
     let shown = run(&daemon, "status").await.fine();
-    assert!(shown.starts_with("dogsled ") && shown.contains("3 tenants, 3 items wait"), "{shown}");
+    assert!(shown.starts_with("dogsled ") && shown.contains("3 tenants, 3 items queued"), "{shown}");
     assert!(!shown.contains('\u{1b}'), "no colours where there is no terminal: {shown}");
     let rows: Vec<Vec<_>> = shown.lines().skip(3).map(|line| line.split_whitespace().take(3).collect()).collect();
     assert_eq!(

@@ -40,9 +40,9 @@ fn token_id(text: &str) -> Result<String, &'static str> {
 
 pub(super) async fn run(operator: &Operator, action: &Action) -> Result<(), Failure> {
     match action {
-        Action::Create { target, label } => create(operator, which, label).await,
-        Action::List(target) => list(operator, which).await,
-        Action::Revoke { target, id } => revoke(operator, which, id).await,
+        Action::Create { target, label } => create(operator, target, label).await,
+        Action::List(target) => list(operator, target).await,
+        Action::Revoke { target, id } => revoke(operator, target, id).await,
     }
 }
 
