@@ -13,8 +13,13 @@
 //! pages of `docs/decisions/`.
 //!
 //! Ground floor first, each importing only from those before it: [`metric`], [`machine`], [`types`], [`settings`], [`outbound`],
+<<<<<<< HEAD
 //! [`wire`], [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`],
 //! [`ingest`], [`api`], [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
+=======
+//! [`wire`], [`serve`], [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`],
+//! [`ingest`], [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
+>>>>>>> 9254aa0 (One accept loop for all HTTP listeners, with time-outs of writing and places for who needs them)
 
 pub mod admin;
 pub mod api;
@@ -32,6 +37,7 @@ pub mod oauth;
 pub mod outbound;
 pub mod payload;
 pub mod queue;
+pub mod serve;
 pub mod settings;
 #[cfg(test)]
 mod simulation;

@@ -1,5 +1,6 @@
-//! The listener of the operator's port.
+//! What the operator's port answers.
 
+<<<<<<< HEAD
 use super::{Admin, router};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -50,7 +51,55 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>, end: impl Future<Ou
             let _ = connection.await;
             drop(place);
         });
+=======
+use super::api::{self, Answer};
+use super::{Exposition, Token};
+use crate::control::{Control, ReloadedView};
+use crate::deliver::Soon;
+use crate::serve::{Bounds, Connection, Service};
+use crate::types::UnixMillis;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::{Method, Request, Response, StatusCode};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// What the operator's port shows.
+#[derive(Debug)]
+pub struct Admin {
+    /// The metrics.
+    pub exposition: Exposition,
+    /// Whether the daemon takes telemetry.
+    pub ready: AtomicBool,
+    /// What the operator can do.
+    pub control: Arc<Control>,
+    /// Who the operator is.
+    pub token: Token,
+    /// What reads the configuration again, if something does.
+    pub reload: OnceLock<Arc<dyn Reload>>,
+}
+
+/// What reads the configuration again.
+pub trait Reload: fmt::Debug + Send + Sync {
+    /// Reads it and puts in force what can be.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; nothing has changed then.
+    fn reload(&self) -> Soon<'_, Result<ReloadedView, Vec<String>>>;
+}
+
+impl Service for Admin {
+    type Body = Full<Bytes>;
+
+    async fn call(self: Arc<Self>, request: Request<Incoming>, _: Connection) -> Answer {
+        self.respond(request).await
     }
-    drop(listener);
-    connections.shutdown().await;
+
+    fn bounds(&self) -> Bounds {
+        Bounds { name: "admin", ..Bounds::default() }
+>>>>>>> 9254aa0 (One accept loop for all HTTP listeners, with time-outs of writing and places for who needs them)
+    }
 }

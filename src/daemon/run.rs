@@ -2,15 +2,21 @@
 
 use super::logging::Levels;
 use super::{Reloader, files};
+<<<<<<< HEAD
 use crate::admin::{self, Admin, Exposition, Token, TokenError};
 use crate::control::{Control, StoreSync};
+=======
+use crate::admin::{Admin, Exposition, Token, TokenError};
+use crate::control::{Control, Opener};
+>>>>>>> 9254aa0 (One accept loop for all HTTP listeners, with time-outs of writing and places for who needs them)
 use crate::deliver::{Client, ClientError, Delivery};
-use crate::ingest::{self, Door, Handler, InvalidHeader, ListenError, Listener};
+use crate::ingest::{Door, Handler, InvalidHeader};
 use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
 use crate::ledger::{Balance, Ledger};
 use crate::machine::Machine;
-use crate::oauth::{Connect, ConnectError};
+use crate::oauth::Connect;
 use crate::queue::Queues;
+use crate::serve::{self, ListenError, Listener};
 use crate::settings::{self, Settings};
 use crate::tenancy::{Registry, TenantState};
 use crate::types::TenantId;
@@ -23,7 +29,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -38,6 +43,9 @@ const TOLD_TWICE: &str = "told a second time to end";
 
 /// How long answers that are made may take to reach whoever asked.
 const ANSWERS: Duration = Duration::from_secs(2);
+
+/// Who may send over a Unix socket: its owner and group.
+const SOCKET_MODE: u32 = 0o660;
 
 /// The age of what waits is looked at so often, in seconds.
 const EXPIRY_PACE: u64 = 30;
@@ -62,23 +70,12 @@ pub enum DaemonError {
     /// The admin API's token.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The connect listener.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The local port.
+    /// A listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The tenant header.
     #[error(transparent)]
     Header(#[from] InvalidHeader),
-    /// The admin port.
-    #[error("admin.listen {address}: {source}; free the address or set another")]
-    AdminListen {
-        /// The address.
-        address: String,
-        /// The system's word.
-        source: io::Error,
-    },
     /// Nothing would be taken.
     #[error("neither ingest.listen nor ingest.socket is set: there is nowhere to take telemetry from")]
     NoListener,
@@ -91,10 +88,15 @@ pub struct Daemon {
     registry: Arc<Registry>,
     queues: Arc<Queues>,
     delivery: Arc<Delivery>,
+<<<<<<< HEAD
     tenants: StoreSync,
     ingest: (Vec<Listener>, Arc<Handler>),
+=======
+    tenants: Opener,
+    ingest: (Vec<Listener>, Arc<Door>, Arc<Handler>),
+>>>>>>> 9254aa0 (One accept loop for all HTTP listeners, with time-outs of writing and places for who needs them)
     admin: Arc<Admin>,
-    admin_listener: Option<TcpListener>,
+    admin_listener: Option<Listener>,
 }
 
 impl Daemon {
@@ -125,18 +127,15 @@ impl Daemon {
         );
         let admin_listener = match settings.admin.listen.as_str() {
             "" => None,
-            address => Some(
-                TcpListener::bind(address)
-                    .await
-                    .map_err(|source| DaemonError::AdminListen { address: address.to_owned(), source })?,
-            ),
+            address => Some(Listener::tcp(address, "admin.listen").await?),
         };
         let mut listeners = Vec::new();
         if !settings.ingest.listen.is_empty() {
-            listeners.push(Listener::tcp(&settings.ingest.listen).await?);
+            listeners.push(Listener::tcp(&settings.ingest.listen, "ingest.listen").await?);
         }
         if !settings.ingest.socket.is_empty() {
-            listeners.push(Listener::unix(Path::new(&settings.ingest.socket)).await?);
+            let path = Path::new(&settings.ingest.socket);
+            listeners.push(Listener::unix(path, SOCKET_MODE, "ingest.socket").await?);
         }
         if listeners.is_empty() {
             return Err(DaemonError::NoListener);
@@ -156,14 +155,14 @@ impl Daemon {
         let tenants = StoreSync::begin(control.clone(), connect).await;
         tell_of_strangers(&queues, &registry);
         let door = Arc::new(Door::new(settings, registry.clone(), queues.clone()));
-        let handler = Handler::new(settings, door)?;
+        let handler = Handler::new(settings, door.clone())?;
         let daemon = Self {
             ledger,
             registry,
             queues,
             delivery,
             tenants,
-            ingest: (listeners, Arc::new(handler)),
+            ingest: (listeners, door, Arc::new(handler)),
             admin: Arc::new(Admin {
                 exposition,
                 ready: AtomicBool::new(true),
@@ -186,7 +185,7 @@ impl Daemon {
 
     /// Where the admin port listens.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin_listener.as_ref()?.local_addr().ok()
+        self.admin_listener.as_ref()?.address()
     }
 
     /// The counts of items, to be read while the daemon runs.
@@ -202,7 +201,7 @@ impl Daemon {
     /// What reads the configuration again, from where it was read: a file, or its default place. The admin API has the same from
     /// now on.
     pub fn reloader(&self, config: Option<PathBuf>, levels: Levels) -> Arc<Reloader> {
-        let reloader = Reloader::new(config, levels, self.admin.control.clone(), self.ingest.1.clone());
+        let reloader = Reloader::new(config, levels, self.admin.control.clone(), self.ingest.2.clone());
         let reloader = Arc::new(reloader);
         // Whoever asks first is the one.
         let _ = self.admin.reload.set(reloader.clone());
@@ -228,11 +227,13 @@ impl Daemon {
             // An error means that the daemon is gone.
             let _ = closing.await;
         };
-        let operating = admin_listener.map(|listener| tokio::spawn(admin::serve(listener, admin.clone(), closing)));
-        let (listeners, handler) = ingest;
+        let operating =
+            admin_listener.map(|listener| tokio::spawn(serve::serve(vec![listener], admin.clone(), closing)));
+        let (listeners, door, handler) = ingest;
         let (begun, begin) = oneshot::channel();
-        let serving = ingest::serve(listeners, handler, async {
+        let serving = serve::serve(listeners, handler, async {
             shutdown.await;
+            door.close();
             let grace = admin.control.settings().shutdown.grace;
             info!(grace_seconds = grace.as_secs_f64(), "shutting down: taking nothing more, delivering what is queued");
             admin.ready.store(false, Ordering::Relaxed);

@@ -18,7 +18,6 @@ mod oauth;
 mod quota;
 mod record;
 mod server;
-mod socket;
 mod state;
 mod submit;
 mod validate;
@@ -30,6 +29,7 @@ pub use quota::{Quota, RetryAfter};
 pub use record::{Counts, Filter, Item, KeyCounts, Received, Recording};
 pub use state::{Handle, Options};
 
+use crate::serve::Listener;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl FakeIntake {
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let listener = Listener::of_tcp(tokio::net::TcpListener::from_std(self.listener)?)?;
         server::serve(listener, self.handle, shutdown).await;
         Ok(())
     }

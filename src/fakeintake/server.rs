@@ -8,77 +8,72 @@ use super::faults::{Active, CloseWhen, Effect};
 use super::headers::header;
 use super::keys::{NO_KEY, redacted};
 use super::oauth;
-use super::socket::{Cut, Socket};
 use super::state::{Handle, Shared};
 use super::submit::{Submission, submit};
 use super::validate;
+use crate::serve::{self, Bounds, Connection, Listener, Service};
 use crate::types::UnixMillis;
+use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
 
 /// What requests that are no submissions may have as a body.
 const SMALL_BODY: usize = 1024 * 1024;
 /// How long requests may take to end once the stand-in is told to.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Datadog bounds none of these where a daemon under test would notice.
+const BOUNDS: Bounds = Bounds {
+    name: "fakeintake",
+    connections: 100_000,
+    idle: Duration::from_secs(3_600),
+    write: Duration::from_secs(3_600),
+    header: 256 << 10,
+    half_close: false,
+};
+
 /// Serves connections until `shutdown`, and then at most [`FAREWELL`] longer.
-pub(super) async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<Output = ()>) {
-    let builder = Builder::new(TokioExecutor::new());
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let stream = tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of descriptors, as a rule: some will be free again soon.
-                    tracing::warn!("cannot accept a connection: {error}");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
-        // Only delays small answers if it fails.
-        let _ = stream.set_nodelay(true);
-        let cut = Cut::default();
-        let service = service_fn({
-            let (handle, cut) = (handle.clone(), cut.clone());
-            move |request| {
-                let (handle, cut) = (handle.clone(), cut.clone());
-                async move {
-                    match respond(&handle, request).await {
-                        Some(answer) => Ok::<_, Infallible>(answer),
-                        None => cut.now().await,
-                    }
-                }
-            }
-        });
-        let io = TokioIo::new(Socket::new(stream, cut.clone()));
-        let connection = graceful.watch(builder.serve_connection(io, service).into_owned());
-        connections.spawn(async move {
-            tokio::select! {
-                // A connection that failed is the business of its client.
-                _ = connection => {}
-                () = cut.happened() => {}
-            }
-        });
+pub(super) async fn serve(listener: Listener, handle: Handle, shutdown: impl Future<Output = ()>) {
+    let (told, end) = oneshot::channel();
+    let end = async {
+        // An error means that this function is dropped, and its connections with it.
+        let _ = end.await;
+    };
+    let last = async {
+        shutdown.await;
+        let _ = told.send(());
+        tokio::time::sleep(FAREWELL).await;
+    };
+    tokio::select! {
+        () = serve::serve(vec![listener], Arc::new(Requests(handle)), end) => {}
+        () = last => {}
     }
-    drop(listener);
-    let _ = tokio::time::timeout(FAREWELL, graceful.shutdown()).await;
+}
+
+/// What answers the requests.
+struct Requests(Handle);
+
+impl Service for Requests {
+    type Body = Full<Bytes>;
+
+    async fn call(self: Arc<Self>, request: Request<Incoming>, connection: Connection) -> Answer {
+        match respond(&self.0, request).await {
+            Some(answer) => answer,
+            None => {
+                connection.abort();
+                std::future::pending().await
+            }
+        }
+    }
+
+    fn bounds(&self) -> Bounds {
+        BOUNDS
+    }
 }
 
 /// The answer to a request; none if the connection is to be reset.

@@ -1,18 +1,14 @@
 //! Where telemetry comes in: each source turns what it is sent into parts, and [`accept`] is the one door behind which they are
 //! the queue's.
 //!
-//! The way of a request to the local HTTP port: [`serve`] accepts its connection; `http::route` tells from the path what it is;
+//! The way of a request to the local HTTP port: [`crate::serve`] accepts its connection; `http::route` tells from the path what it is;
 //! the door tells from its head who sends it; `http::body` and `http::encoding` read and decode it within bounds;
 //! [`crate::wire`] splits it; and when the [`crate::queue`] has taken the items, `http::answer` says so in Datadog's own words.
 
 pub mod accept;
 mod http;
-mod listen;
 mod metrics;
-mod server;
 mod tickets;
 
 pub use accept::{Door, Submit};
 pub use http::{Handler, InvalidHeader};
-pub use listen::{ListenError, Listener};
-pub use server::serve;

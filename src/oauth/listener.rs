@@ -3,99 +3,62 @@
 use super::callback::LONGEST;
 use super::context::Oauth;
 use super::pages;
+use crate::serve::{self, Bounds, Connection, ListenError, Listener, Service};
 use crate::types::TenantId;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tracing::warn;
 
 /// Connections at once. Customers who connect at this very moment are few.
 const CONNECTIONS: usize = 256;
 
 /// How long a request's header may take, and how long a connection may idle.
-const PATIENCE: Duration = Duration::from_secs(15);
+const IDLE: Duration = Duration::from_secs(15);
 
 /// Bytes of a request's header: the longest query that is read, and what browsers add.
 const HEADER: usize = LONGEST + 24 * 1024;
 
 /// A connect listener that has its port.
 #[derive(Debug)]
-pub struct Connect {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-/// Why the port cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[error("oauth.listen {address}: {source}; free the address or set another")]
-pub struct ConnectError {
-    address: String,
-    source: io::Error,
-}
+pub struct Connect(Listener);
 
 impl Connect {
     /// Takes the port; 0 chooses a free one.
     ///
     /// # Errors
     /// When the address is in use or not of this host.
-    pub async fn bind(address: &str) -> Result<Self, ConnectError> {
-        let failed = |source| ConnectError { address: address.to_owned(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+    pub async fn bind(address: &str) -> Result<Self, ListenError> {
+        Listener::tcp(address, "oauth.listen").await.map(Self)
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &str {
+        self.0.name()
     }
 
     /// Serves until OAuth [has ended](Oauth::ended), and until browsers have the pages that were made for them. When it is
     /// dropped before, what customers have begun goes on.
     pub async fn serve(self, oauth: Oauth) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let connections = GracefulShutdown::new();
-        loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = oauth.ended() => break,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    warn!(%error, "cannot accept connections on the connect listener just now");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    continue;
-                }
-            };
-            let oauth = oauth.clone();
-            let answer = service_fn(move |request| {
-                let oauth = oauth.clone();
-                async move { Ok::<_, Infallible>(answer(&oauth, &request).await) }
-            });
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(HEADER).half_close(true);
-            let connection = connections.watch(http.serve_connection(TokioIo::new(stream), answer));
-            tokio::spawn(async move {
-                // What ends a connection is the browser's affair.
-                let _ = connection.await;
-                drop(place);
-            });
-        }
-        connections.shutdown().await;
+        serve::serve(vec![self.0], Arc::new(Pages(oauth.clone())), oauth.ended()).await;
+    }
+}
+
+/// The pages that browsers get.
+struct Pages(Oauth);
+
+impl Service for Pages {
+    type Body = Full<Bytes>;
+
+    async fn call(self: Arc<Self>, request: Request<Incoming>, _: Connection) -> Page {
+        answer(&self.0, &request).await
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { name: "connect", connections: CONNECTIONS, idle: IDLE, write: IDLE, header: HEADER, half_close: true }
     }
 }
 

@@ -39,7 +39,7 @@ pub use context::{Clock, Oauth, PartnerFault};
 pub use disconnect::Disconnected;
 pub use error::{BeginError, FinishError};
 pub use keys::{KeyTrouble, KeyUse};
-pub use listener::{Connect, ConnectError};
+pub use listener::Connect;
 pub use site::{Field, SiteError, Why, check_domain, check_site};
 pub use status::{Status, Trouble, status};
 

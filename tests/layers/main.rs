@@ -50,7 +50,8 @@ fn modules_import_only_from_those_before_them() {
 #[test]
 fn the_stand_in_knows_nothing_of_the_daemon() {
     let house = crate_house();
-    let ground = ["host", "machine", "types"];
+    // `serve` accepts connections and knows nothing of Datadog.
+    let ground = ["machine", "types", "serve"];
     let imports: Vec<_> = house.imports_of("fakeintake").filter(|(to, _)| !ground.contains(&to.as_str())).collect();
     assert!(imports.is_empty(), "fakeintake is Datadog's side, written from its documentation alone:\n{imports:#?}");
 }

@@ -91,7 +91,7 @@ impl Stage {
             let settings = Settings::from_toml(&configuration(&scratch.0, &intake_url, &connect, &client))?;
             match Daemon::start(&settings, recorder.clone()).await {
                 Ok(daemon) => break (daemon, connect_url),
-                Err(DaemonError::Connect(_)) if tries < PORTS => tries += 1,
+                Err(DaemonError::Listen(_)) if tries < PORTS => tries += 1,
                 Err(error) => return Err(error.into()),
             }
         };

@@ -9,11 +9,13 @@ use super::query::Query;
 use super::route::{self, Intake, Route, Target};
 use crate::ingest::accept::{Door, Rejection, Sender, Submission, Submit};
 use crate::queue::Queues;
+use crate::serve::{Bounds, Connection, Service};
 use crate::settings::{self, Settings};
 use crate::tenancy::{Caller, Claims, Denied, Tenant, TenantState};
 use crate::types::{Current, Kind, UnixMillis};
 use crate::wire::{self, Form, LogDefaults, Part};
 use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request;
@@ -33,6 +35,9 @@ const INLINE_COMPRESSED: usize = 64 << 10;
 
 /// The same for bodies that only need splitting, which is some ten times faster.
 const INLINE_PLAIN: usize = 1 << 20;
+
+/// The read buffer of an HTTP/1.1 connection, which bounds the header too. Bodies that fit are not copied.
+const READ_BUFFER: usize = 64 << 10;
 
 /// A header name in the configuration that cannot be one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -115,6 +120,30 @@ impl Counts {
     }
 }
 
+impl<Q: Submit> Service for Handler<Q> {
+    type Body = Full<Bytes>;
+
+    async fn call(self: Arc<Self>, request: Request<Incoming>, _: Connection) -> Answer {
+        self.answer(request).await
+    }
+
+    fn bounds(&self) -> Bounds {
+        let rules = self.rules.get();
+        Bounds {
+            name: "ingest",
+            connections: rules.max_connections,
+            idle: rules.header_timeout,
+            write: rules.header_timeout,
+            header: READ_BUFFER,
+            half_close: true,
+        }
+    }
+
+    fn panicked(&self) {
+        self.counts.panics.increment(1);
+    }
+}
+
 impl<Q: Submit> Handler<Q> {
     /// Puts together what requests need. Metrics are registered here, so install their recorder before.
     ///
@@ -140,26 +169,8 @@ impl<Q: Submit> Handler<Q> {
         Ok(())
     }
 
-    pub(in crate::ingest) fn max_connections(&self) -> usize {
-        self.rules.get().max_connections
-    }
-
-    pub(in crate::ingest) fn header_timeout(&self) -> Duration {
-        self.rules.get().header_timeout
-    }
-
-    /// New requests are told to come again later from now on.
-    pub(in crate::ingest) fn stop(&self) {
-        self.door.close();
-    }
-
-    /// Notes a task that panicked outside of a request.
-    pub(in crate::ingest) fn panicked(&self) {
-        self.counts.panics.increment(1);
-    }
-
     /// Answers a request. A panic on the way is answered with 500 and costs nothing but this request.
-    pub(in crate::ingest) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
         let version = request.version();
         let (head, mut body) = request.into_parts();
         let outcome = {
@@ -168,7 +179,7 @@ impl<Q: Submit> Handler<Q> {
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),
                 Err(_) => {
-                    self.panicked();
+                    self.counts.panics.increment(1);
                     Poll::Ready(Err(Problem::internal()))
                 }
             });
@@ -290,7 +301,7 @@ impl<Q: Submit> Handler<Q> {
         match tokio::task::spawn_blocking(move || parcel.unpack()).await {
             Ok(unpacked) => unpacked,
             Err(_panicked) => {
-                self.panicked();
+                self.counts.panics.increment(1);
                 Err(Problem::internal())
             }
         }

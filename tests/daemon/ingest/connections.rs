@@ -2,7 +2,7 @@
 
 use super::port::{Client, DEADLINE, LOG, Mood, Port, get, post_json, within};
 use bytes::Bytes;
-use dogsled::ingest::Listener;
+use dogsled::serve::Listener;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -100,7 +100,7 @@ async fn a_body_that_stops_coming_is_answered_with_408() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_bound_wait_for_their_turn() {
+async fn the_longest_idle_connection_makes_room() {
     let port = Port::open(|settings| settings.ingest.max_connections = 2).await;
     let mut first = port.connect().await;
     let mut second = port.connect().await;
@@ -108,18 +108,76 @@ async fn connections_beyond_the_bound_wait_for_their_turn() {
         client.write(get("/healthz", "")).await;
         assert_eq!(client.reply().await.status, 200);
     }
-    let mut third = port.connect().await;
-    third.write(get("/healthz", "")).await;
-    assert!(tokio::time::timeout(SHORT, third.0.read_u8()).await.is_err(), "it waits, neither served nor reset");
-    drop(first);
-    assert_eq!(third.reply().await.status, 200);
+    assert_eq!(port.send(get("/healthz", "")).await.status, 200);
+    assert_eq!(first.closed().await, b"");
+    second.write(get("/healthz", "")).await;
+    assert_eq!(second.reply().await.status, 200, "it was idle for a shorter time");
+}
+
+#[tokio::test]
+async fn silent_connections_cannot_keep_others_out() {
+    let port = Port::open(|settings| settings.ingest.max_connections = 8).await;
+    let mut silent = Vec::new();
+    for start in ["", "G", "PRI * HTTP/2.0", "POST / HTTP/1.1\r\na: "].into_iter().cycle().take(40) {
+        let mut client = port.connect().await;
+        client.write(start).await;
+        silent.push(client);
+    }
+    assert_eq!(port.send(post_json("/api/v2/logs", LOG)).await.status, 202);
+}
+
+#[tokio::test]
+async fn requests_in_flight_keep_their_places() {
+    let port = Port::open(|settings| settings.ingest.max_connections = 1).await;
+    let go = Arc::new(Notify::new());
+    port.mood(Mood::Wait(Arc::clone(&go)));
+    let mut first = port.connect().await;
+    first.write(post_json("/api/v2/logs", LOG)).await;
+    port.asked().await;
+    let mut second = port.connect().await;
+    second.write(get("/healthz", "")).await;
+    assert!(tokio::time::timeout(SHORT, second.0.read_u8()).await.is_err(), "it waits, neither served nor reset");
+    go.notify_one();
+    assert_eq!(first.reply().await.status, 202);
+    assert_eq!(second.reply().await.status, 200);
+}
+
+#[tokio::test]
+async fn some_places_are_kept_for_the_unix_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listeners = vec![
+        Listener::tcp("127.0.0.1:0", "ingest.listen").await.unwrap(),
+        Listener::unix(&path, 0o660, "ingest.socket").await.unwrap(),
+    ];
+    let port = Port::with(listeners, |settings| settings.ingest.max_connections = 8);
+    port.mood(Mood::Wait(Arc::default()));
+    let mut over_tcp = Vec::new();
+    for _ in 0..9 {
+        let mut client = port.connect().await;
+        client.write(post_json("/api/v2/logs", LOG)).await;
+        over_tcp.push(client);
+    }
+    port.asked().await;
+    let mut over_unix = Client(within(UnixStream::connect(&path)).await.unwrap());
+    over_unix.write(get("/healthz", "")).await;
+    assert_eq!(over_unix.reply().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_its_answers_is_ended() {
+    let port = Port::open(|settings| settings.ingest.header_timeout = SHORT).await;
+    let mut client = port.connect().await;
+    let request = get(&format!("/{}", "x".repeat(1_000)), "");
+    let written = async { while client.0.write_all(request.as_bytes()).await.is_ok() {} };
+    within(written).await;
 }
 
 #[tokio::test]
 async fn a_unix_socket_serves_the_same_and_is_gone_afterwards() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dogsled.sock");
-    let port = Port::with(Listener::unix(&path).await.unwrap(), |_| {});
+    let port = Port::with(vec![Listener::unix(&path, 0o660, "ingest.socket").await.unwrap()], |_| {});
     let mut client = Client(UnixStream::connect(&path).await.unwrap());
     client.write(post_json("/api/v2/logs", LOG)).await;
     assert_eq!(client.reply().await.status, 202);

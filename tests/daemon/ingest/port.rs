@@ -1,7 +1,8 @@
 //! A port to send requests to, and a client that sees every byte.
 
-use dogsled::ingest::{Door, Handler, Listener, Submit, serve};
+use dogsled::ingest::{Door, Handler, Submit};
 use dogsled::queue::Refused;
+use dogsled::serve::{self, Listener};
 use dogsled::settings::{Overrides, OwnLimits, Settings, Sites};
 use dogsled::tenancy::{Meters, Registry, Tenant};
 use dogsled::types::{Chunk, Secret, TenantId};
@@ -70,12 +71,12 @@ pub struct Port {
 impl Port {
     /// A port on a free TCP address, with the tenants `acme` and `globex`.
     pub async fn open(change: impl FnOnce(&mut Settings)) -> Self {
-        let listener = Listener::tcp("127.0.0.1:0").await.unwrap();
-        Self::with(listener, change)
+        let listener = Listener::tcp("127.0.0.1:0", "ingest.listen").await.unwrap();
+        Self::with(vec![listener], change)
     }
 
-    pub fn with(listener: Listener, change: impl FnOnce(&mut Settings)) -> Self {
-        let address = listener.name().to_owned();
+    pub fn with(listeners: Vec<Listener>, change: impl FnOnce(&mut Settings)) -> Self {
+        let address = listeners[0].name().to_owned();
         let mut settings = Settings::default();
         change(&mut settings);
         let registry = Arc::new(Registry::new(Arc::new(Meters::new(&settings))));
@@ -89,10 +90,11 @@ impl Port {
         let recorder = PrometheusBuilder::new().build_recorder();
         let metrics = recorder.handle();
         let door = Arc::new(Door::new(&settings, Arc::clone(&registry), Arc::clone(&taken)));
-        let handler = metrics::with_local_recorder(&recorder, || Handler::new(&settings, door).unwrap());
+        let handler = metrics::with_local_recorder(&recorder, || Handler::new(&settings, door.clone()).unwrap());
         let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(serve(vec![listener], Arc::new(handler), async {
+        let served = tokio::spawn(serve::serve(listeners, Arc::new(handler), async move {
             let _ = stopped.await;
+            door.close();
         }));
         Self { address, taken, registry, metrics, stop, served }
     }

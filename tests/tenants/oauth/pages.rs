@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 async fn listen(host: &Host) -> SocketAddr {
     let connect = Connect::bind("127.0.0.1:0").await.unwrap();
-    let address = connect.address();
+    let address = connect.address().parse().unwrap();
     tokio::spawn(connect.serve(host.oauth.clone()));
     address
 }

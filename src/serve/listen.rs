@@ -1,13 +1,12 @@
 //! Where connections come from: TCP addresses and Unix sockets.
 
+use super::stream::Stream;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-
-/// Who may connect to a Unix socket: its owner and group.
-const SOCKET_MODE: u32 = 0o660;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 /// Something that connections come from.
 #[derive(Debug)]
@@ -19,80 +18,95 @@ pub struct Listener {
 
 #[derive(Debug)]
 enum Kind {
-    Tcp(TcpListener),
+    Tcp(TcpListener, SocketAddr),
     Unix(UnixListener),
-}
-
-/// A new connection.
-#[derive(Debug)]
-pub(super) enum Stream {
-    /// Over TCP.
-    Tcp(TcpStream),
-    /// Over a Unix socket.
-    Unix(UnixStream),
 }
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address is in use, not of this host, or not an address.
-    #[error("cannot listen on {address}: {source}; free it or set ingest.listen to another address")]
+    #[error("cannot listen on {address}: {source}; free it or set {key} to another address")]
     Address {
         /// The address.
         address: String,
+        /// The configuration key that names it.
+        key: &'static str,
         /// The system's word.
         source: io::Error,
     },
     /// Another process serves the socket.
-    #[error("cannot listen on {}: another process is serving this socket; end it or set ingest.socket to another path", .0.display())]
-    SocketInUse(PathBuf),
+    #[error("cannot listen on {}: another process is serving this socket; end it or set {key} to another path", .path.display())]
+    SocketInUse {
+        /// The socket's path.
+        path: PathBuf,
+        /// The configuration key that names it.
+        key: &'static str,
+    },
     /// Something else has that path.
-    #[error("cannot listen on {}: it exists and is not a socket; move it away or set ingest.socket to another path", .0.display())]
-    NotASocket(PathBuf),
+    #[error("cannot listen on {}: it exists and is not a socket; move it away or set {key} to another path", .path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+        /// The configuration key that names it.
+        key: &'static str,
+    },
     /// The file system does not permit it.
-    #[error("cannot listen on {}: {source}; check ingest.socket and the permissions of its directory", .path.display())]
+    #[error("cannot listen on {}: {source}; check {key} and the permissions of its directory", .path.display())]
     Socket {
         /// The socket's path.
         path: PathBuf,
+        /// The configuration key that names it.
+        key: &'static str,
         /// The system's word.
         source: io::Error,
     },
 }
 
 impl Listener {
-    /// Listens on `address`, as `ingest.listen` gives it; port 0 chooses a free one.
+    /// Listens on the TCP address that the configuration key `key` names; port 0 chooses a free one.
     ///
     /// # Errors
     /// When the address is not free or not one of this host.
-    pub async fn tcp(address: &str) -> Result<Self, ListenError> {
-        let failed = |source| ListenError::Address { address: address.to_owned(), source };
+    pub async fn tcp(address: &str, key: &'static str) -> Result<Self, ListenError> {
+        let failed = |source| ListenError::Address { address: address.to_owned(), key, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let name = listener.local_addr().map_err(failed)?.to_string();
-        Ok(Self { kind: Kind::Tcp(listener), name, _file: None })
+        Self::of_tcp(listener).map_err(failed)
     }
 
-    /// Listens on a Unix socket at `path` with mode 0660. A socket left behind by a process that ended is replaced;
-    /// one that is served is not. The file is removed when the listener is dropped.
+    /// Listens on a TCP socket that is bound already.
+    ///
+    /// # Errors
+    /// When the system does not tell its address.
+    pub fn of_tcp(listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        Ok(Self { kind: Kind::Tcp(listener, address), name: address.to_string(), _file: None })
+    }
+
+    /// Listens on a Unix socket at the path that the configuration key `key` names, with these permissions. A socket left behind
+    /// by a process that ended is replaced; one that is served is not. The file is removed when the listener is dropped.
     ///
     /// # Errors
     /// When the path is taken or cannot be made.
-    pub async fn unix(path: &Path) -> Result<Self, ListenError> {
-        let failed = |source| ListenError::Socket { path: path.to_owned(), source };
+    pub async fn unix(path: &Path, mode: u32, key: &'static str) -> Result<Self, ListenError> {
+        let failed = |source| ListenError::Socket { path: path.to_owned(), key, source };
         match std::fs::symlink_metadata(path) {
-            Ok(metadata) if !metadata.file_type().is_socket() => return Err(ListenError::NotASocket(path.to_owned())),
+            Ok(metadata) if !metadata.file_type().is_socket() => {
+                return Err(ListenError::NotASocket { path: path.to_owned(), key });
+            }
             Ok(_) => match UnixStream::connect(path).await {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     std::fs::remove_file(path).map_err(failed)?;
                 }
                 // Served, or full of waiting connections, or not ours to judge.
-                Ok(_) | Err(_) => return Err(ListenError::SocketInUse(path.to_owned())),
+                Ok(_) | Err(_) => return Err(ListenError::SocketInUse { path: path.to_owned(), key }),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
         let file = SocketFile::of(path).map_err(failed)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
         Ok(Self { kind: Kind::Unix(listener), name: path.display().to_string(), _file: Some(file) })
     }
 
@@ -101,10 +115,18 @@ impl Listener {
         &self.name
     }
 
+    /// The TCP address; none of a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.kind {
+            Kind::Tcp(_, address) => Some(*address),
+            Kind::Unix(_) => None,
+        }
+    }
+
     /// The next connection.
     pub(super) fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         match &self.kind {
-            Kind::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, _)| Stream::Tcp(stream)),
+            Kind::Tcp(listener, _) => listener.poll_accept(context).map_ok(|(stream, _)| Stream::Tcp(stream)),
             Kind::Unix(listener) => listener.poll_accept(context).map_ok(|(stream, _)| Stream::Unix(stream)),
         }
     }
@@ -146,7 +168,7 @@ mod tests {
         let path = dir.path().join("s");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let listener = Listener::unix(&path).await.unwrap();
+        let listener = Listener::unix(&path, 0o660, "ingest.socket").await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         drop(listener);
         assert!(!path.exists());
@@ -156,12 +178,12 @@ mod tests {
     async fn a_socket_that_is_served_and_a_file_that_is_no_socket_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let served = dir.path().join("s");
-        let _listener = Listener::unix(&served).await.unwrap();
-        assert!(matches!(Listener::unix(&served).await, Err(ListenError::SocketInUse(_))));
+        let _listener = Listener::unix(&served, 0o660, "ingest.socket").await.unwrap();
+        assert!(matches!(Listener::unix(&served, 0o660, "ingest.socket").await, Err(ListenError::SocketInUse { .. })));
         assert!(served.exists());
         let file = dir.path().join("f");
         std::fs::write(&file, "x").unwrap();
-        assert!(matches!(Listener::unix(&file).await, Err(ListenError::NotASocket(_))));
+        assert!(matches!(Listener::unix(&file, 0o660, "ingest.socket").await, Err(ListenError::NotASocket { .. })));
         assert_eq!(std::fs::read(&file).unwrap(), b"x");
     }
 
@@ -169,17 +191,17 @@ mod tests {
     async fn the_socket_of_a_successor_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        let first = Listener::unix(&path).await.unwrap();
+        let first = Listener::unix(&path, 0o660, "ingest.socket").await.unwrap();
         std::fs::remove_file(&path).unwrap();
-        let _second = Listener::unix(&path).await.unwrap();
+        let _second = Listener::unix(&path, 0o660, "ingest.socket").await.unwrap();
         drop(first);
         assert!(path.exists());
     }
 
     #[tokio::test]
     async fn an_address_in_use_is_named_in_the_error() {
-        let first = Listener::tcp("127.0.0.1:0").await.unwrap();
-        let error = Listener::tcp(first.name()).await.unwrap_err().to_string();
+        let first = Listener::tcp("127.0.0.1:0", "ingest.listen").await.unwrap();
+        let error = Listener::tcp(first.name(), "ingest.listen").await.unwrap_err().to_string();
         assert!(error.contains(first.name()) && error.contains("ingest.listen"), "{error}");
     }
 }
