@@ -13,13 +13,8 @@
 //! pages of `docs/decisions/`.
 //!
 //! Ground floor first, each importing only from those before it: [`metric`], [`machine`], [`types`], [`settings`], [`outbound`],
-<<<<<<< HEAD
-//! [`wire`], [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`],
-//! [`ingest`], [`api`], [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
-=======
 //! [`wire`], [`serve`], [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`],
-//! [`ingest`], [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
->>>>>>> 9254aa0 (One accept loop for all HTTP listeners, with time-outs of writing and places for who needs them)
+//! [`ingest`], [`api`], [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
 
 pub mod admin;
 pub mod api;

@@ -18,11 +18,7 @@ mod token;
 mod tokens;
 
 pub use self::metrics::{Exposition, install_recorder};
-<<<<<<< HEAD
-pub use server::serve;
-=======
-pub use server::{Admin, Reload};
->>>>>>> 9254aa0 (One accept loop for all HTTP listeners, with time-outs of writing and places for who needs them)
+pub use server::operate;
 pub use token::{Token, TokenError};
 
 use crate::api::ReloadedView;

@@ -4,6 +4,7 @@ use super::answer::{Json, Refusal, finished};
 use super::document::{self, Head};
 use super::{Admin, connecting, daemon, probes, tenants, tokens};
 use crate::api::PREFIX;
+use crate::serve::Connection;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -82,6 +83,9 @@ async fn authenticate(State(admin): State<Arc<Admin>>, request: Request, next: N
     let mut authorization = request.headers().get_all(AUTHORIZATION).iter();
     let is_admitted = authorization.next().is_some_and(|header| admin.token.admits(header.as_bytes()));
     if is_admitted && authorization.next().is_none() {
+        if let Some(connection) = request.extensions().get::<Connection>() {
+            connection.trust();
+        }
         next.run(request).await
     } else {
         Refusal::unauthorized().into_response()

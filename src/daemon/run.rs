@@ -2,13 +2,8 @@
 
 use super::logging::Levels;
 use super::{Reloader, files};
-<<<<<<< HEAD
 use crate::admin::{self, Admin, Exposition, Token, TokenError};
 use crate::control::{Control, StoreSync};
-=======
-use crate::admin::{Admin, Exposition, Token, TokenError};
-use crate::control::{Control, Opener};
->>>>>>> 9254aa0 (One accept loop for all HTTP listeners, with time-outs of writing and places for who needs them)
 use crate::deliver::{Client, ClientError, Delivery};
 use crate::ingest::{Door, Handler, InvalidHeader};
 use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
@@ -88,13 +83,8 @@ pub struct Daemon {
     registry: Arc<Registry>,
     queues: Arc<Queues>,
     delivery: Arc<Delivery>,
-<<<<<<< HEAD
     tenants: StoreSync,
-    ingest: (Vec<Listener>, Arc<Handler>),
-=======
-    tenants: Opener,
     ingest: (Vec<Listener>, Arc<Door>, Arc<Handler>),
->>>>>>> 9254aa0 (One accept loop for all HTTP listeners, with time-outs of writing and places for who needs them)
     admin: Arc<Admin>,
     admin_listener: Option<Listener>,
 }
@@ -228,7 +218,7 @@ impl Daemon {
             let _ = closing.await;
         };
         let operating =
-            admin_listener.map(|listener| tokio::spawn(serve::serve(vec![listener], admin.clone(), closing)));
+            admin_listener.map(|listener| tokio::spawn(admin::operate(vec![listener], admin.clone(), closing)));
         let (listeners, door, handler) = ingest;
         let (begun, begin) = oneshot::channel();
         let serving = serve::serve(listeners, handler, async {
