@@ -1,4 +1,4 @@
-//! What every request toward Datadog has in common: whom it trusts, what it calls itself, and how its failures are told.
+//! What all requests to Datadog have in common: trusted certificates, user agent, and the wording of failures.
 
 use reqwest::{Certificate, ClientBuilder, redirect};
 use std::error::Error;
@@ -8,10 +8,10 @@ use std::time::Duration;
 /// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The certificate file.
+    /// The certificate file cannot be used.
     #[error("datadog.ca_file {path}: {reason}")]
     Certificates {
-        /// The file.
+        /// The path of the file.
         path: String,
         /// What is wrong with it.
         reason: String,
@@ -21,9 +21,9 @@ pub enum SetupError {
     Setup(#[source] reqwest::Error),
 }
 
-/// A client to be finished by what it is for. It trusts the system's certificates and those of `ca_file`, goes through
-/// the proxies of the environment, follows no redirect, and keeps to HTTP/1.1: a request that hangs or a connection that
-/// is reset touches no other request.
+/// A builder for HTTP clients of any purpose. The client trusts the system's certificates and those of `ca_file`, uses
+/// the proxies of the environment, follows no redirect, and speaks HTTP/1.1 only: a request that hangs or a connection
+/// that is reset affects no other request.
 ///
 /// # Errors
 /// When the certificates cannot be read.
@@ -39,18 +39,18 @@ pub fn builder(ca_file: Option<&Path>) -> Result<ClientBuilder, SetupError> {
     let pem = std::fs::read(path).map_err(|error| certificates(error.to_string()))?;
     let found = Certificate::from_pem_bundle(&pem).map_err(|error| certificates(error.to_string()))?;
     if found.is_empty() {
-        return Err(certificates("it holds no PEM certificate".into()));
+        return Err(certificates("it contains no PEM certificate".into()));
     }
     Ok(builder.tls_certs_merge(found))
 }
 
-/// The longest wait for a connection, within the time of a whole request.
+/// The connect timeout for a request timeout.
 pub fn connect_timeout(whole: Duration) -> Duration {
     whole.min(Duration::from_secs(10))
 }
 
-/// At most `limit` bytes of an answer's body. One that breaks off gives what there was: the status has arrived, and it is
-/// what counts.
+/// Reads at most `limit` bytes of an answer's body. One that breaks off yields the part received: the status matters,
+/// and it has arrived.
 pub async fn body(response: &mut reqwest::Response, limit: usize) -> Vec<u8> {
     let mut body = Vec::new();
     while body.len() < limit {

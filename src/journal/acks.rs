@@ -14,17 +14,17 @@ use std::sync::Arc;
 pub(super) struct Acks {
     /// Record numbers to be written, by segment.
     waiting: BTreeMap<u64, Vec<u32>>,
-    /// To be written when a round is complete, or when the record that came in their place is out as well.
+    /// Acks that wait for a round of syncing, or for the record that replaced theirs to be acked as well.
     deferred: VecDeque<(u64, Vec<Superseded>)>,
     /// Files of segments that were removed, to go when a round is complete.
     obsolete: VecDeque<(u64, String)>,
 }
 
-/// A record that another came in place of: a copy of it, or one that replaces it.
+/// A record that was superseded, by a copy of it or by a record that replaces it.
 #[derive(Debug)]
 pub(super) struct Superseded {
     pub(super) place: Place,
-    /// The other's stamp.
+    /// The stamp of the record that superseded it.
     pub(super) by: u64,
 }
 
@@ -40,8 +40,8 @@ impl Acks {
         self.deferred.push_back((round, superseded));
     }
 
-    /// These records were acked. What they came in place of need not wait until they are durable; nor should it: if their
-    /// segment cannot be synced, a loss of power may take them and their acks, and leave the others.
+    /// These records were acked. The records that they superseded need not wait until they are durable, nor should
+    /// they: if their segment cannot be synced, a power failure may lose them and their acks, and keep the others.
     pub(super) fn release(&mut self, stamps: &[u64]) {
         if self.deferred.is_empty() {
             return;
@@ -64,12 +64,12 @@ impl Acks {
         self.obsolete.push_back((round, name));
     }
 
-    /// All that is due is written.
+    /// Whether everything due is written.
     pub(super) fn is_settled(&self) -> bool {
         self.waiting.is_empty() && self.deferred.is_empty() && self.obsolete.is_empty()
     }
 
-    /// Writes what is due. What cannot be written stays and is tried again.
+    /// Writes the acks that are due. Those that cannot be written stay and are tried again.
     pub(super) fn write(&mut self, shared: &Shared, rounds: &mut Rounds) -> io::Result<()> {
         while let Some(all) = pop_due(&mut self.deferred, rounds) {
             self.add(all.into_iter().map(|superseded| superseded.place).collect());
@@ -82,7 +82,7 @@ impl Acks {
         while let Some(mut entry) = self.waiting.first_entry() {
             let segment = *entry.key();
             let salt = shared.view().segments.get(&segment).map(|state| state.salt);
-            // Otherwise it was removed since; of what was copied from it, the acks become due just then.
+            // Otherwise it was removed since, which made the acks of its copies due.
             if let Some(salt) = salt {
                 // After a crash a segment may have the name of one that was lost.
                 self.obsolete.retain(|(_, name)| *name != ack_name(segment));

@@ -8,7 +8,7 @@ use super::sync::RoundResult;
 use super::view::{Indices, Missing, Place, View, parse_name};
 use std::io;
 
-/// Copies are made in groups of so many bytes.
+/// The size of a group of copies, in bytes.
 const GROUP_BYTES: u64 = 4 << 20;
 
 impl Log {
@@ -24,7 +24,7 @@ impl Log {
         let view = self.shared.view();
         let (mut bytes, mut live) = (0, 0);
         for segment in view.segments.values() {
-            // What is dead as a whole goes by itself.
+            // Segments without live records are removed elsewhere.
             if !segment.is_dead() {
                 bytes += segment.bytes;
                 live += segment.live_bytes;
@@ -65,12 +65,12 @@ impl Log {
         if let Some(segment) = view.segments.get(&first) {
             let places = (0..segment.count).filter(|number| segment.acked.contains(*number));
             let places = places.map(|number| Place { segment: first, number });
-            // What replaced those may not be durable yet.
+            // The records that replaced them may not be durable yet.
             self.acks.add(places.filter(|place| !self.acks.is_deferred(place)).collect());
         }
     }
 
-    /// Writes what may not be durable to a new segment.
+    /// Writes records that may not be durable to a new segment.
     pub(super) fn rescue(&mut self) -> io::Result<()> {
         while let Some(&(first, from)) = self.doubtful.last() {
             self.copy_forward(first, from)?;

@@ -1,5 +1,5 @@
-//! What writes the log: a state machine over [`Log`] and an inbox. What comes while a group is being written is the next
-//! group. A [`Runner`] gives it its turns.
+//! What writes the log: a state machine over [`Log`] and an inbox. Appends that arrive while a group is being written
+//! form the next. A [`Runner`] drives it.
 
 use super::entry::{Draft, Lost, Seq};
 use super::log::Log;
@@ -17,10 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tracing::{error, info};
 
-/// After a failure, writing is tried again so often.
+/// How often a failed write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What is not urgent (cleaning, syncing acks) is done so often.
+/// How often the work that is not urgent is done: cleaning, syncing acks.
 const PACE: Duration = Duration::from_millis(200);
 
 /// A group of appends that are written as one is closed at this size.
@@ -29,17 +29,17 @@ const GROUP_BYTES: usize = 16 << 20;
 /// The granularity of the bytes in flight.
 pub(super) const PERMIT_BYTES: usize = 1 << 10;
 
-/// Gives a committer its turns: threads do, or, in a simulation, a task on virtual time.
+/// Drives a committer: threads, or, in a simulation, a task on virtual time.
 pub(crate) trait Runner: Send + Sync {
     /// Begins. `rounds` are the rounds of syncing that the committer asks for; each result goes into its inbox.
     fn start(self: Arc<Self>, committer: Committer, rounds: Receiver<Round>) -> io::Result<()>;
-    /// The inbox, empty until now, is to be looked at.
+    /// Called when something was put into an empty inbox.
     fn wake(&self);
     /// Waits for the end of a committer whose inbox is closing.
     fn join(&self);
 }
 
-/// What the committer and the callers share.
+/// State shared by the committer and the callers.
 pub(crate) struct Inner {
     pub(super) dir: Arc<Path>,
     pub(super) shared: Arc<Shared>,
@@ -52,10 +52,10 @@ pub(crate) struct Inner {
     pub(super) failures: AtomicU64,
 }
 
-/// What is held until acks are written; see [`ack_holding`](super::Journal::ack_holding).
+/// Guards held until acks are written; see [`ack_holding`](super::Journal::ack_holding).
 pub type AckGuard = Box<dyn Send>;
 
-/// What the committer is to do.
+/// Work for the committer.
 #[derive(Default)]
 pub(crate) struct Inbox {
     pub(super) appends: Vec<Append>,
@@ -97,14 +97,14 @@ impl Inner {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a round that was run.
+    /// Notes the result of a round.
     pub(crate) fn synced(&self, result: RoundResult) {
         self.inbox().round = Some(result);
         self.runner.wake();
     }
 
-    /// Wakes the committer for what was put into an inbox that was empty. Whoever finds something there need not: the
-    /// committer was woken for that, or is busy and looks before it sleeps.
+    /// Wakes the committer if the inbox was empty before. Otherwise it has been woken already, or is busy and looks
+    /// again before it sleeps.
     pub(super) fn wake_if(&self, asleep: bool) {
         if asleep {
             self.runner.wake();
@@ -118,22 +118,22 @@ pub(crate) struct Committer {
     log: Log,
     rounds: SyncSender<Round>,
     pace: Duration,
-    /// When the less urgent things were done last.
+    /// When the less urgent work was done last.
     paced: Instant,
-    /// A round was begun, and its result is not there yet.
+    /// Whether a round is running.
     syncing: bool,
     /// Why nothing can be written, and when to try again.
     failing: Option<(Instant, AppendError)>,
-    /// Who waits for which round.
+    /// Callers waiting for a round.
     flushes: Vec<(u64, oneshot::Sender<()>)>,
 }
 
-/// What a committer has to do.
+/// The work of a committer at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Todo {
-    /// There is something in the inbox, or it is time for the less urgent things.
+    /// The inbox is not empty, or the less urgent work is due.
     Work,
-    /// Nothing, until it is woken or until then.
+    /// Nothing until it is woken, or until this time.
     Wait(Option<Instant>),
 }
 
@@ -150,7 +150,7 @@ impl Drop for Committer {
 }
 
 impl Committer {
-    /// A committer, and the rounds that it wants to be run.
+    /// A committer, and the rounds of syncing that it asks for.
     pub(super) fn new(inner: &Arc<Inner>, log: Log, fsync: Fsync) -> (Self, Receiver<Round>) {
         let pace = match fsync {
             Fsync::Interval(interval) => interval,
@@ -203,7 +203,7 @@ impl Committer {
         &self.inner
     }
 
-    /// Does what came, and what follows from it.
+    /// Handles the contents of the inbox and their consequences.
     fn work(&mut self, inbox: Inbox) {
         if let Some(result) = inbox.round {
             self.syncing = false;
@@ -217,12 +217,12 @@ impl Committer {
         self.settle();
     }
 
-    /// Acks come before appends, which may block: what is not written when the process dies is delivered twice.
+    /// Acks come before appends, which may block: an ack that is not written when the process dies means a second delivery.
     fn ack(&mut self, acks: Vec<u64>, guards: Vec<AckGuard>) {
         if !acks.is_empty() {
             self.log.ack(acks);
-            // What fails is tried again, and told of, by `settle`. Nobody is kept waiting: on a full disk, delivery is
-            // what makes room.
+            // Failures are retried and reported by `settle`. Nobody is kept waiting: on a full disk, delivery is what
+            // makes room.
             let _ = self.log.write_acks();
         }
         drop(guards);
@@ -246,7 +246,7 @@ impl Committer {
         }
     }
 
-    /// Writes a group, and tells everybody who is in it.
+    /// Writes a group and answers its callers.
     fn commit(&mut self, mut group: Vec<Append>) {
         let counts: Vec<u64> = group.iter().map(|append| append.drafts.len() as u64).collect();
         let drafts: Vec<Draft> = group.iter_mut().flat_map(|append| std::mem::take(&mut append.drafts)).collect();
@@ -269,20 +269,20 @@ impl Committer {
             }
             first += count;
             drop(permit);
-            // Whoever gave up waiting does not hear of it.
+            // The caller may have given up waiting.
             let _ = answer.send(result);
         }
     }
 
-    /// Why a group is not even tried.
+    /// Why a group is refused without trying to write it.
     fn refusal(&self) -> Option<AppendError> {
         let (retry_at, error) = self.failing.as_ref()?;
         (Instant::now() < *retry_at || !self.log.doubtful.is_empty()).then(|| error.clone())
     }
 
-    /// Everything that follows from what was done.
+    /// All consequences of the steps before.
     fn settle(&mut self) {
-        // Asked before anything fails again, which puts it off: what is tried then may be what makes the rest succeed.
+        // Read before another failure postpones it: what is retried may be what makes the rest succeed.
         let retry = self.retry_is_due();
         if self.refusal().is_none() || retry {
             let rescued = self.log.rescue();
@@ -342,9 +342,9 @@ impl Committer {
         let error = AppendError::new(&self.inner.dir, error);
         self.inner.failures.fetch_add(1, Ordering::Relaxed);
         if self.failing.is_none() {
-            error!("what comes is refused until this is mended: {error}");
+            error!("new telemetry is refused until this is fixed: {error}");
         }
-        // An ack that fails all the while must not put off for good what would make room for it.
+        // Acks that keep failing must not postpone for good the work that would make room for them.
         let now = Instant::now();
         let due = self.failing.as_ref().map(|(due, _)| *due).filter(|due| *due > now);
         self.failing = Some((due.unwrap_or(now + RETRY), error.clone()));
@@ -355,12 +355,12 @@ impl Committer {
     /// Notes that writing succeeded.
     fn recovered(&mut self) {
         if self.failing.take().is_some() {
-            info!("{}: the journal can be written again; what comes is taken", self.inner.dir.display());
+            info!("{}: the journal can be written again; new telemetry is accepted", self.inner.dir.display());
             *self.inner.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::Fine;
         }
     }
 
-    /// Leaves everything durable behind, if the disk lets it. Every round that was begun has been run.
+    /// Makes everything durable, if the disk allows it. Every round that was begun has been run.
     pub(crate) fn finish(mut self) {
         self.log.close_active();
         let round = self.inner.inbox().round.take();
@@ -368,7 +368,7 @@ impl Committer {
             let _ = self.log.complete(result);
             let _ = self.log.rescue();
         }
-        // What is deferred or kept for the sake of something else needs a round each.
+        // Deferred and retained work needs a round each.
         for _ in 0..4 {
             let _ = self.log.tick();
             let Some(round) = self.log.rounds.begin(&self.inner.shared.disk) else { break };
@@ -382,7 +382,7 @@ impl Committer {
 }
 
 impl Inbox {
-    /// All that is in it. A closed one stays closed.
+    /// Takes everything in it. A closed inbox stays closed.
     pub(super) fn take(&mut self) -> Self {
         let closing = self.closing;
         std::mem::replace(self, Self { closing, ..Self::default() })

@@ -1,5 +1,5 @@
-//! What the journal asks of a file system: little enough that tests put a simulated disk in its place, with crashes,
-//! lost writes and errors.
+//! The file-system operations that the journal needs: few enough that tests replace them by a simulated disk, with
+//! crashes, lost writes and errors.
 
 use rustix::fs::Advice;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -15,20 +15,20 @@ use std::thread;
 pub(crate) trait Disk: Send + Sync {
     /// Names and lengths of the files in the directory itself, with `""`, or in one within it; none if there is no such.
     fn list(&self, within: &str) -> io::Result<Vec<(String, u64)>>;
-    /// A new, empty file; it is an error if there is one already.
+    /// Creates an empty file; an error if it exists.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// The file for reading and writing, created if need be.
+    /// Opens a file for reading and writing, created if necessary.
     fn open_or_create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// The file for reading.
+    /// Opens a file for reading.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Closes a file, not necessarily at once: with the last handle of one that was removed its pages leave memory, which
     /// takes 20 ms for 64 MiB.
     fn close(&self, file: Arc<dyn DiskFile>);
-    /// Makes what was created and removed durable.
+    /// Makes creations and removals of files durable.
     fn sync_dir(&self) -> io::Result<()>;
-    /// How many bytes there are in all, taken ones included; `None` where that cannot be told.
+    /// The size of the file system in bytes; `None` where that is not known.
     fn size(&self) -> Option<u64>;
     /// The path of a file, for messages.
     fn path(&self, name: &str) -> PathBuf;
@@ -40,15 +40,15 @@ pub(crate) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Fills `buf` from `offset` on; an error of kind `UnexpectedEof` if there is less.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
-    /// Says that this part will be read soon.
+    /// Tells the kernel that this part will be read soon.
     fn will_need(&self, offset: u64, len: u64);
-    /// Writes all at the end of the file. After an error any part of it may have been written.
+    /// Appends to the file. After an error any part of it may have been written.
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
     /// Reserves space for the part before `until`; the length stays as it is. After an error some of it may be reserved.
     fn reserve(&self, until: u64) -> io::Result<()>;
     /// Cuts the file, and gives back what is reserved beyond `len`.
     fn truncate(&self, len: u64) -> io::Result<()>;
-    /// Makes contents and length durable.
+    /// Makes the contents and the length durable.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -62,11 +62,11 @@ pub(super) struct RealDisk {
     closer: Option<Sender<Arc<dyn DiskFile>>>,
 }
 
-/// The file that is locked by whoever writes the journal.
+/// The file that the journal's writer locks.
 const LOCK: &str = "lock";
 
 impl RealDisk {
-    /// Creates the directory if need be, and locks it. `None`: another process has it.
+    /// Creates the directory if necessary, and locks it. `None` when another process has it locked.
     pub(super) fn lock(dir: &Path) -> io::Result<Option<Self>> {
         fs::create_dir_all(dir)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK))?;
@@ -81,7 +81,7 @@ impl RealDisk {
         }
     }
 
-    /// The directory without its lock, for those who only read.
+    /// The directory without its lock, for readers.
     pub(super) fn unlocked(dir: &Path) -> Self {
         Self { dir: dir.into(), _lock: None, closer: None }
     }

@@ -1,4 +1,4 @@
-//! What goes into the log and what comes out.
+//! What is appended to the log, and what is read from it.
 
 use super::format::{MAX_HEAD, MAX_LANE, MAX_PAYLOAD, RECORD_HEADER, RecordHeader, RecordKind, encode_seqs};
 use crate::types::UnixMillis;
@@ -7,8 +7,8 @@ use crc32c::crc32c;
 use std::fmt;
 use std::path::PathBuf;
 
-/// A record's place in the order of acceptance, and its name for as long as it exists. Records of one log never share
-/// one.
+/// A record's sequence number: its position in the order of acceptance, and its identity for as long as it exists.
+/// Records of one log never share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub u64);
 
@@ -21,7 +21,7 @@ impl fmt::Display for Seq {
 /// What is appended as one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Whose backlog it belongs to: the caller's key, at most 255 bytes.
+    /// The lane it belongs to: the caller's key, at most 255 bytes.
     pub lane: Bytes,
     /// How many items the payload holds.
     pub items: u32,
@@ -38,9 +38,9 @@ pub struct Entry {
 /// A record read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Its name, for [`ack`](super::Journal::ack).
+    /// Its sequence number, for [`ack`](super::Journal::ack).
     pub seq: Seq,
-    /// It was written by [`seal`](super::Journal::seal).
+    /// Whether it was written by [`seal`](super::Journal::seal).
     pub sealed: bool,
     /// Bytes that it takes on disk.
     pub bytes: usize,
@@ -55,12 +55,12 @@ impl Entry {
     }
 }
 
-/// What the live records of a lane come to.
+/// The sum of a lane's live records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
-    /// How many records.
+    /// Number of records.
     pub records: u64,
-    /// How many items in them.
+    /// Number of items in them.
     pub items: u64,
     /// Their bytes on disk.
     pub bytes: u64,
@@ -69,24 +69,24 @@ pub struct Backlog {
     pub oldest: UnixMillis,
 }
 
-/// Bytes that could not be read, and what is known of what they held.
+/// Bytes that could not be read, and what is known of their contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
-    /// The file.
+    /// The file that holds them.
     pub file: PathBuf,
-    /// Where in the file. Several records that were lost in one piece have that piece in common.
+    /// Their offset in the file. Records lost in one piece share that piece.
     pub offset: u64,
-    /// How many bytes the piece has.
+    /// The length of the piece in bytes.
     pub bytes: u64,
-    /// How many records; `None` where nothing of the file can be recognised.
+    /// Number of records; `None` where nothing of the file can be recognised.
     pub records: Option<u64>,
-    /// Which record, where there is one and its description is sound.
+    /// The record's sequence number, where its description is sound.
     pub seq: Option<Seq>,
-    /// Whose backlog it belonged to, where that is known.
+    /// The lane it belonged to, where known.
     pub lane: Option<Bytes>,
-    /// How many items, where that is known.
+    /// Number of items, where known.
     pub items: Option<u64>,
-    /// The file that the bytes were copied to, where they were.
+    /// The file that the bytes were copied to, if any.
     pub quarantined: Option<PathBuf>,
 }
 
@@ -101,7 +101,7 @@ pub(super) struct Draft {
     pub(super) copy_of: Option<u64>,
 }
 
-/// What a sealed payload replaces.
+/// The records that a sealed payload replaces.
 #[derive(Debug, Clone)]
 pub(super) struct Replaces {
     /// Ascending stamps. Empty in copies: those were taken out when the first was written.

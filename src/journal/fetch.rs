@@ -12,24 +12,24 @@ use std::io;
 use std::iter::Peekable;
 use std::vec;
 
-/// Records that have no more than so many bytes between them are read at once: copying that much from the page cache
+/// The gap in bytes up to which two records are read at once: copying that much from the page cache
 /// costs about as much as another system call.
 const GAP: u64 = 4 << 10;
 
-/// So much is read at once.
+/// Bytes read at once.
 const RUN: u64 = 1 << 20;
 
-/// Records are read into buffers of so many bytes, or of one record if that is larger.
+/// Size of the buffers that records are read into, unless a single record is larger.
 const BUFFER: u64 = 256 << 10;
 
-/// Records that have no more than so many bytes between them are brought from the disk in one operation: an operation
-/// more costs about as much as that many bytes, and the bytes are other lanes' backlog.
+/// The gap in bytes up to which two records are fetched from the disk in one operation: one more operation costs about
+/// as much as that many bytes, and the bytes are other lanes' backlog.
 const APART: u64 = 128 << 10;
 
-/// So much of a segment is announced in one call; the kernel cuts off what is longer than the device likes.
+/// Bytes announced to the kernel in one call; it truncates what is longer than the device likes.
 const ANNOUNCED: u64 = 512 << 10;
 
-/// So far ahead of what is being read.
+/// How far ahead of the reading position to announce, in bytes.
 const AHEAD: u64 = 8 << 20;
 
 /// A record to be read.
@@ -47,7 +47,7 @@ pub(super) struct Fetched {
     pub(super) place: Place,
     pub(super) record: Record,
     payload_crc: u32,
-    /// What a sealed payload replaces, encoded.
+    /// The encoded list of records that a sealed payload replaces.
     replaces: Bytes,
 }
 
@@ -61,19 +61,19 @@ impl Fetched {
     }
 }
 
-/// What becomes of bytes that cannot be read as records.
+/// What to do with bytes that cannot be read as records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Damaged {
-    /// They are copied to a file of their own and accounted for.
+    /// Copy them to the quarantine and account for them.
     Quarantine,
-    /// Nothing is written.
+    /// Write nothing.
     Tell,
 }
 
-/// Reads records in the order given. Those whose bytes are damaged or unreadable come as lost; other errors (too many
-/// open files, a segment that is gone) are the caller's.
+/// Reads records in the order given. Those whose bytes are damaged or unreadable are returned as lost; other errors
+/// (too many open files, a segment that is gone) are the caller's.
 ///
-/// What is handed out shares buffers of [`BUFFER`] bytes with its neighbours of the same lane, and with nothing else.
+/// Records returned share buffers of [`BUFFER`] bytes with their neighbours of the same lane, and with nothing else.
 pub(super) fn fetch(disk: &dyn Disk, wanted: &[Wanted], damaged: Damaged) -> io::Result<(Vec<Fetched>, Vec<Lost>)> {
     let (mut fetched, mut lost) = (Vec::with_capacity(wanted.len()), Vec::new());
     let mut scratch = Vec::new();
@@ -105,7 +105,7 @@ pub(super) fn fetch(disk: &dyn Disk, wanted: &[Wanted], damaged: Damaged) -> io:
     Ok((fetched, lost))
 }
 
-/// How many of the first records go into one buffer.
+/// How many of the leading records fit one buffer.
 fn piece_len(wanted: &[Wanted]) -> usize {
     let mut bytes = 0;
     let fits = |want: &&Wanted| {
@@ -118,7 +118,7 @@ fn piece_len(wanted: &[Wanted]) -> usize {
 /// Why records could not be read, in the order of the records.
 type Failures = Peekable<vec::IntoIter<(Place, io::Error)>>;
 
-/// Reads records of one segment one behind the other into a buffer, their gaps left out. A record that cannot be read
+/// Reads consecutive records of one segment into a buffer without the gaps between them. A record that cannot be read
 /// leaves zeros.
 fn read_piece(file: &dyn DiskFile, piece: &[Wanted], scratch: &mut Vec<u8>) -> (Vec<u8>, Failures) {
     let mut buffer = vec![0; piece.iter().map(|want| want.slot.len as usize).sum()];
@@ -149,7 +149,7 @@ fn read_piece(file: &dyn DiskFile, piece: &[Wanted], scratch: &mut Vec<u8>) -> (
                     let from = (u64::from(want.slot.offset) - begin) as usize;
                     into.copy_from_slice(&scratch[from..from + len]);
                 }
-                // Which of them it is that cannot be read.
+                // Find the one that cannot be read.
                 Err(_) => {
                     into.fill(0);
                     if let Err(error) = file.read_at(into, u64::from(want.slot.offset)) {
@@ -166,12 +166,12 @@ fn read_piece(file: &dyn DiskFile, piece: &[Wanted], scratch: &mut Vec<u8>) -> (
 /// and waits for the disk for each of them.
 struct Ahead<'a> {
     file: &'a dyn DiskFile,
-    /// What was not announced yet.
+    /// Ranges not announced yet.
     wanted: &'a [Wanted],
 }
 
 impl Ahead<'_> {
-    /// Announces what begins before this place.
+    /// Announces the ranges that begin before this offset.
     fn announce(&mut self, until: u64) {
         while let Some(first) = self.wanted.first().filter(|want| u64::from(want.slot.offset) < until) {
             let begin = u64::from(first.slot.offset);

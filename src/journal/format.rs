@@ -30,16 +30,16 @@ pub(super) const MAX_FIRST: u64 = u64::MAX - u32::MAX as u64;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"dogsledj";
 
-/// What stands at the beginning of a segment.
+/// The beginning of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
     /// The number of the segment's first record in the whole log.
     pub(super) first: u64,
-    /// What every record of this segment begins with.
+    /// Begins every record of this segment.
     pub(super) salt: u64,
 }
 
-/// Why bytes are not what they should be.
+/// Why bytes cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bad {
     /// There are fewer bytes than there should be.
@@ -76,7 +76,7 @@ impl SegmentHeader {
     }
 }
 
-/// What a record is.
+/// The type of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RecordKind {
     /// Telemetry as accepted.
@@ -85,7 +85,7 @@ pub(super) enum RecordKind {
     Sealed,
 }
 
-/// What is said of a record before its payload.
+/// A record's description, which comes before its payload.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct RecordHeader<'a> {
     pub(super) kind: RecordKind,
@@ -97,9 +97,9 @@ pub(super) struct RecordHeader<'a> {
     pub(super) oldest: i64,
     pub(super) items: u32,
     pub(super) lane: &'a [u8],
-    /// What a sealed payload replaces, encoded by [`encode_seqs`].
+    /// The records that a sealed payload replaces, encoded by [`encode_seqs`].
     pub(super) replaces: &'a [u8],
-    /// The caller's own.
+    /// The caller's own description.
     pub(super) head: &'a [u8],
     pub(super) payload_len: u32,
     pub(super) payload_crc: u32,
@@ -191,7 +191,7 @@ impl<'a> RecordHeader<'a> {
 /// Length of an entry of a segment's ack file.
 pub(super) const ACK_ENTRY: usize = 12;
 
-/// Says that `count` records from number `first` on are acked, in the segment with this salt.
+/// An entry that acks `count` records from number `first` on, in the segment with this salt.
 pub(super) fn encode_ack(salt: u64, first: u32, count: u32, out: &mut Vec<u8>) {
     let begin = out.len();
     out.extend_from_slice(&first.to_le_bytes());

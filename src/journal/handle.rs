@@ -1,4 +1,4 @@
-//! A journal as its callers see it: many threads and tasks on this side, the one that writes on the other.
+//! A journal as its callers see it. Any number of threads and tasks may use the handle; one thread writes.
 
 use super::committer::{AckGuard, Append, Committer, Inner, PERMIT_BYTES, Runner};
 use super::disk::{Disk, RealDisk};
@@ -33,7 +33,7 @@ impl Journal {
     /// Opens the journal, and creates it if there is none. Blocks for as long as the reading of footers takes.
     ///
     /// # Errors
-    /// See [`OpenError`]. Damaged contents are no error: they are told of in [`Recovery`].
+    /// See [`OpenError`]. Damaged contents are no error: they are reported in [`Recovery`].
     pub fn open(options: Options) -> Result<(Self, Recovery), OpenError> {
         let failed = |source| OpenError::Io { path: options.dir.clone(), source };
         let disk = RealDisk::lock(&options.dir).map_err(failed)?;
@@ -123,14 +123,15 @@ impl Journal {
         answered.await.unwrap_or(Err(AppendError::Closed))
     }
 
-    /// Takes records out for good. Never blocks, and may be called with what is out already. Those that a crash
-    /// overtakes are live again after it.
+    /// Acknowledges records: they are out of the journal for good. Never blocks; acking twice does no harm. Acks that a
+    /// crash overtakes are undone by it.
     pub fn ack(&self, seqs: impl IntoIterator<Item = Seq>) {
         self.ack_holding(seqs, None);
     }
 
-    /// The same, and `guard` is dropped once that is written: from then on the records do not come back when the process
-    /// dies. If the disk does not take it, `guard` is dropped all the same. Dropping it must be quick and must not panic.
+    /// The same, and `guard` is dropped once the acks are written: from then on the records do not come back when the
+    /// process dies. If the disk does not take it, `guard` is dropped all the same. Dropping it must be quick and must
+    /// not panic.
     pub fn ack_holding(&self, seqs: impl IntoIterator<Item = Seq>, guard: Option<AckGuard>) {
         let asleep = {
             let mut inbox = self.inner.inbox();
@@ -144,17 +145,17 @@ impl Journal {
         self.inner.wake_if(asleep);
     }
 
-    /// The lanes with live records, and what those come to, in the order of their keys.
+    /// The lanes with live records and their sums, in the order of their keys.
     pub fn lanes(&self) -> Vec<(Bytes, Backlog)> {
         self.inner.shared.view().backlogs()
     }
 
-    /// What a lane's live records come to; `None` when there are none.
+    /// The sum of a lane's live records; `None` when there are none.
     pub fn backlog(&self, lane: &[u8]) -> Option<Backlog> {
         self.inner.shared.view().backlog(lane)
     }
 
-    /// The sequence number after that of the last record: what is appended from now on is not before it.
+    /// The next sequence number: records appended from now on have it or a later one.
     pub fn next_seq(&self) -> Seq {
         self.inner.shared.view().next_seq()
     }
@@ -163,15 +164,15 @@ impl Journal {
     /// reading takes.
     ///
     /// # Errors
-    /// When files cannot be opened; the reader is where it was then. What is damaged or cannot be read for good is no
-    /// error: it is in [`Batch::lost`].
+    /// When files cannot be opened; the reader has not moved then. Damaged or unreadable records are no error: they are
+    /// in [`Batch::lost`].
     pub fn read(&self, reader: &mut Reader, max_bytes: u64) -> io::Result<Batch> {
         let batch = reader.read(&self.inner.shared, max_bytes)?;
         self.ack(batch.lost.iter().filter_map(|lost| lost.seq));
         Ok(batch)
     }
 
-    /// What was found unreadable otherwise than by [`read`](Self::read) since the last call. It is out of the journal.
+    /// Records found unreadable since the last call, other than by [`read`](Self::read). They are out of the journal.
     pub fn take_lost(&self) -> Vec<Lost> {
         std::mem::take(&mut *self.inner.lost.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -181,7 +182,7 @@ impl Journal {
         self.inner.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How much there is.
+    /// The size of the journal.
     pub fn figures(&self) -> Figures {
         let failures = self.inner.failures.load(Ordering::Relaxed);
         Figures { failures, ..self.inner.shared.view().figures() }
@@ -203,7 +204,7 @@ impl Journal {
         let _ = flushed.await;
     }
 
-    /// Writes what is on its way, makes it durable, and ends the threads. Blocks until that is done. Appends fail
+    /// Writes pending records, makes them durable, and ends the threads. Blocks until that is done. Appends fail
     /// from now on; reading goes on.
     pub fn close(&self) {
         self.inner.inbox().closing = true;

@@ -14,7 +14,7 @@ pub(super) const TRAILER: usize = 64;
 
 const TRAILER_MAGIC: &[u8; 8] = b"dogsledi";
 
-/// What a place in a segment holds.
+/// What a slot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotKind {
     /// A record that could not be read when the segment was closed.
@@ -23,14 +23,14 @@ pub(super) enum SlotKind {
     Sealed,
 }
 
-/// One record.
+/// The entry of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
     pub(super) kind: SlotKind,
     pub(super) offset: u32,
-    /// Of the whole record.
+    /// Length of the whole record.
     pub(super) len: u32,
-    /// Which of [`Index::lanes`].
+    /// Index into [`Index::lanes`].
     pub(super) lane: u32,
     pub(super) items: u32,
     /// When it was accepted.
@@ -39,7 +39,7 @@ pub(super) struct Slot {
     pub(super) stamp: u64,
 }
 
-/// What the live records of a lane in a segment come to.
+/// The sum of a lane's live records in a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) records: u32,
@@ -137,7 +137,7 @@ impl Index {
         number
     }
 
-    /// What the records for which `live` holds come to, lane by lane as in [`Index::lanes`].
+    /// The sums of the records for which `live` holds, in the order of [`Index::lanes`].
     pub(super) fn summaries(&self, live: impl Fn(u32) -> bool) -> Vec<Summary> {
         let mut summaries = vec![Summary::EMPTY; self.lanes.len()];
         for (number, slot) in self.slots.iter().enumerate() {
@@ -230,10 +230,10 @@ pub(super) struct Trailer {
     lanes_crc: u32,
 }
 
-/// What is known of a segment without its single records.
+/// A segment's sums, without its single records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Overview {
-    /// Each lane and what its records come to, acked ones included.
+    /// Each lane with the sum of its records, acked ones included.
     pub(super) lanes: Vec<(Bytes, Summary)>,
     /// The stamps that the segment's sealed records replace.
     pub(super) replaced: Vec<u64>,

@@ -1,4 +1,4 @@
-//! Looking at a journal without changing anything.
+//! Read-only inspection of a journal.
 
 use super::disk::{Disk, RealDisk};
 use super::entry::{Backlog, Lost};
@@ -14,32 +14,32 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Verification reads so many bytes of records at a time.
+/// Bytes of records that verification reads at a time.
 const PIECE: u64 = 4 << 20;
 
 /// What a journal holds.
 #[derive(Debug)]
 pub struct Inspection {
-    /// A process has it open: what was found was changing.
+    /// Whether a process has it open, so that it was changing meanwhile.
     pub in_use: bool,
-    /// All of it.
+    /// Totals.
     pub figures: Figures,
-    /// In the order of the log.
+    /// The segments in the order of the log.
     pub segments: Vec<InspectedSegment>,
     /// The lanes with live records.
     pub lanes: Vec<(Bytes, Backlog)>,
-    /// Bytes at the end of segments that a crash left of writes that were not complete.
+    /// Bytes of incomplete writes that a crash left at the end of segments.
     pub torn_bytes: u64,
-    /// What cannot be read; records that were acked included.
+    /// What cannot be read, acked records included.
     pub damaged: Vec<Lost>,
 }
 
 /// One segment file.
 #[derive(Debug)]
 pub struct InspectedSegment {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Its first record's sequence number.
+    /// The sequence number of its first record.
     pub first: u64,
     /// How many records it has.
     pub records: u32,
@@ -56,7 +56,7 @@ pub struct InspectedSegment {
 /// While a process has the journal open, segments are removed between being found and being read; another look tells.
 const ATTEMPTS: usize = 8;
 
-/// Looks at the journal in a directory; with `verify`, reads every record and checks it. Takes no lock: a process may
+/// Inspects the journal in a directory; with `verify`, reads every record and checks it. Takes no lock: a process may
 /// have the journal open.
 ///
 /// # Errors

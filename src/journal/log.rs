@@ -15,18 +15,18 @@ use std::collections::HashSet;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-/// Space for a segment is reserved in steps of so many bytes: writing costs less CPU then, and the file is in few
-/// pieces. Small enough that a journal with little in it takes little space.
+/// The step in which space for a segment is reserved: writing costs less CPU then, and the file has few extents. Small
+/// enough that a nearly empty journal takes little space.
 const RESERVE: u64 = 8 << 20;
 
-/// What the log is told about how to work.
+/// How the log works.
 #[derive(Debug, Clone)]
 pub(super) struct LogOptions {
     /// A group is synced before it counts as committed.
     pub(super) sync_each: bool,
     /// Nothing is ever synced.
     pub(super) never_sync: bool,
-    /// A segment that has so many bytes is closed.
+    /// The size at which a segment is closed, in bytes.
     pub(super) segment_bytes: u64,
 }
 
@@ -40,7 +40,7 @@ impl LogOptions {
     }
 }
 
-/// The log.
+/// The log, and the work that is due on it.
 pub(super) struct Log {
     pub(super) shared: Arc<Shared>,
     pub(super) options: LogOptions,
@@ -50,7 +50,7 @@ pub(super) struct Log {
     active: Option<Active>,
     /// The next record's sequence number.
     next: u64,
-    /// Stamps of acked records that are to be taken out, for as long as that fails.
+    /// Stamps of acked records that could not be taken out yet.
     kills: Vec<u64>,
     /// The same of what sealed records replace, with the stamp of each of those.
     replaced: Vec<(u64, Vec<u64>)>,
@@ -61,7 +61,7 @@ pub(super) struct Log {
     pub(super) footerless: Vec<(u64, u64)>,
     /// Segments that could not be synced, and the first of their records that may be lost.
     pub(super) doubtful: Vec<(u64, u32)>,
-    /// What cleaning found unreadable.
+    /// Records that cleaning found unreadable.
     pub(super) lost: Vec<Lost>,
     salts: StdRng,
 }
@@ -124,7 +124,7 @@ impl Log {
         Ok(first)
     }
 
-    /// Writes copies of what is at these places, and takes the originals out in the same step.
+    /// Writes copies of the records at these positions, and takes the originals out in the same step.
     pub(super) fn commit_copies(&mut self, drafts: &[Draft], places: &[Place], indices: &Indices) -> io::Result<()> {
         let first = self.write(drafts)?;
         let mut killed = false;
@@ -148,19 +148,19 @@ impl Log {
         Ok(())
     }
 
-    /// Takes records out. [`write_acks`](Self::write_acks) or [`tick`](Self::tick) writes that down, and tries again
-    /// what fails.
+    /// Takes records out. [`write_acks`](Self::write_acks) or [`tick`](Self::tick) writes the acks, and retries those
+    /// that fail.
     pub(super) fn ack(&mut self, stamps: Vec<u64>) {
         self.kills.extend(stamps);
         self.kill();
     }
 
-    /// Writes down what is out: a process that dies does not bring it back.
+    /// Writes acks: a process that dies does not bring those records back.
     pub(super) fn write_acks(&mut self) -> io::Result<()> {
         self.acks.write(&self.shared, &mut self.rounds)
     }
 
-    /// Everything that follows from earlier steps: acks are written, segments of which nothing is live removed,
+    /// The consequences of earlier steps: acks are written, segments of which nothing is live removed,
     /// footers that could not be written tried again. Gives the first error; what failed is tried again next time.
     pub(super) fn tick(&mut self) -> io::Result<()> {
         self.kill();
@@ -215,7 +215,7 @@ impl Log {
         self.acks.release(&out);
     }
 
-    /// Takes out what sealed records replace. Recovery finds it replaced in any case.
+    /// Takes out the records that sealed ones replace. Recovery finds them replaced in any case.
     fn replace(&mut self) {
         for (by, stamps) in std::mem::take(&mut self.replaced) {
             match self.shared.with_indices(|view, indices| view.kill(&stamps, indices)) {
@@ -227,7 +227,7 @@ impl Log {
         }
     }
 
-    /// Has the segment that is appended to stay for so many rounds of syncing.
+    /// Keeps the segment that is appended to for so many rounds of syncing.
     fn hold_active(&mut self, rounds: u64) {
         if let Some(active) = &self.active {
             self.rounds.hold(&mut self.shared.view(), active.first, rounds);
@@ -306,7 +306,7 @@ impl Log {
         Ok(Active { first: self.next, salt: self.salts.random(), file, len: 0, count: 0, reserved: 0 })
     }
 
-    /// Takes back a group that could not be written or synced.
+    /// Undoes a group that could not be written or synced.
     fn undo(&mut self, before: u64, records: usize) {
         let Some(active) = self.active.take() else { return };
         if active.count == 0 {
@@ -423,7 +423,7 @@ impl Log {
         Ok(())
     }
 
-    /// Gives back what a full disk can spare: the newest segment, if nothing in it is live, and what cleaning frees.
+    /// Frees space on a full disk: the newest segment, if nothing in it is live, and what cleaning frees.
     pub(super) fn make_room(&mut self) -> io::Result<()> {
         let newest = {
             let view = self.shared.view();
@@ -439,7 +439,7 @@ impl Log {
         self.clean().map(|_| ())
     }
 
-    /// There is nothing to be tried again and nothing to be synced.
+    /// Whether nothing is left to retry or to sync.
     pub(super) fn is_settled(&self) -> bool {
         let left =
             self.kills.len() + self.replaced.len() + self.originals.len() + self.footerless.len() + self.doubtful.len();

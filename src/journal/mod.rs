@@ -1,18 +1,19 @@
-//! The durable queue's log: what was accepted is in it until it is acked, whatever dies in between.
+//! The durable queue's log: an accepted record is in it until it is acked, whatever crashes in between.
 //!
 //! The journal knows bytes, lanes and sequence numbers, and nothing of Datadog. A **lane** is the caller's key for what
 //! is read back together and in order; a **record** is appended with others as one, all or nothing, gets a [`Seq`],
 //! and is live until that is acked. `docs/decisions/journal.md` has the format and the reasons.
 //!
 //! ```text
-//! Journal::open(Options) -> (Journal, Recovery)            blocking; Recovery says what was found and what was damaged
+//! Journal::open(Options) -> (Journal, Recovery)            blocking; Recovery: what was found, what was damaged
 //!   .append(Vec<Entry>, then).await -> Range<Seq>          `then(range)` runs on the committer thread, in log order,
 //!                                                          before the future resolves
 //!   .seal(Entry, Vec<Seq>, then).await -> Seq              one record in place of others, atomically
-//!   .ack(seqs), .ack_holding(seqs, guard)                  never blocks; `guard` is dropped when that is written
+//!   .ack(seqs), .ack_holding(seqs, guard)                  never blocks; `guard` is dropped once the acks are written
 //!   .lanes(), .backlog(lane) -> Backlog                    records, items, bytes, oldest
 //!   .read(&mut Reader, max_bytes) -> Batch                 blocking (spawn_blocking); Reader::new(lane, from..to)
-//!   .take_lost() -> Vec<Lost>                              what cleaning found unreadable; count it, it is out already
+//! .take_lost() -> Vec<Lost>                              records found unreadable by cleaning, already out of the
+//! journal
 //!   .health() -> Health, .figures() -> Figures
 //!   .flush().await, .close()                               all of it durable; close() also ends the threads (blocking)
 //! inspect(dir, verify) -> Inspection                       read-only, for the command line

@@ -19,17 +19,17 @@ use tracing::warn;
 /// What opening the journal found.
 #[derive(Debug, Default, Clone)]
 pub struct Recovery {
-    /// Segments that are kept.
+    /// Number of segments.
     pub segments: usize,
-    /// Their bytes.
+    /// Size of the segments on disk.
     pub bytes: u64,
-    /// Live records.
+    /// Records that are not acked.
     pub records: u64,
-    /// Live items.
+    /// Items in those records.
     pub items: u64,
-    /// Segments that the last run did not close in order, and that were read record by record.
+    /// Segments that the last run did not close, and that were read record by record.
     pub scanned: usize,
-    /// Bytes that a crash left of writes that were not complete.
+    /// Bytes of incomplete writes that a crash left.
     pub torn_bytes: u64,
     /// What could not be read.
     pub lost: Vec<Lost>,
@@ -54,7 +54,7 @@ pub(super) struct Found {
     pub(super) overview: Overview,
     /// It holds copies of earlier records.
     pub(super) copies: bool,
-    /// What could not be read of it.
+    /// The parts of it that could not be read.
     pub(super) gaps: Vec<Gap>,
     /// It had no sound footer: its index is in memory.
     pub(super) scanned: bool,
@@ -63,10 +63,10 @@ pub(super) struct Found {
     bytes: Vec<u8>,
 }
 
-/// A segment takes no more than one of so many parts of the disk: space is given back by the segment, and the newest stays.
+/// The disk holds at least so many segments: space is freed a segment at a time, and the newest stays.
 const PARTS: u64 = 16;
 
-/// However small the disk, a segment has room for so much.
+/// The smallest size of a segment, however small the disk.
 const SMALLEST: u64 = 1 << 20;
 
 /// Opens the log. Damaged contents are no error.
@@ -85,7 +85,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, mut options: LogOptions, salts: StdRng) 
         let found = find(&*disk, first)?;
         let name = segment_name(first);
         if !options.never_sync {
-            // What the last run wrote may be in the page cache only; what is concluded from it must not outlast it.
+            // Writes of the last run may be in the page cache only; conclusions from them must not outlast them.
             disk.open(&name)?.sync()?;
         }
         let mut kept = true;
@@ -107,7 +107,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, mut options: LogOptions, salts: StdRng) 
         if let Some(following) = firsts.get(at + 1).filter(|following| scanned && **following > next) {
             warn!(
                 file = %disk.path(&name).display(), records_at_most = following - next,
-                "the end of a segment of the journal may be missing: it is damaged, and whose items it held cannot be told"
+                "the end of a journal segment may be missing: the file is damaged, and the items lost with it cannot be counted or attributed to tenants"
             );
         }
         if segment.count == 0 {
@@ -174,7 +174,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, mut options: LogOptions, salts: StdRng) 
     for first in with_copies {
         log.rounds.hold(&mut shared.view(), first, 2);
     }
-    // What fails now is tried again by the committer.
+    // The committer retries what fails here.
     let _ = log.tick();
     let view = shared.view();
     recovery.segments = view.segments.len();
@@ -187,7 +187,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, mut options: LogOptions, salts: StdRng) 
     Ok((log, recovery))
 }
 
-/// Looks at a segment: its footer, or else all of it.
+/// Reads a segment's footer, or else all of it.
 pub(super) fn find(disk: &dyn Disk, first: u64) -> Result<Found, CannotOpen> {
     if let Some((trailer, footer, len)) = read_footer(disk, first)?
         && let Ok(overview) = trailer.overview(&footer)

@@ -1,4 +1,4 @@
-//! How a journal is told to work, how it is doing, and how it fails.
+//! A journal's options, figures and errors.
 
 use super::entry::TooLarge;
 use std::io;
@@ -6,32 +6,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// When what was appended is synced to the disk.
+/// When appended records are synced to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fsync {
-    /// Before an append is answered: it survives a loss of power.
+    /// Before an append is answered: it survives a power failure.
     Always,
-    /// Every so often: a loss of power takes what was appended since. A process that dies takes nothing.
+    /// At this interval: a power failure loses what was appended since the last sync, a crash of the process nothing.
     Interval(Duration),
-    /// When the kernel likes to. A process that dies takes nothing.
+    /// Left to the kernel. A crash of the process loses nothing.
     Never,
 }
 
-/// Where a journal is and how it works.
+/// Where a journal is, and how it works.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The directory; created if need be.
+    /// The directory; created if it does not exist.
     pub dir: PathBuf,
     /// When to sync.
     pub fsync: Fsync,
-    /// A segment file is closed at about this size, in bytes; at most 1 GiB. What is acked is freed by the segment.
+    /// The size at which a segment file is closed, in bytes; at most 1 GiB. Disk space is freed a segment at a time.
     pub segment_bytes: u64,
-    /// Appends wait while so many bytes are on their way to the disk; at most 1 GiB.
+    /// Appends wait while this many bytes are being written; at most 1 GiB.
     pub in_flight_bytes: usize,
 }
 
 impl Options {
-    /// The usual: synced every 200 ms, segments of 64 MiB, 32 MiB in flight.
+    /// The defaults: synced every 200 ms, segments of 64 MiB, 32 MiB in flight.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -45,13 +45,13 @@ impl Options {
 /// Why a journal cannot be opened. Damaged contents are no reason.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process has the directory locked.
     #[error("{}: another process uses this journal: is a dogsled running already? Give each its own state.dir", .0.display())]
     InUse(PathBuf),
     /// The directory or a file in it cannot be used.
     #[error("{}: {source}: the journal needs a directory that this user may read and write", path.display())]
     Io {
-        /// The directory.
+        /// The path of the directory or file.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -59,23 +59,23 @@ pub enum OpenError {
     /// A segment was written by a newer version.
     #[error("{}: has format {version}, written by a newer dogsled: run that version, or move the file away", path.display())]
     Newer {
-        /// The segment.
+        /// The path of the segment.
         path: PathBuf,
-        /// Its format.
+        /// The format it is in.
         version: u32,
     },
 }
 
-/// Why entries were not appended. Nothing of them is in the journal then.
+/// Why entries were not appended. None of them is in the journal.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    /// The disk, or the share of it that this user may fill, is full.
-    #[error("{}: the disk is full: free space; the journal goes on by itself then", .0.display())]
+    /// The disk or the user's quota on it is full.
+    #[error("{}: the disk is full: free some space; the journal recovers by itself", .0.display())]
     Full(Arc<Path>),
     /// The file system is read-only.
-    #[error("{}: the file system is read-only: see the kernel's log, remount it", .0.display())]
+    #[error("{}: the file system is read-only: see the kernel log for the reason, then remount it", .0.display())]
     ReadOnly(Arc<Path>),
-    /// Another error.
+    /// Any other error of the file system.
     #[error("{}: the journal cannot be written: {source}", path.display())]
     Io {
         /// The journal's directory.
@@ -104,26 +104,26 @@ impl AppendError {
 /// How a journal is doing.
 #[derive(Debug, Clone, Default)]
 pub enum Health {
-    /// It takes what comes.
+    /// It accepts appends.
     #[default]
     Fine,
-    /// Appends fail for this reason; one is tried every second. What is in the journal can be read and acked.
+    /// Appends fail for this reason; one is tried every second. Records in the journal can be read and acked.
     Failing(AppendError),
 }
 
-/// What a journal holds.
+/// The size of a journal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Segment files.
+    /// Number of segment files.
     pub segments: usize,
-    /// Their bytes.
+    /// Size of those files.
     pub bytes: u64,
     /// Bytes of live records.
     pub live_bytes: u64,
-    /// Live records.
+    /// Records that are not acked.
     pub records: u64,
     /// Bytes of memory that the journal's state takes, roughly.
     pub memory: usize,
-    /// Times that a sync or an ack could not be written.
+    /// Number of times that a sync or the write of an ack failed.
     pub failures: u64,
 }

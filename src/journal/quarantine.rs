@@ -1,5 +1,5 @@
-//! What becomes of bytes that cannot be read as records: they are copied to a directory of their own, for a person to
-//! look at, and an account is kept of what they held.
+//! Bytes that cannot be read as records are copied to a directory of their own, for a person to look at, and listed in
+//! an account.
 
 use super::disk::Disk;
 use super::entry::Lost;
@@ -16,24 +16,23 @@ const DIR: &str = "quarantine";
 /// The account: JSON, a line for each part that could not be read.
 const ACCOUNT: &str = "quarantine/account.ndjson";
 
-/// Copies take no more than so many bytes together, nor more than one of [`PARTS`] of the disk. What comes beyond is
-/// accounted for and not copied.
+/// The size of all copies together, which is at most a [`PARTS`]th of the disk. Beyond it, damage is accounted for and
+/// not copied.
 const COPIES: u64 = 256 << 20;
 
-/// See [`COPIES`].
 const PARTS: u64 = 16;
 
-/// There are no more than so many copies, each of which takes a block of the disk at least.
+/// The greatest number of copies, each of which takes at least a block of the disk.
 const FILES: usize = 4096;
 
-/// The account is not continued beyond so many bytes; the program's own log goes on telling.
+/// The size at which the account ends, in bytes; the program's own log goes on.
 const ACCOUNT_BYTES: u64 = 16 << 20;
 
-/// It has been said that there is no more room for copies, or in the account: once is enough until there is.
+/// Whether a full quarantine or account has been logged: once is enough until there is room again.
 static COPIES_FULL: AtomicBool = AtomicBool::new(false);
 static ACCOUNT_FULL: AtomicBool = AtomicBool::new(false);
 
-/// What has become of bytes that were to be copied.
+/// The outcome of copying damaged bytes.
 pub(super) struct Copy {
     /// The copy; none without space, or without bytes.
     pub(super) path: Option<PathBuf>,
@@ -72,8 +71,7 @@ fn try_copy(disk: &dyn Disk, segment: &str, offset: u64, bytes: &[u8]) -> io::Re
         if !COPIES_FULL.swap(true, Ordering::Relaxed) {
             warn!(
                 dir = %disk.path(DIR).display(), files = copies.len(), bytes = taken, bytes_at_most = most, files_at_most = FILES,
-                "the journal's quarantine is full: from now on damaged parts are told of and not copied there; \
-                 move away what is in it, or delete it"
+                "the journal's quarantine is full: damaged parts are still logged, but no longer copied there; move its files away, or delete them"
             );
         }
         return Ok(Copy { path: None, is_new: true });
@@ -112,7 +110,7 @@ fn append(disk: &dyn Disk, line: &str) -> io::Result<()> {
         if !ACCOUNT_FULL.swap(true, Ordering::Relaxed) {
             warn!(
                 file = %disk.path(ACCOUNT).display(), bytes = len,
-                "the account of the journal's damaged parts is full: from now on they are told of in this log only; move it away"
+                "the account of the journal's damaged parts is full: they are reported in this log only; move the file away"
             );
         }
         return Ok(());

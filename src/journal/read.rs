@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
-/// A reader knows at most so many records in advance.
+/// The most records that a reader knows in advance.
 const WINDOW: usize = 16 << 10;
 
-/// A piece is of so many segments at most. While it is looked for, the indices of all are in memory, and with small records
-/// an index takes a tenth of its segment's size.
+/// The most segments that a piece is read from. While it is looked for, the indices of all are in memory, and with
+/// small records an index takes a tenth of its segment's size.
 const SEGMENTS: usize = 2;
 
 /// A segment may be removed or cleaned between a look at it and its being opened; another look tells.
@@ -23,10 +23,10 @@ const ATTEMPTS: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Reader {
     lane: Bytes,
-    /// All before this was looked at.
+    /// Everything before this has been read.
     from: u64,
     to: u64,
-    /// Stamps of what comes next.
+    /// Stamps of the next records.
     window: VecDeque<u64>,
 }
 
@@ -35,7 +35,7 @@ pub struct Reader {
 pub struct Batch {
     /// In the order of acceptance.
     pub records: Vec<Record>,
-    /// What should have been among them and cannot be read. It is out of the journal already.
+    /// Records that should be among them and cannot be read. They are out of the journal already.
     pub lost: Vec<Lost>,
     /// Nothing else was live in the reader's range.
     pub end: bool,
@@ -48,7 +48,7 @@ impl Reader {
         Self { lane, from: range.start.0, to: range.end.0, window: VecDeque::new() }
     }
 
-    /// The lane.
+    /// The key of its lane.
     pub fn lane(&self) -> &Bytes {
         &self.lane
     }
@@ -81,7 +81,7 @@ impl Reader {
                 let records = fetched.into_iter().map(|fetched| fetched.record).collect();
                 return Ok(Batch { records, lost, end: false });
             }
-            // All that was looked forward to is acked by now.
+            // All records of the window have been acked meanwhile.
             self.window.drain(..taken);
         }
     }

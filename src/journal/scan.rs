@@ -6,7 +6,7 @@ use super::segment::Bitmap;
 use bytes::Bytes;
 use memchr::memmem;
 
-/// A segment of the usual size has room for so many records. A larger number costs memory and is none of a segment.
+/// The most records that a segment of the usual size has room for. A larger number costs memory and is none of a segment.
 const MOST: u32 = ((64 << 20) / RECORD_HEADER) as u32;
 
 /// A part of a segment that could not be read, and the records that are missing there.
@@ -92,14 +92,14 @@ fn footer<'a>(bytes: &'a [u8], trailer: &Trailer) -> Option<&'a [u8]> {
 }
 
 impl Gap {
-    /// What is acked, or there in another place, is no loss. False when that leaves nothing to be told.
+    /// Takes out acked records and those that exist elsewhere, which are no loss. False when nothing is left to report.
     pub(super) fn forget(&mut self, mut is_no_loss: impl FnMut(&Missing) -> bool) -> bool {
         let told_of_none = self.missing.is_empty();
         self.missing.retain(|missing| !is_no_loss(missing));
         told_of_none || !self.missing.is_empty() || self.extent == Extent::Torn
     }
 
-    /// It is more than what a crash leaves of a write that was not complete.
+    /// Whether it is more than a crash leaves of an incomplete write.
     pub(super) fn is_loss(&self) -> bool {
         self.extent != Extent::Torn || !self.missing.is_empty()
     }
@@ -198,7 +198,7 @@ impl Scanner<'_> {
             while described.next_if(|described| described.number < number).is_some() {}
             let slot = self.footer.as_ref().and_then(|footer| Some((footer, footer.slots.get(number as usize)?)));
             match (described.next_if(|described| described.number == number), slot) {
-                // It was lost when the footer was written, and told of then.
+                // It was lost when the footer was written, and reported then.
                 (_, Some((_, Slot { kind: SlotKind::Lost, .. }))) => {}
                 (Some(described), _) => missing.push(described),
                 (None, slot) => {
@@ -211,7 +211,7 @@ impl Scanner<'_> {
             }
         }
         scan.index.push_lost(number.saturating_sub(before), open.from as u32, self.first);
-        // Else all that was in it is told of already.
+        // Otherwise everything in it has been reported already.
         if before == number || !missing.is_empty() {
             let (offset, len) = (open.from as u64, (to - open.from) as u64);
             scan.gaps.push(Gap { offset, len, missing, extent });

@@ -1,4 +1,4 @@
-//! What is kept in memory of a segment: sums for each lane, and which records are acked. Not an entry for each record.
+//! A segment's state in memory: sums for each lane, and the set of acked records. No entry for each record.
 
 use super::index::{Index, Slot, Summary};
 use bytes::Bytes;
@@ -78,7 +78,7 @@ impl LaneNames {
     }
 }
 
-/// One segment.
+/// A segment of the log.
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
     pub(super) salt: u64,
@@ -91,7 +91,7 @@ pub(super) struct Segment {
     /// Bytes of live records.
     pub(super) live_bytes: u64,
     pub(super) acked: Bitmap,
-    /// What is live, by lane.
+    /// Sums of live records, by lane.
     pub(super) lanes: Vec<(LaneId, Summary)>,
     /// The records, for as long as they are not in a footer.
     pub(super) index: Option<Index>,

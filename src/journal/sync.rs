@@ -8,12 +8,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is to be synced, and which rounds are complete.
+/// Files to be synced, and which rounds are complete.
 pub(super) struct Rounds {
     never: bool,
     begun: u64,
     done: u64,
-    /// Somebody waits for this round.
+    /// The round that a caller waits for.
     wanted: u64,
     files: BTreeMap<String, Unsynced>,
     dir: bool,
@@ -136,7 +136,7 @@ impl Rounds {
         round
     }
 
-    /// Has a segment stay for so many rounds.
+    /// Keeps a segment for so many rounds.
     pub(super) fn hold(&mut self, view: &mut View, segment: u64, rounds: u64) {
         if let Some(segment) = view.segments.get_mut(&segment) {
             segment.hold_until = segment.hold_until.max(self.after(rounds));
@@ -171,7 +171,7 @@ impl Rounds {
     pub(super) fn complete(&mut self, result: RoundResult) -> Result<(), Failed> {
         self.dir |= result.dir_failed;
         let Some(error) = result.error else {
-            // What is doubtful is not durable yet, and what waits for it goes on waiting.
+            // Doubtful writes are not durable yet, and what depends on them goes on waiting.
             if result.complete {
                 self.done = result.number;
             }

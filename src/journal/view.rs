@@ -1,5 +1,5 @@
-//! What everybody sees of the log: the segments and what is live in them. The committer changes it in short, whole
-//! steps; readers look at it in between.
+//! The shared view of the log: its segments and their live records. The committer changes it in short, atomic steps;
+//! readers look at it in between.
 
 use super::disk::Disk;
 use super::entry::{Backlog, Seq};
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Decoded footers are kept up to so many bytes.
+/// The size of the cache of decoded footers, in bytes.
 const CACHE_BYTES: usize = 32 << 20;
 
 /// The log's state, and the disk that it is on.
@@ -89,7 +89,7 @@ pub(super) struct Place {
     pub(super) number: u32,
 }
 
-/// What is in the log.
+/// The contents of the log.
 #[derive(Debug, Default)]
 pub(super) struct View {
     pub(super) segments: BTreeMap<u64, Segment>,
@@ -121,7 +121,7 @@ impl View {
         groups.into_values().collect()
     }
 
-    /// Takes these records out of what is live, and gives the places that were live.
+    /// Takes these records out of the live ones, and returns the positions of those that were live.
     pub(super) fn kill(&mut self, stamps: &[u64], indices: &Indices) -> Result<Vec<Place>, Missing> {
         let mut places: Vec<Place> = stamps.iter().filter_map(|stamp| self.locate(*stamp)).collect();
         places.sort_unstable();
@@ -133,7 +133,7 @@ impl View {
         Ok(places)
     }
 
-    /// Takes what is at these places out of what is live, and gives those that were live.
+    /// Takes the records at these positions out of the live ones, and returns those that were live.
     pub(super) fn kill_places(&mut self, mut places: Vec<Place>, indices: &Indices) -> Result<Vec<Place>, Missing> {
         // All indices are there before anything is changed.
         let mut before = None;
@@ -176,7 +176,7 @@ impl View {
         numbered.filter(|(number, slot)| slot.kind != SlotKind::Lost && segment.is_live(*number))
     }
 
-    /// What a lane's live records come to.
+    /// The sum of a lane's live records.
     pub(super) fn backlog(&self, lane: &[u8]) -> Option<Backlog> {
         let mut sum: Option<Backlog> = None;
         for (_, summary) in self.holding(self.names.get(lane)?) {
@@ -204,7 +204,7 @@ impl View {
         Seq(self.next)
     }
 
-    /// What is there in all.
+    /// Totals of the log.
     pub(super) fn figures(&self) -> Figures {
         let mut figures = Figures { segments: self.segments.len(), memory: self.memory(), ..Figures::default() };
         for segment in self.segments.values() {
@@ -289,9 +289,9 @@ fn read_index(disk: &dyn Disk, first: u64) -> io::Result<Index> {
     })
 }
 
-/// Reads a whole file. What the medium does not give is zeros.
+/// Reads a whole file. Unreadable parts are zeros.
 pub(super) fn read_whole(disk: &dyn Disk, name: &str) -> io::Result<Vec<u8>> {
-    /// What a medium loses is not less than that.
+    /// The smallest unit that a medium loses.
     const BLOCK: usize = 4096;
     let file = disk.open(name)?;
     let mut bytes = vec![0; file.len()? as usize];

@@ -10,7 +10,7 @@ use crate::types::{Kind, TenantId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Why items were given up on purpose.
+/// Why items were dropped on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DropReason {
     /// Older than Datadog keeps, and `delivery.drop_late` is on.
@@ -19,12 +19,12 @@ pub enum DropReason {
     Evicted,
     /// The operator purged them, or their tenant was removed.
     Purged,
-    /// The disk gave back something else than was written.
+    /// The disk returned something other than was written.
     Damaged,
 }
 
 impl DropReason {
-    /// All of them.
+    /// All reasons, in the order of their discriminants.
     pub const ALL: [Self; 4] = [Self::Expired, Self::Evicted, Self::Purged, Self::Damaged];
 
     /// The name used as a label.
@@ -45,7 +45,7 @@ pub struct Balance {
     pub accepted: u64,
     /// Confirmed by Datadog.
     pub delivered: u64,
-    /// In the queue or under way.
+    /// In the queue or in flight.
     pub queued: u64,
     /// Refused by Datadog and kept on disk.
     pub dead_lettered: u64,
@@ -79,7 +79,7 @@ impl Balance {
 pub struct Account(Arc<Mutex<Balance>>);
 
 impl Account {
-    /// Items came into the queue.
+    /// Items entered the queue.
     pub fn accept(&self, items: u64) {
         self.change(|b| {
             b.accepted += items;
@@ -104,7 +104,7 @@ impl Account {
         });
     }
 
-    /// Items were given up.
+    /// Items were dropped.
     pub fn drop_items(&self, items: u64, reason: DropReason) {
         self.change(|b| {
             b.queued -= items;
@@ -124,7 +124,7 @@ impl Account {
     }
 }
 
-/// All accounts.
+/// The accounts of all tenants and kinds.
 #[derive(Debug, Default)]
 pub struct Ledger {
     accounts: Mutex<BTreeMap<(TenantId, Kind), Account>>,

@@ -1,7 +1,6 @@
 //! What Datadog's answers mean. Pure: the status and the body of an answer go in, a judgement comes out.
-//!
-//! Datadog documents the endpoints and little of their errors, so that everything here goes by RFC 6749, 5.2, by the house
-//! form `{"errors":["…"]}`, and by the status where neither is there.
+//! Datadog documents the endpoints and little of their errors, so everything here follows RFC 6749, 5.2, Datadog's
+//! usual form `{"errors":["…"]}`, and the status where the body has neither.
 
 use super::words::without;
 use crate::types::Secret;
@@ -12,10 +11,10 @@ use std::time::Duration;
 /// (docs.datadoghq.com/extend/authorization/oauth2_endpoints: one hour).
 const USUAL_LIFE: Duration = Duration::from_secs(3_600);
 
-/// Lives beyond this are taken for this.
+/// The longest life that is believed.
 const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// Tokens, as they are granted.
+/// Granted tokens.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Grant {
     pub access: Secret,
@@ -25,50 +24,50 @@ pub(super) struct Grant {
     pub scopes: String,
 }
 
-/// Why there are no tokens.
+/// Why no tokens were granted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoGrant {
-    /// The code or the refresh token is no good, for ever.
+    /// The code or the refresh token is invalid for good.
     Invalid(String),
-    /// The client itself is refused: whatever the tenant, it is the partner's to put right.
+    /// The client itself is refused: the partner must fix that, whatever the tenant.
     Partner(String),
-    /// Refused for another reason; trying the same again would not help.
+    /// Refused for another reason; a retry would not help.
     Refused(String),
-    /// It may work a little later.
+    /// A later attempt may succeed.
     Later(String),
 }
 
-/// What came of asking for an API key.
+/// The outcome of the request for an API key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Creation {
-    /// This is it, with Datadog's id of it. It is never shown again.
+    /// The key, with Datadog's id of it. It is never shown again.
     Made(Secret, Option<String>),
-    /// There is one already.
+    /// One exists already.
     Exists(String),
-    /// Not allowed, or not possible otherwise: no key was made.
+    /// Not allowed, or impossible for another reason: no key was created.
     Refused(String),
-    /// The access token is no good: no key was made.
+    /// The access token is invalid: no key was created.
     BadToken(String),
-    /// The request never left: no key was made.
+    /// The request was never sent: no key was created.
     NotSent(String),
-    /// A key may have been made that nobody here has seen.
+    /// A key may have been created that nobody has seen.
     Lost(String),
 }
 
-/// What validating a key told.
+/// The outcome of validating a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Validation {
-    /// Datadog knows it; its organisation's id where the endpoint that tells it is there.
+    /// The key is valid; with its organisation's id where the site has the endpoint for it.
     Valid(Option<String>),
     /// Datadog refuses it.
     Invalid(String),
     /// Nothing is known.
     Unknown(String),
-    /// This site has not the endpoint that tells the organisation.
+    /// The site lacks the endpoint that returns the organisation.
     NoSuchEndpoint,
 }
 
-/// An answer that came. Its body may hold secrets.
+/// An answer. Its body may hold secrets.
 pub(super) struct Received {
     pub status: u16,
     pub body: Vec<u8>,

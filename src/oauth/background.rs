@@ -1,5 +1,5 @@
-//! What goes on without anybody clicking: refreshing, asking again whose a key is, telling of keys whose creation was cut
-//! off, and showing this host what others have changed.
+//! Background work: refreshing tokens, verifying new keys, reporting interrupted key creations, and applying other
+//! hosts' changes to this one.
 
 use super::callback::Hint;
 use super::context::{Inner, LEASE, Oauth, PURPOSE, Pause, later};
@@ -18,28 +18,28 @@ use tracing::{debug, warn};
 const PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// How long to wait when another host is at it.
+/// The wait while another host works on the tenant.
 const TAKEN: Duration = Duration::from_secs(5);
 
-/// Tenants attended to at once.
+/// The most tenants processed at once.
 const AT_ONCE: usize = 16;
 
-/// The longest that nobody looks: the wall clock may be set.
+/// The longest wait before looking again: the wall clock may be set.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// What a tenant needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Task {
-    /// To be told whose its key is.
+    /// Its key's organisation must be verified.
     Verify,
-    /// To say that the creation of a key was cut off.
+    /// An interrupted key creation must be reported.
     TellOfLostKey,
-    /// New tokens.
+    /// Its tokens are due for a refresh.
     Refresh,
 }
 
 impl Oauth {
-    /// Shows the store's tenants to this host. To be awaited before telemetry is taken.
+    /// Registers the store's tenants on this host. To be awaited before telemetry is accepted.
     ///
     /// # Errors
     /// When the store fails.
@@ -51,10 +51,10 @@ impl Oauth {
         Ok(revision)
     }
 
-    /// Shows this host a tenant that has changed, by whichever host, or lets go of it.
+    /// Applies a tenant's change to this host, or its removal, whichever host made it.
     ///
     /// # Errors
-    /// When the store fails; what this host has of the tenant stays.
+    /// When the store fails; this host keeps the former state of the tenant.
     pub async fn follow(&self, tenant: &TenantId) -> Result<Option<TenantRecord>, StoreError> {
         let record = self.0.store.tenant(tenant).await?;
         match &record {
@@ -65,7 +65,7 @@ impl Oauth {
         Ok(record)
     }
 
-    /// Does what is due for each tenant until it is dropped. Of what changes it is told by [`follow`](Self::follow).
+    /// Processes each tenant's due work until dropped. Changes are announced by [`follow`](Self::follow).
     pub async fn run(&self) {
         let changed = &self.0.changed;
         let mut due: BTreeMap<TenantId, UnixMillis> = BTreeMap::new();
@@ -73,7 +73,7 @@ impl Oauth {
         loop {
             match self.0.store.tenants().await {
                 Ok(tenants) => break due.extend(tenants.into_iter().map(|tenant| (tenant.id, UnixMillis(0)))),
-                Err(error) => warn!("the tenants are not attended to yet: {error}"),
+                Err(error) => warn!("cannot list the tenants yet, so their tokens are not refreshed: {error}"),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE);
@@ -82,7 +82,7 @@ impl Oauth {
             due.extend(changed.take().into_iter().map(|tenant| (tenant, UnixMillis(0))));
             let now = self.0.now();
             let ready: Vec<_> = due.iter().filter(|(_, at)| **at <= now).map(|(tenant, _)| tenant.clone()).collect();
-            // For those that come back with nothing, because their task failed.
+            // For tenants whose task fails without a result.
             due.extend(ready.iter().map(|tenant| (tenant.clone(), later(now, LONGEST_PAUSE))));
             for (tenant, next) in self.attend(ready).await {
                 match next {
@@ -93,12 +93,12 @@ impl Oauth {
             let next = due.values().min().map_or(LOOK, |at| {
                 Duration::from_millis(u64::try_from(at.0.saturating_sub(self.0.now().0)).unwrap_or_default())
             });
-            // Running out of time is what is waited for.
+            // The timeout is the normal case.
             let _ = tokio::time::timeout(next.min(LOOK), changed.told.notified()).await;
         }
     }
 
-    /// Does once what is due for all tenants. [`run`](Self::run) does it for ever.
+    /// Processes the due work of all tenants once. [`run`](Self::run) repeats that for ever.
     ///
     /// # Errors
     /// When the store fails.
@@ -108,14 +108,14 @@ impl Oauth {
         Ok(())
     }
 
-    /// Does what is due for these tenants, and says when to look at each again.
+    /// Processes the due work of these tenants, and returns when to look at each again.
     async fn attend(&self, tenants: Vec<TenantId>) -> Vec<(TenantId, Option<UnixMillis>)> {
         let mut tasks = JoinSet::new();
         let mut done = Vec::with_capacity(tenants.len());
         let finished = |ended: Result<_, tokio::task::JoinError>, done: &mut Vec<_>| match ended {
             Ok(next) => done.push(next),
             Err(panic) => {
-                warn!(%panic, "attending to a tenant failed; it is looked at again in ten minutes, or when it changes")
+                warn!(%panic, "background work for a tenant panicked; it is tried again in ten minutes, or when the tenant changes")
             }
         };
         for tenant in tenants {
@@ -138,7 +138,7 @@ impl Oauth {
 }
 
 impl Inner {
-    /// Lets go of a tenant that was removed.
+    /// Forgets a tenant that was removed.
     fn forget(&self, tenant: &TenantId) {
         if !self.is_of_file(tenant) {
             self.registry.remove(tenant);
@@ -147,12 +147,12 @@ impl Inner {
         self.dropped().remove(tenant);
     }
 
-    /// Does what is due for a tenant, and says when to look again; never when only a change can make something due.
+    /// Processes a tenant's due work, and returns when to look again; `None` when only a change can make something due.
     async fn attend(self: &Arc<Self>, tenant: &TenantId) -> Option<UnixMillis> {
         match self.try_attend(tenant).await {
             Ok(next) => next,
             Err(error) => {
-                debug!(%tenant, "not attended to: {error}");
+                debug!(%tenant, "its background work failed: {error}");
                 Some(self.pause(tenant))
             }
         }
@@ -196,31 +196,31 @@ impl Inner {
                 Err(NoKey::Store(error)) => Err(error.to_string()),
             },
             Task::TellOfLostKey => {
-                let trouble = Trouble::key_lost("this service was stopped meanwhile");
+                let trouble = Trouble::key_lost("this service was stopped in between");
                 let told = self.keep(lease, &record.id, &[Change::Connection(trouble.connection())]).await;
                 told.map(drop).map_err(|error| error.to_string())
             }
             Task::Refresh if !self.settings.get().oauth.is_configured() => Err("no OAuth client is configured".into()),
             Task::Refresh if self.partner_fault().as_ref().is_some_and(|fault| fault.next > self.now()) => {
-                Err("this service's client is refused".into())
+                Err("Datadog refuses this service's OAuth client".into())
             }
             Task::Refresh => self.refresh_due(lease, record).await,
         }
     }
 
-    /// Leaves a tenant alone for a while, longer each time.
+    /// Backs off from a tenant, longer each time.
     fn pause(&self, tenant: &TenantId) -> UnixMillis {
         let mut pauses = self.pauses();
         let tries = pauses.get(tenant).map_or(0, |pause| pause.tries);
         let wait = PAUSE.saturating_mul(2_u32.saturating_pow(tries)).min(LONGEST_PAUSE);
-        // From half of it on: a thousand tenants that failed together do not come back together.
+        // With jitter: a thousand tenants that failed together must not come back together.
         let until = later(self.now(), wait.mul_f64(0.5 + 0.5 * rand::random::<f64>()));
         pauses.insert(tenant.clone(), Pause { tries: tries.saturating_add(1), until });
         until
     }
 }
 
-/// What a tenant needs next, and when. Pure.
+/// The next task of a tenant, and when it is due. Pure.
 fn task(record: &TenantRecord, now: UnixMillis) -> Option<(Task, UnixMillis)> {
     let oauth_key = record.key.as_ref().is_some_and(|key| key.origin == Origin::OAuth);
     if record.connection == Connection::Pending && oauth_key {

@@ -16,17 +16,17 @@ const LONGEST_VALUE: usize = 2 * 1024;
 /// What Datadog's redirect says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Callback {
-    /// Which authorisation it answers.
+    /// The authorisation that it answers.
     pub state: Secret,
-    /// What came of it.
+    /// The customer's decision.
     pub answer: Answer,
     /// The organisation's site, if it was named.
     pub domain: Option<Site>,
-    /// The organisation, as far as a browser can be believed.
+    /// The organisation that the browser claims.
     pub hint: Hint,
 }
 
-/// What came of an authorisation.
+/// The outcome of an authorisation.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The customer approved.
@@ -42,40 +42,40 @@ pub(super) struct Hint {
     pub name: Option<String>,
 }
 
-/// What is wrong with a callback by itself. Nothing has been asked of anybody, and the state is not spent.
+/// Why a callback is refused by itself. No request was made, and the state is not spent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallbackError {
-    /// More than any answer of Datadog.
+    /// It is longer than any answer of Datadog.
     #[error("the query is longer than any that Datadog sends ({LONGEST} bytes)")]
     TooLong,
-    /// RFC 6749, 3.1: parameters must not be there twice.
-    #[error("{0} is there more than once")]
+    /// RFC 6749, 3.1: parameters must not be repeated.
+    #[error("{0} is given more than once")]
     Repeated(&'static str),
-    /// No state.
+    /// It has no state.
     #[error("state is missing: this is not the answer to an authorisation that was begun here")]
     NoState,
-    /// A state that nobody here ever made.
-    #[error("state has not the form of one that was made here")]
+    /// Its state was never issued here.
+    #[error("state is not of the form issued here")]
     BadState,
-    /// Neither a code nor an error.
+    /// It has neither a code nor an error.
     #[error("code is missing: Datadog sends one when the customer approves, and an error when not")]
     NoCode,
-    /// A code that cannot be one.
+    /// Its code cannot be one.
     #[error("code is longer than any that Datadog sends ({LONGEST_VALUE} bytes)")]
     BadCode,
-    /// The answer to another client.
+    /// It answers another client.
     #[error(
         "client_id {0:?} is another client than the configured one: test and production credentials of Datadog's Developer \
          Platform differ, and oauth.client_id must be the one of the listing that was clicked"
     )]
     OtherClient(String),
-    /// A host that is not on the list.
+    /// It names a host that is not on the list.
     #[error(transparent)]
     Site(#[from] SiteError),
 }
 
 impl Callback {
-    /// Reads a query; a leading `?` is no matter.
+    /// Parses a query, with or without a leading `?`.
     pub fn parse(query: &str, client_id: &str, sites: &Sites) -> Result<Self, CallbackError> {
         const NAMES: [&str; 9] =
             ["state", "code", "error", "error_description", "domain", "site", "client_id", "dd_oid", "dd_org_name"];
@@ -112,7 +112,7 @@ impl Callback {
         if let Some(text) = values.remove("site") {
             match &domain {
                 Some(domain) => drop(site::check_site(sites, domain, &text)?),
-                // Nothing is asked of it: it need only be one of Datadog's.
+                // No request goes to it: it only has to be one of Datadog's.
                 None => drop(site::check_any_site(sites, &text)?),
             }
         }

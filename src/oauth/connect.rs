@@ -14,42 +14,41 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// How long a customer may take.
+/// How long the customer may take.
 const LIFE: Duration = Duration::from_secs(600);
 
 /// How often the exchange of a code is tried: the customer is waiting.
 const TRIES: u32 = 3;
 
-/// An authorisation that a customer can be sent off to give.
+/// An authorisation that waits for the customer's approval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Begun {
-    /// Where to send the customer's browser. Good for one answer, so it is nobody else's business.
+    /// Where to send the customer's browser. It holds a single-use state, so it is secret.
     pub authorize_url: Secret,
-    /// Until when the answer is taken.
+    /// When it expires.
     pub expires: UnixMillis,
 }
 
 /// A tenant that is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connected {
-    /// The tenant.
+    /// The tenant that was connected.
     pub tenant: TenantId,
-    /// Its site.
+    /// The Datadog site of its organisation.
     pub site: String,
-    /// The organisation; none while Datadog has not said which, and then nothing is sent before it has.
+    /// The organisation; `None` until Datadog says which, and nothing is sent before.
     pub organisation: Option<Organisation>,
     /// Where the key came from.
     pub key: KeyUse,
-    /// Whether telemetry is held that was meant for another organisation. Nothing of it is sent before
-    /// [`Oauth::release_held`].
+    /// The organisation that held telemetry was meant for, if another. It is not sent before [`Oauth::release_held`].
     pub held_for: Option<Organisation>,
-    /// Whether Datadog has said that the key is good. If not, it is asked again in the background.
+    /// Whether Datadog has confirmed the key. If not, it is asked again in the background.
     pub verified: bool,
 }
 
 impl Oauth {
-    /// Begins an authorisation: `domain` and `site` as Datadog sent them to the application, or none when the customer did
-    /// not come from there, and then Datadog asks them for their site.
+    /// Begins an authorisation: `domain` and `site` as Datadog sent them to the application, or none when the customer
+    /// did not come from Datadog, which then asks them for their site.
     ///
     /// # Errors
     /// When the two are not on the list, there is no such tenant, or the store fails. Nothing was asked of anybody.
@@ -85,8 +84,8 @@ impl Oauth {
         Ok(Begun { authorize_url: Secret::new(url), expires })
     }
 
-    /// Takes Datadog's answer: the query with which it sent the browser back. `expected` is the tenant that the application
-    /// knows it to be for, if it is the application that hands it on.
+    /// Finishes an authorisation with Datadog's answer: the query with which it sent the browser back. `expected` is
+    /// the tenant that the application names, if it forwards the callback.
     ///
     /// # Errors
     /// When the tenant is not connected; the error says why and what to do, and so does the tenant's status where the
@@ -102,7 +101,7 @@ impl Oauth {
                 tenant = %connected.tenant, site = connected.site, key = ?connected.key, verified = connected.verified,
                 "a customer has connected"
             ),
-            // Nothing was begun.
+            // Nothing has changed.
             Err(FinishError::Ending) => {}
             Err(failed) => warn!(code = failed.code(), "a customer is not connected: {failed}"),
         }
@@ -130,7 +129,7 @@ impl Inner {
             Answer::Error(error, description) => return Err(FinishError::Denied { tenant, error, description }),
             Answer::Code(code) => code,
         };
-        // What Datadog says counts: its page lets customers choose where they are.
+        // Datadog's answer decides: its page lets customers choose their site.
         let Some(site) = callback.domain.or_else(|| self.settings.get().datadog.sites.get(&pending.domain)) else {
             return Err(FinishError::SiteGone { tenant, site: pending.domain });
         };
@@ -154,7 +153,7 @@ impl Inner {
         let obtained = self.obtain(obtain, &grant.access).await;
         // The next click need not wait for the lease to expire.
         if let Err(failed) = lease.release().await {
-            warn!(%tenant, "its lease was not given back: {failed}");
+            warn!(%tenant, "its lease was not released: {failed}");
         }
         let (record, key) = match obtained {
             Ok(obtained) => obtained,
@@ -204,8 +203,8 @@ impl Inner {
         Err(FinishError::Unreachable { tenant: tenant.clone(), words: failed })
     }
 
-    /// Another tenant that has the organisation which the browser names. Only a match says anything: what the browser
-    /// says is documented nowhere, and anybody may change it.
+    /// Another tenant that has the organisation named by the browser. Only a match proves anything: the parameter is
+    /// undocumented, and anybody may change it.
     pub(super) async fn holder(
         &self,
         tenant: &TenantId,

@@ -1,4 +1,5 @@
-//! What all parts of the client share: its store, its clock, Datadog, and how a tenant's change is kept and shown to this host.
+//! The context shared by all parts of the client: store, clock, Datadog, and how a tenant's change is stored and
+//! applied to this host.
 
 use super::datadog::Datadog;
 use super::error::FinishError;
@@ -18,16 +19,16 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-/// What the leases of a tenant are for: its tokens and its key.
+/// The purpose of a tenant's leases: its tokens and its key.
 pub(super) const PURPOSE: &str = "oauth";
 
-/// How long a lease is taken for; longer than any one step between two renewals.
+/// The duration of a lease; longer than any step between two renewals.
 pub(super) const LEASE: Duration = Duration::from_secs(90);
 
-/// How long a customer who has clicked waits for what else is under way for their tenant.
+/// How long a customer who has clicked waits for another operation on their tenant.
 pub(super) const LEASE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long what must not be lost is tried to be kept, when the store fails.
+/// How long storing an irreplaceable secret is retried while the store fails.
 const KEEPING: Duration = Duration::from_secs(60);
 
 /// The wall clock. Tests have their own.
@@ -57,7 +58,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// The partner's OAuth client and all that is done with it. Clones share it.
+/// The partner's OAuth client. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Oauth(pub(super) Arc<Inner>);
 
@@ -71,13 +72,13 @@ pub(super) struct Inner {
     pub(super) partner: Mutex<Option<PartnerFault>>,
     pub(super) pauses: Mutex<HashMap<TenantId, Pause>>,
     pub(super) changed: Changed,
-    /// Up to when this host has dropped what was held of tenants.
+    /// The time before which this host has dropped held telemetry, by tenant.
     pub(super) dropped: Mutex<HashMap<TenantId, UnixMillis>>,
     pub(super) in_flight: InFlight,
     pub(super) metrics: OauthMetrics,
 }
 
-/// Tenants that have changed since they were last attended to.
+/// Tenants that have changed since they were last processed.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
     tenants: Mutex<BTreeSet<TenantId>>,
@@ -95,25 +96,25 @@ impl Changed {
     }
 }
 
-/// Datadog refuses the partner's own client: no tenant can connect or refresh until that is put right.
+/// Datadog refuses the partner's own client: no tenant can connect or refresh until that is fixed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartnerFault {
-    /// Since when.
+    /// When that was first seen.
     pub since: UnixMillis,
-    /// Datadog's words.
+    /// Datadog's message.
     pub words: String,
-    /// When it is next tried by itself.
+    /// When it is next tried.
     pub next: UnixMillis,
 }
 
-/// How long something that failed is left alone.
+/// The backoff of a tenant.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pause {
     pub(super) tries: u32,
     pub(super) until: UnixMillis,
 }
 
-/// How long a refused client is left alone; somebody must put it right.
+/// The pause after the client was refused; somebody must fix that.
 const PARTNER_PAUSE: Duration = Duration::from_secs(300);
 
 impl Inner {
@@ -146,7 +147,7 @@ impl Inner {
         self.partner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the partner's client is refused; says so loudly the first time.
+    /// Notes that the partner's client is refused; logs it the first time.
     pub(super) fn note_partner_fault(&self, words: &str) {
         let now = self.now();
         let mut fault = self.partner_fault();
@@ -154,8 +155,7 @@ impl Inner {
         if fault.is_none() {
             error!(
                 "Datadog refuses this service's own OAuth client ({words}): set oauth.client_id and client_secret_file to \
-                 those of Datadog's Developer Platform. Until then no tenant can connect and no token is refreshed; \
-                 telemetry goes on"
+                 those of Datadog's Developer Platform. Until then no tenant can connect and no token is refreshed; delivery goes on"
             );
         }
         *fault = Some(PartnerFault { since, words: words.to_owned(), next: later(now, PARTNER_PAUSE) });
@@ -163,7 +163,7 @@ impl Inner {
 
     pub(super) fn clear_partner_fault(&self) {
         if self.partner_fault().take().is_some() {
-            info!("Datadog takes this service's OAuth client again");
+            info!("Datadog accepts this service's OAuth client again");
         }
     }
 
@@ -179,7 +179,7 @@ impl Inner {
         record.dropped_before.filter(|before| self.dropped().get(&record.id).is_none_or(|done| done < before))
     }
 
-    /// Does something on a task of its own, which is cut off neither by a browser that goes away nor by the end of the daemon.
+    /// Runs work on a task of its own, which neither a disconnecting browser nor the daemon's shutdown interrupts.
     pub(super) async fn apart<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -192,7 +192,7 @@ impl Inner {
         done.await.map_err(|_| FinishError::Internal)
     }
 
-    /// Takes the lease for a tenant's tokens and key, waiting at most `patience` for whoever has it.
+    /// Takes the lease for a tenant's tokens and key, waiting at most `patience` for its holder.
     pub(super) async fn lease(&self, tenant: &TenantId, patience: Duration) -> Result<Option<Lease>, StoreError> {
         let end = Instant::now() + patience;
         loop {
@@ -204,8 +204,8 @@ impl Inner {
         }
     }
 
-    /// Makes changes under a lease and shows them to this host. What comes from Datadog exists nowhere else, so that a
-    /// store that fails for a moment is tried again.
+    /// Stores changes under a lease and applies them to this host. Secrets from Datadog exist nowhere else, so
+    /// transient failures of the store are retried.
     pub(super) async fn keep(
         &self,
         lease: &Lease,
@@ -222,10 +222,10 @@ impl Inner {
                     return Ok(record);
                 }
                 Err(failed) if failed.is_transient() && Instant::now() < end => {
-                    warn!(%tenant, "not kept yet, trying again: {failed}");
+                    warn!(%tenant, "its change is not stored yet, retrying: {failed}");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(5));
-                    // When it is lost, the change is refused, and that is told.
+                    // If the lease is lost, the change is refused with an error.
                     let _ = lease.renew(LEASE).await;
                 }
                 Err(failed) => return Err(failed),
@@ -233,15 +233,15 @@ impl Inner {
         }
     }
 
-    /// Lets this host's deliveries have a tenant as the store has it now. When that fails, the change is seen all the same,
-    /// when those who follow the store come to it.
+    /// Applies a tenant's stored state to this host's deliveries. If that fails, the change is applied later by those
+    /// who follow the store.
     pub(super) async fn publish(&self, record: &TenantRecord) {
         if let Err(failed) = self.show(record).await {
-            warn!(tenant = %record.id, "its change is not seen by this host's deliveries yet: {failed}");
+            warn!(tenant = %record.id, "its change is not applied on this host yet: {failed}");
         }
     }
 
-    /// Lets this host's deliveries have a tenant as the store has it.
+    /// Applies a tenant's stored state to this host's deliveries.
     pub(super) async fn show(&self, record: &TenantRecord) -> Result<(), StoreError> {
         let id = &record.id;
         let settings = self.settings.get();
@@ -249,7 +249,7 @@ impl Inner {
             return Ok(());
         }
         let Some(site) = settings.datadog.sites.get(&record.site) else {
-            error!(tenant = %id, "its site {:?} is not known any more: add [datadog.sites.\"{}\"]", record.site, record.site);
+            error!(tenant = %id, "its site {:?} is no longer configured: add [datadog.sites.\"{}\"]", record.site, record.site);
             return Ok(());
         };
         let known = self.registry.get(id.as_str());
@@ -264,7 +264,7 @@ impl Inner {
                     if known.is_some() {
                         return Ok(());
                     }
-                    // It exists, so its telemetry is taken, and held.
+                    // It exists, so its telemetry is accepted and held.
                     Access::None
                 }
             },
@@ -276,7 +276,7 @@ impl Inner {
             self.registry.insert(tenant.clone());
             tenant
         });
-        // Whatever is older than the key was meant for the organisation before it.
+        // Telemetry older than the key was meant for the previous organisation.
         let foreign = record.held_for.as_ref().and(record.key.as_ref()).map(|key| key.created);
         let before = foreign.max(self.to_drop(record));
         if tenant.set_terms(access, Hold { paused: record.paused, before }) {

@@ -1,5 +1,5 @@
-//! The requests to Datadog's OAuth server and for keys. Each goes to the API host of a site that was on the list, and
-//! only those for tokens carry the client's secret.
+//! Requests to Datadog's OAuth server and for API keys. Each goes to the API host of a known site, and only those for
+//! tokens carry the client's secret.
 
 use super::answers::{self, Creation, Grant, NoGrant, Received, Validation};
 use super::words::without;
@@ -11,10 +11,10 @@ use reqwest::{Method, RequestBuilder};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// How long one request may take.
+/// The timeout of one request.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Bytes of an answer that are read; they have a few hundred.
+/// The most bytes read of an answer, which has a few hundred.
 const LONGEST: usize = 64 * 1024;
 
 /// Datadog, for one OAuth client.
@@ -42,9 +42,9 @@ impl Client {
     }
 }
 
-/// A request that brought no answer.
+/// A request without an answer.
 enum Failure {
-    /// It never left.
+    /// It was never sent.
     NotSent(String),
     /// It may have arrived.
     NoAnswer(String),
@@ -63,8 +63,8 @@ impl Datadog {
         let http = outbound::builder(settings.datadog.ca_file.as_deref())?
             .timeout(PATIENCE)
             .connect_timeout(outbound::connect_timeout(PATIENCE))
-            // A connection for each request, and none repeated in secret: a failure to connect means that Datadog has
-            // seen nothing, which is what tells whether a key may have been made.
+            // A connection for each request, and no silent retries: a failure to connect then proves that Datadog has
+            // seen nothing, so that no key was created.
             .pool_max_idle_per_host(0)
             .retry(reqwest::retry::never())
             .build()
@@ -72,7 +72,7 @@ impl Datadog {
         Ok(Self { http, client: Current::new(Client::new(&settings.oauth)) })
     }
 
-    /// Is another client from the next request on.
+    /// Uses another OAuth client from the next request on.
     pub fn reload(&self, oauth: &settings::Oauth) {
         self.client.set(Client::new(oauth));
     }
@@ -109,7 +109,7 @@ impl Datadog {
         }
     }
 
-    /// Revokes a token, and with it what was granted. Datadog says 200 to a token that it does not know, too (RFC 7009).
+    /// Revokes a token and the grant behind it. The answer is 200 for unknown tokens too (RFC 7009).
     pub async fn revoke(&self, site: &Site, refresh: &Secret) -> Result<(), NoGrant> {
         let form = [("token", refresh.expose()), ("token_type_hint", "refresh_token")];
         let client = self.client.get();
@@ -123,7 +123,7 @@ impl Datadog {
     /// Creates the one API key that this client may have in the organisation of an access token.
     pub async fn create_key(&self, site: &Site, access: &Secret) -> Creation {
         let Some(bearer) = sensitive(&format!("Bearer {}", access.expose())) else {
-            return Creation::NotSent("the access token holds characters that no header can carry".into());
+            return Creation::NotSent("the access token contains characters that are not allowed in a header".into());
         };
         let request = self.request(Method::POST, site, "/api/v2/api_keys/marketplace");
         match send(request.header(header::AUTHORIZATION, bearer)).await {
@@ -133,12 +133,14 @@ impl Datadog {
         }
     }
 
-    /// Asks whose a key is, and where the site cannot tell that, whether it is any good.
+    /// Validates a key and asks for its organisation, which not every site can tell.
     pub async fn validate(&self, site: &Site, key: &Secret) -> Validation {
         match self.validate_at(site, "/api/v2/validate", key).await {
             Validation::NoSuchEndpoint => match self.validate_at(site, "/api/v1/validate", key).await {
                 Validation::Valid(_) => Validation::Valid(None),
-                Validation::NoSuchEndpoint => Validation::Unknown("neither way to validate a key is there".into()),
+                Validation::NoSuchEndpoint => {
+                    Validation::Unknown("the site has neither endpoint for validating a key".into())
+                }
                 other => other,
             },
             other => other,
@@ -147,7 +149,7 @@ impl Datadog {
 
     async fn validate_at(&self, site: &Site, path: &str, key: &Secret) -> Validation {
         let Some(header) = sensitive(key.expose()) else {
-            return Validation::Invalid("it holds characters that no header can carry".into());
+            return Validation::Invalid("the key contains characters that are not allowed in a header".into());
         };
         match send(self.request(Method::GET, site, path).header("dd-api-key", header)).await {
             Ok(received) => answers::validation(&received, key),

@@ -1,4 +1,4 @@
-//! Disconnecting: the authorisation is revoked at Datadog, and key and tokens are forgotten here.
+//! Disconnecting: the authorisation is revoked at Datadog, and key and tokens are deleted here.
 
 use super::answers::NoGrant;
 use super::context::{Inner, LEASE_PATIENCE, Oauth};
@@ -12,14 +12,14 @@ use tracing::{info, warn};
 /// How often the revocation is tried.
 const TRIES: u32 = 3;
 
-/// A tenant that is disconnected.
+/// A tenant that was disconnected.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Disconnected {
-    /// What it is now.
+    /// Its record now.
     pub tenant: TenantRecord,
-    /// Why the authorisation may still stand at Datadog, if the revocation did not work.
+    /// Why the authorisation may still be valid at Datadog, if the revocation failed.
     pub not_revoked: Option<String>,
-    /// What the customer may do to be rid of what is left at Datadog.
+    /// How the customer removes what is left at Datadog.
     pub instructions: &'static str,
 }
 
@@ -28,16 +28,16 @@ pub struct Disconnected {
 const REVOKED: &str = "Nothing more is sent. The API key stays at Datadog until the customer revokes it: Organization Settings, API \
      Keys, the key with \"OAuth Client API Key\" in its name. It must be revoked before the organisation is connected again.";
 
-const NOT_REVOKED: &str = "Nothing more is sent, but Datadog could not be told to end the authorisation: the customer removes the \
+const NOT_REVOKED: &str = "Nothing more is sent, but the authorisation could not be revoked at Datadog: the customer removes the \
      integration's access in Datadog, and revokes the API key in Organization Settings, API Keys, the key with \"OAuth Client API \
      Key\" in its name. It must be revoked before the organisation is connected again.";
 
 impl Oauth {
-    /// Revokes a tenant's authorisation and forgets its key and tokens; authorisations that a customer was sent off for are
-    /// void. Its telemetry is held from then on.
+    /// Revokes a tenant's authorisation and deletes its key and tokens; pending authorisations become void. Its
+    /// telemetry is held from then on.
     ///
     /// # Errors
-    /// When there is no such tenant, something else is under way for it, or the store fails.
+    /// When there is no such tenant, another operation on it is in progress, or the store fails.
     pub async fn disconnect(&self, tenant: &TenantId) -> Result<Disconnected, FinishError> {
         let (task, id) = (self.0.clone(), tenant.clone());
         self.0.apart(async move { task.disconnect(&id).await }).await.flatten()
@@ -51,7 +51,7 @@ impl Inner {
             return Err(FinishError::Busy(tenant.clone()));
         };
         let record = self.store.tenant(tenant).await?.ok_or_else(|| StoreError::UnknownTenant(tenant.clone()))?;
-        // First: what comes after may take a while, and nothing more should be sent meanwhile.
+        // First: the rest may take a while, and nothing more should be sent meanwhile.
         let stopped = self.keep(&lease, tenant, &[Change::Connection(Connection::Pending), Change::Key(None)]).await?;
         let not_revoked = self.revoke(&record).await?;
         let changes = [
@@ -76,7 +76,7 @@ impl Inner {
             return Ok(Some("no OAuth client is configured".into()));
         }
         let Some(site) = self.site_of(record) else {
-            return Ok(Some(format!("its site {} is not known any more", record.site)));
+            return Ok(Some(format!("its site {} is no longer configured", record.site)));
         };
         let mut failed = None;
         for attempt in 0..TRIES {

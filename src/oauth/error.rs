@@ -1,4 +1,4 @@
-//! Why a customer is not connected, each with a code for programs, an HTTP status, and words for people.
+//! Why a customer is not connected: each error has a code for programs, an HTTP status, and a message for people.
 
 use super::callback::CallbackError;
 use super::site::SiteError;
@@ -6,15 +6,15 @@ use super::status::Trouble;
 use crate::store::StoreError;
 use crate::types::TenantId;
 
-/// Why an authorisation cannot begin. Nothing was asked of anybody.
+/// Why an authorisation cannot begin. No request was made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BeginError {
-    /// There is no client.
+    /// No OAuth client is configured.
     #[error("no OAuth client is configured: set oauth.client_id, client_secret_file and redirect_uri")]
     NotConfigured,
     /// A tenant of the configuration file.
     #[error(
-        "tenant {0} has its API key in the configuration file: remove [tenants.{0}] there and add it anew to let it connect"
+        "tenant {0} has its API key in the configuration file: remove [tenants.{0}] there and add the tenant again to let it connect"
     )]
     Configured(TenantId),
     /// `domain` or `site`.
@@ -28,21 +28,21 @@ pub enum BeginError {
 /// Why a callback did not connect its tenant.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum FinishError {
-    /// The callback by itself.
+    /// The callback itself is invalid.
     #[error(transparent)]
     Callback(#[from] CallbackError),
-    /// A state that is not known.
-    #[error("this authorisation is not known here: it was not begun here, or long ago; begin again")]
+    /// The state is unknown.
+    #[error("this authorisation is unknown: it was not begun here, or too long ago; begin again")]
     UnknownState,
-    /// A state that came before.
+    /// The state was used before.
     #[error(
-        "this authorisation of tenant {0} was used before: each is good for one answer; begin again if it did not succeed"
+        "this authorisation of tenant {0} was used before, and each is valid for one answer; begin again if it did not succeed"
     )]
     UsedState(TenantId),
-    /// A state that came too late.
+    /// The state has expired.
     #[error("this authorisation of tenant {0} took longer than ten minutes; begin again")]
     ExpiredState(TenantId),
-    /// A state of another tenant than the one that the application says it is for.
+    /// The state belongs to another tenant than the application says.
     #[error("this authorisation was begun for another tenant than {0}; begin again for this one")]
     OtherTenant(TenantId),
     /// Datadog sent an error instead of a code.
@@ -55,23 +55,23 @@ pub enum FinishError {
         /// What Datadog adds.
         description: String,
     },
-    /// The site was known when it began and is not any more.
-    #[error("the site {site:?} of tenant {tenant}'s authorisation is not known any more; begin again")]
+    /// The site is no longer configured.
+    #[error("the site {site:?} of tenant {tenant}'s authorisation is no longer configured; begin again")]
     SiteGone {
         /// The tenant.
         tenant: TenantId,
         /// The site.
         site: String,
     },
-    /// The code is no good.
-    #[error("Datadog did not take the authorisation code of tenant {tenant} ({words}); begin again")]
+    /// Datadog refuses the code.
+    #[error("Datadog refused the authorisation code of tenant {tenant} ({words}); begin again")]
     CodeRefused {
         /// The tenant.
         tenant: TenantId,
         /// Datadog's words.
         words: String,
     },
-    /// The client is refused; no tenant is to blame, and none has changed.
+    /// Datadog refuses the client, whatever the tenant; none has changed.
     #[error(
         "Datadog refuses this service's own OAuth client ({words}): oauth.client_id and client_secret_file must be those of \
          Datadog's Developer Platform, test or production alike; no tenant was changed"
@@ -80,9 +80,9 @@ pub enum FinishError {
         /// Datadog's words.
         words: String,
     },
-    /// No answer, for now.
+    /// Datadog cannot be reached.
     #[error(
-        "Datadog could not be asked about tenant {tenant} ({words}); nothing was changed; begin again a little later"
+        "Datadog could not be reached for tenant {tenant} ({words}); nothing was changed; begin again a little later"
     )]
     Unreachable {
         /// The tenant.
@@ -90,11 +90,11 @@ pub enum FinishError {
         /// What happened.
         words: String,
     },
-    /// Something else is under way for the tenant.
-    #[error("something else is under way for tenant {0}, here or on another host; begin again a little later")]
+    /// Another operation on the tenant is in progress.
+    #[error("another operation on tenant {0} is in progress, here or on another host; begin again a little later")]
     Busy(TenantId),
-    /// The daemon is ending. The authorisation is as good as before.
-    #[error("this service is being restarted: load this page again in some seconds")]
+    /// The daemon is shutting down. The authorisation stays valid.
+    #[error("this service is being restarted: reload this page in a few seconds")]
     Ending,
     /// Another tenant has the organisation.
     #[error("tenant {tenant} is not connected: {}; {}", .trouble.reason, .trouble.instructions)]
@@ -103,10 +103,10 @@ pub enum FinishError {
         tenant: TenantId,
         /// The one that has it.
         by: TenantId,
-        /// In words.
+        /// The problem and its solution.
         trouble: Trouble,
     },
-    /// There is no key, or none that is known.
+    /// No key was created, or none that could be stored.
     #[error("tenant {tenant} has no new API key: {}; {}", .trouble.reason, .trouble.instructions)]
     NoKey {
         /// The tenant.
@@ -117,8 +117,8 @@ pub enum FinishError {
     /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A task of ours ended in the middle.
-    #[error("connecting failed within this service; its log says why; begin again")]
+    /// A task panicked.
+    #[error("connecting failed because of an error in this service; its log has the details; begin again")]
     Internal,
 }
 

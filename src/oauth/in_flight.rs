@@ -1,9 +1,9 @@
-//! What must not be cut off in the middle is counted, so that the end of the daemon can wait for it.
+//! Counts operations that must not be interrupted, so that the daemon's shutdown can wait for them.
 
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Counts what is under way.
+/// Counts the operations in flight.
 #[derive(Debug, Default)]
 pub(super) struct InFlight(Arc<watch::Sender<Now>>);
 
@@ -13,12 +13,12 @@ struct Now {
     ending: bool,
 }
 
-/// Something is under way as long as this lives.
+/// An operation is in flight as long as this lives.
 #[derive(Debug)]
 pub(super) struct InFlightGuard(Arc<watch::Sender<Now>>);
 
 impl InFlight {
-    /// Takes a place; there is none any more after [`end`](Self::end).
+    /// Begins an operation; `None` after [`end`](Self::end).
     pub fn begin(&self) -> Option<InFlightGuard> {
         let may = self.0.send_if_modified(|now| {
             now.count += usize::from(!now.ending);
@@ -27,19 +27,19 @@ impl InFlight {
         may.then(|| InFlightGuard(Arc::clone(&self.0)))
     }
 
-    /// Gives no place any more, and waits until none is taken.
+    /// Refuses new operations, and waits until none is in flight.
     pub async fn end(&self) {
         self.0.send_modify(|now| now.ending = true);
         // An error means that the sender is gone, which is not so.
         let _ = self.0.subscribe().wait_for(|now| now.count == 0).await;
     }
 
-    /// Waits until somebody has waited for the [`end`](Self::end), and nothing is under way any more.
+    /// Waits until [`end`](Self::end) was called and nothing is in flight any more.
     pub async fn ended(&self) {
         let _ = self.0.subscribe().wait_for(|now| now.ending && now.count == 0).await;
     }
 
-    /// How many things are under way.
+    /// The number of operations in flight.
     pub fn count(&self) -> usize {
         self.0.borrow().count
     }

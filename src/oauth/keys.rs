@@ -1,4 +1,4 @@
-//! Creating a key, learning whose it is, and what to do when Datadog refuses one.
+//! Creating a key, learning its organisation, and replacing a key that Datadog refuses.
 
 use super::answers::{Creation, Validation};
 use super::callback::Hint;
@@ -11,19 +11,19 @@ use crate::types::{Secret, TenantId};
 use std::time::Duration;
 use tracing::{error, info, warn};
 
-/// How often a new key is validated while somebody waits. It may take Datadog some seconds to know it everywhere.
+/// How often a new key is validated while somebody waits. Datadog may need some seconds to make it known everywhere.
 const TRIES: u32 = 5;
 
-/// A key that Datadog still refuses this long after its creation is no good.
+/// A key that Datadog still refuses this long after its creation is invalid.
 const SETTLING: Duration = Duration::from_secs(600);
 
-/// What [`Inner::obtain`] goes by.
+/// The parameters of [`Inner::obtain`].
 pub(super) struct Obtain<'a> {
     pub lease: &'a Lease,
     pub record: &'a TenantRecord,
     pub site: &'a Site,
     pub hint: &'a Hint,
-    /// What is to be kept together with the key.
+    /// Changes to be stored together with the key.
     pub changes: Vec<Change>,
     /// Whether Datadog refuses the key that is held.
     pub refused: bool,
@@ -34,16 +34,16 @@ pub(super) struct Obtain<'a> {
 pub enum KeyUse {
     /// It was created just now.
     Created,
-    /// It was here already, and is still good.
+    /// It was held already, and is still valid.
     Kept,
 }
 
-/// Why there is no key.
+/// Why a key could not be obtained.
 #[derive(Debug)]
 pub(super) enum NoKey {
-    /// It may be had a little later; nothing was changed.
+    /// A later attempt may succeed; nothing was changed.
     Later(String),
-    /// Somebody must do something. The tenant says so too, unless the key that it has still works.
+    /// Somebody must act. The tenant's status says so too, unless its present key still works.
     Trouble(Trouble),
     /// Another tenant has the organisation.
     Held(TenantId, Trouble),
@@ -57,22 +57,22 @@ impl From<StoreError> for NoKey {
     }
 }
 
-/// What came of a refused key.
+/// The outcome of replacing a refused key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyTrouble {
-    /// The tenant has another key now, and the registry too.
+    /// The tenant has another key now, and the registry uses it.
     Replaced,
-    /// A new key was created; it is used as soon as it is known whose it is, which is being asked.
+    /// A new key was created; it is used as soon as its organisation is verified.
     Verifying,
-    /// Somebody must do something; the tenant is `unauthorized`.
+    /// Somebody must act; the tenant is `unauthorized`.
     Unauthorized(Trouble),
-    /// Nothing is known yet: call again, with the usual backoff.
+    /// Undecided: call again, with the usual backoff.
     Later(String),
 }
 
 impl Oauth {
-    /// To be called when Datadog refuses a tenant's key, which validation has confirmed: refreshes the access token, creates
-    /// a new key and puts it into the registry. Calling it again, or on several hosts, does no harm.
+    /// To be called when Datadog refuses a tenant's key, which validation has confirmed: refreshes the access token,
+    /// creates a new key and puts it into the registry. Calling it again, or on several hosts, does no harm.
     ///
     /// # Errors
     /// When there is no such tenant, or the store fails.
@@ -86,7 +86,7 @@ impl Oauth {
 impl Inner {
     async fn replace_key(&self, tenant: &TenantId, refused: &Secret) -> Result<KeyTrouble, StoreError> {
         let Some(lease) = self.lease(tenant, LEASE_PATIENCE).await? else {
-            return Ok(KeyTrouble::Later("something else is under way for this tenant".into()));
+            return Ok(KeyTrouble::Later("another operation on this tenant is in progress".into()));
         };
         let record = self.store.tenant(tenant).await?.ok_or_else(|| StoreError::UnknownTenant(tenant.clone()))?;
         let key = self.store.api_key(tenant).await?;
@@ -95,7 +95,7 @@ impl Inner {
             return Ok(KeyTrouble::Unauthorized(trouble));
         }
         if key.as_ref().is_none_or(|key| key.key != *refused) {
-            // Another host, or a customer, was quicker.
+            // Another host or the customer was quicker.
             self.publish(&record).await;
             return Ok(KeyTrouble::Replaced);
         }
@@ -123,7 +123,7 @@ impl Inner {
         access: &Secret,
     ) -> Result<KeyTrouble, StoreError> {
         let Some(site) = self.site_of(record) else {
-            return Ok(KeyTrouble::Later(format!("its site {} is not known any more", record.site)));
+            return Ok(KeyTrouble::Later(format!("its site {} is no longer configured", record.site)));
         };
         let hint = Hint::default();
         let obtain = Obtain { lease, record, site: &site, hint: &hint, changes: vec![], refused: true };
@@ -136,13 +136,13 @@ impl Inner {
         }
     }
 
-    /// Gets a tenant a key with an access token: the one that is held where it is still good for the same organisation,
-    /// and else a new one.
+    /// Obtains a key for a tenant with an access token: the present one if it is still valid for the same organisation,
+    /// else a new one.
     pub(super) async fn obtain(&self, obtain: Obtain<'_>, access: &Secret) -> Result<(TenantRecord, KeyUse), NoKey> {
         let Obtain { lease, record, site, hint, .. } = &obtain;
         let tenant = &record.id;
         let held = if obtain.refused { None } else { self.held_key(record, site).await? };
-        // Only a match says anything; what the browser says is documented nowhere.
+        // Only a match proves anything: the parameter is undocumented.
         let same = record.organisation.as_ref().is_some_and(|known| Some(&known.id) == hint.id.as_ref());
         if let Some(key) = held.as_ref().filter(|_| same)
             && let Validation::Valid(organisation) = self.datadog.validate(site, &key.key).await
@@ -150,9 +150,9 @@ impl Inner {
             return self.keep_held(&obtain, organisation).await;
         }
         lease.renew(LEASE).await?;
-        // Kept first, so that nobody who comes after a crash asks for a second one without knowing.
+        // Stored first, so that nobody asks for a second key after a crash without knowing of the first.
         self.keep(lease, tenant, &[Change::KeyCreation(true)]).await?;
-        // An answer that was lost before is not found by an attempt that made no key.
+        // An attempt that created no key does not resolve an answer lost earlier.
         let lost_before = record.key_creation_begun.is_some();
         let not_now = async |words| {
             self.keep(lease, tenant, &[Change::KeyCreation(lost_before)]).await?;
@@ -192,7 +192,7 @@ impl Inner {
         Err(NoKey::Trouble(trouble))
     }
 
-    /// Whether a tenant goes on with the key that it has: an attempt to get another one takes nothing away.
+    /// Whether a tenant's present key still works: a failed attempt to get another takes nothing away.
     async fn still_works(&self, record: &TenantRecord) -> Result<bool, StoreError> {
         let connected = record.connection == Connection::Connected;
         let key = if connected { self.store.api_key(&record.id).await? } else { None };
@@ -200,7 +200,7 @@ impl Inner {
         Ok(!matches!(self.datadog.validate(&site, &key.key).await, Validation::Invalid(_)))
     }
 
-    /// The key that a tenant holds and that came by this flow, on that site.
+    /// A tenant's present key, if it was created through OAuth on that site.
     async fn held_key(&self, record: &TenantRecord, site: &Site) -> Result<Option<ApiKey>, StoreError> {
         if record.site != site.name {
             return Ok(None);
@@ -221,7 +221,7 @@ impl Inner {
         Ok((record, KeyUse::Kept))
     }
 
-    /// Keeps a key that was made just now, before anything else, and then asks whose it is.
+    /// Stores a key just created, before anything else, and then verifies its organisation.
     async fn keep_new(
         &self,
         obtain: Obtain<'_>,
@@ -232,7 +232,7 @@ impl Inner {
         let tenant = &record.id;
         changes.push(Change::Key(Some(NewKey { key, datadog_id, origin: Origin::OAuth })));
         changes.push(Change::KeyCreation(false));
-        // With a key and pending: nothing is sent before it is known whose the key is.
+        // Pending with a key: nothing is sent before the key's organisation is verified.
         changes.push(Change::Connection(Connection::Pending));
         let kept = match self.keep(lease, tenant, &changes).await {
             Err(StoreError::LeaseLost { .. }) => self.keep_without_lease(record, &changes).await,
@@ -243,18 +243,18 @@ impl Inner {
             Err(failed) => {
                 error!(
                     %tenant,
-                    "an API key was created, but could not be kept: {failed}. {}",
+                    "an API key was created, but could not be stored: {failed}. {}",
                     Trouble::key_lost("it is gone").instructions
                 );
                 return Err(failed.into());
             }
         };
-        info!(%tenant, "an API key was created and is kept");
+        info!(%tenant, "an API key was created and stored");
         self.verify(lease, record, hint, TRIES).await
     }
 
-    /// Keeps a key although this host was frozen for so long that another took the lease: there is no other copy of it. Only
-    /// where the tenant has got another key meanwhile, that one is newer.
+    /// Stores a key although this host was frozen for so long that another took the lease: there is no other copy of
+    /// it. If the tenant has another key by now, that one is newer and stays.
     async fn keep_without_lease(&self, before: &TenantRecord, changes: &[Change]) -> Result<TenantRecord, StoreError> {
         let tenant = &before.id;
         let now = self.store.tenant(tenant).await?.ok_or_else(|| StoreError::UnknownTenant(tenant.clone()))?;
@@ -263,12 +263,12 @@ impl Inner {
         }
         let guard = Guard { lease: None, revision: Some(now.revision) };
         let record = self.store.apply(tenant, guard, changes).await?;
-        warn!(%tenant, "this host was stopped for a while; the key that it was creating is kept all the same");
+        warn!(%tenant, "this host was frozen for a while; the key that it was creating is stored all the same");
         self.publish(&record).await;
         Ok(record)
     }
 
-    /// Asks whose the key of a pending tenant is, and connects the tenant if that is nobody else's.
+    /// Verifies the organisation of a pending tenant's key, and connects the tenant if no other has that organisation.
     pub(super) async fn verify(
         &self,
         lease: &Lease,
@@ -299,10 +299,10 @@ impl Inner {
                     words = refusal;
                 }
                 Validation::Unknown(reason) => words = reason,
-                Validation::NoSuchEndpoint => words = "no way to validate it".into(),
+                Validation::NoSuchEndpoint => words = "the site has no endpoint for validating it".into(),
             }
         }
-        warn!(%tenant, "whose its API key is, is not known yet, and is asked again: {words}");
+        warn!(%tenant, "the organisation of its API key is not known yet, and is asked for again: {words}");
         Ok(record)
     }
 

@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Connections at once. Customers who connect at this very moment are few.
+/// The most connections at once: few customers connect at the same moment.
 const CONNECTIONS: usize = 256;
 
 /// How long a request's header may take, and how long a connection may idle.
@@ -22,26 +22,26 @@ const IDLE: Duration = Duration::from_secs(15);
 /// Bytes of a request's header: the longest query that is read, and what browsers add.
 const HEADER: usize = LONGEST + 24 * 1024;
 
-/// A connect listener that has its port.
+/// A bound connect listener.
 #[derive(Debug)]
 pub struct Connect(Listener);
 
 impl Connect {
-    /// Takes the port; 0 chooses a free one.
+    /// Binds the address; port 0 chooses a free one.
     ///
     /// # Errors
-    /// When the address is in use or not of this host.
+    /// When the address is in use or does not belong to this host.
     pub async fn bind(address: &str) -> Result<Self, ListenError> {
         Listener::tcp(address, "oauth.listen").await.map(Self)
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> &str {
         self.0.name()
     }
 
-    /// Serves until OAuth [has ended](Oauth::ended), and until browsers have the pages that were made for them. When it is
-    /// dropped before, what customers have begun goes on.
+    /// Serves until OAuth [has ended](Oauth::ended) and browsers have received their pages. If it is dropped earlier,
+    /// authorisations in progress go on.
     pub async fn serve(self, oauth: Oauth) {
         serve::serve(vec![self.0], Arc::new(Pages(oauth.clone())), oauth.ended()).await;
     }
@@ -89,7 +89,7 @@ async fn answer(oauth: &Oauth, request: &Request<Incoming>) -> Page {
     }
 }
 
-/// The address of this page has a code and a state in it: nobody may keep it or be told of it.
+/// The address of this page contains a code and a state: it must be neither cached nor passed on as a referrer.
 fn page(status: StatusCode, html: String) -> Page {
     const POLICY: &str =
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -109,7 +109,7 @@ fn page(status: StatusCode, html: String) -> Page {
 }
 
 impl Oauth {
-    /// Where the browser of a customer who has connected is sent, if the operator wants it somewhere.
+    /// Where the browser of a connected customer is sent, if configured.
     fn success_location(&self, tenant: &TenantId) -> Option<HeaderValue> {
         let mut url = url::Url::parse(&self.0.settings.get().oauth.success_url).ok()?;
         url.query_pairs_mut().append_pair("tenant", tenant.as_str());

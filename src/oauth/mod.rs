@@ -1,15 +1,17 @@
 //! How a tenant comes by its API key, and keeps it: the customer authorises the partner's OAuth client in Datadog, and
-//! with that a key is created, of which there is one per organisation and which Datadog shows once.
+//! with that a key is created: a single one per organisation, which Datadog shows once.
 //!
 //! The rules that everything here follows:
 //!
-//! - Nothing is asked of a host that is not on the list of sites ([`site`](check_domain)), whatever a browser says.
-//! - A key is in the store before anything else is done with it, and is used only once it is known whose it is.
-//! - What must not happen twice (spending a refresh token, creating a key) happens under a lease of the store, which holds
-//!   for all hosts that share it, and is noted there before it is begun. What was cut off in the middle is told from that
-//!   note, and never repeated by itself.
-//! - Each step is a task of its own: a browser that goes away, or a caller that is dropped, cuts off nothing. Nor does the end
-//!   of the daemon, which waits for what is under way and lets nothing new begin ([`Oauth::end`]).
+//! - Only hosts on the list of sites are ever asked ([`site`](check_domain)), whatever a browser says.
+//! - A key is stored before anything else is done with it, and used only once its organisation is verified.
+//! - What must not happen twice (spending a refresh token, creating a key) happens under a lease of the store, which is
+//! valid
+//!   across all hosts, and is recorded there before it begins. An interrupted operation is recognised by that
+//!   record, and never repeated automatically.
+//! - Each step is a task of its own: a browser that disconnects or a caller that is dropped interrupts nothing. Nor
+//! does the shutdown
+//!   of the daemon, which waits for operations in flight and begins no new ones ([`Oauth::end`]).
 //!
 //! `site`, `pkce`, `callback`, `answers` and `status` are pure; `datadog` asks; `connect`, `keys`, `refresh`, `disconnect`
 //! and `background` do. [`Connect`] is the listener that browsers are sent back to.
@@ -61,8 +63,8 @@ impl Oauth {
         Ok(Self(Arc::new(Inner::new(settings, store, registry, clock)?)))
     }
 
-    /// Goes by another configuration from now on, but for the listener and `datadog.ca_file`. To be called before tenants that
-    /// have come into the file, or left it, are shown to this host. Says whether all tenants are to be
+    /// Applies another configuration, except for the listener and `datadog.ca_file`. To be called before tenants that
+    /// were added to the file, or removed from it, are applied to this host. Returns whether all tenants are to be
     /// [looked at again](Self::look_again).
     pub fn reload(&self, settings: &Arc<Settings>) -> bool {
         let inner = &self.0;
@@ -71,14 +73,14 @@ impl Oauth {
         let is_renewed = before.oauth.client_id != settings.oauth.client_id
             || before.oauth.client_secret != settings.oauth.client_secret;
         if is_renewed {
-            // What the former client was refused says nothing about this one.
+            // Refusals of the former client say nothing about this one.
             inner.partner_fault().take();
             inner.pauses().clear();
         }
         is_renewed || before.datadog.sites != settings.datadog.sites
     }
 
-    /// Shows all tenants to this host again, and does what is due for each.
+    /// Applies all tenants to this host again, and schedules each.
     pub async fn look_again(&self) {
         let inner = &self.0;
         match inner.store.tenants().await {
@@ -89,51 +91,50 @@ impl Oauth {
                 }
             }
             Err(error) => warn!(
-                "tenants of the store go on with the sites and at the times of the former configuration, until they change \
-                 or a restart: {error}"
+                "tenants of the store keep the sites and schedules of the former configuration until they change or the daemon restarts: {error}"
             ),
         }
     }
 
-    /// Whether Datadog refuses the partner's client, and since when.
+    /// The refusal of the partner's client, if Datadog refuses it.
     pub fn partner_fault(&self) -> Option<PartnerFault> {
         self.0.partner_fault().clone()
     }
 
-    /// Lets nothing begin any more that must not be cut off in the middle, and waits until nothing of that kind is under way: the
-    /// creation of a key, which Datadog shows once, or a refresh, after which the old token may be worthless.
+    /// Begins no more operations that must not be interrupted, and waits for those in flight: the creation of a key,
+    /// which Datadog shows once, or a refresh, after which the old token may be invalid.
     pub async fn end(&self) {
         self.0.in_flight.end().await;
     }
 
-    /// Waits until [`end`](Self::end) was called and nothing is under way any more.
+    /// Waits until [`end`](Self::end) was called and nothing is in flight any more.
     pub async fn ended(&self) {
         self.0.in_flight.ended().await;
     }
 
-    /// How many such things are under way.
+    /// The number of such operations in flight.
     pub fn in_flight(&self) -> usize {
         self.0.in_flight.count()
     }
 
-    /// Lets this host's deliveries have a tenant as the store has it, at once instead of when the change is seen.
+    /// Applies a tenant's stored state to this host at once, instead of when the change is noticed.
     pub async fn publish(&self, record: &TenantRecord) {
         self.0.publish(record).await;
     }
 
-    /// The operator's word that what is held for another organisation may go to the one that is connected now. Until then
-    /// [`TenantRecord::held_for`] is set, and nothing of it may be sent.
+    /// Releases telemetry held for another organisation to the one connected now, by the operator's decision. Until
+    /// then [`TenantRecord::held_for`] is set, and none of it may be sent.
     ///
     /// # Errors
     /// When there is no such tenant, or the store fails.
     pub async fn release_held(&self, tenant: &TenantId) -> Result<TenantRecord, StoreError> {
         let record = self.0.store.apply(tenant, Guard::default(), &[Change::HeldFor(None)]).await?;
-        info!(%tenant, "what was held for another organisation is released by the operator");
+        info!(%tenant, "telemetry held for another organisation was released by the operator");
         Ok(record)
     }
 
-    /// The operator's word that what is held for another organisation, and was accepted before a time, is to be dropped: this
-    /// host has dropped what it had. Others have [`TenantRecord::dropped_before`] from then on.
+    /// Drops telemetry held for another organisation and accepted before a time, by the operator's decision: this host
+    /// has dropped its share. Others find [`TenantRecord::dropped_before`].
     ///
     /// # Errors
     /// When there is no such tenant, or the store fails.
@@ -144,12 +145,12 @@ impl Oauth {
         Ok(record)
     }
 
-    /// What a tenant's telemetry must be older than for this host to drop it, which it has not done yet. It is held until then.
+    /// The time before which this host has yet to drop a tenant's telemetry, which is held until then.
     pub fn to_drop(&self, record: &TenantRecord) -> Option<UnixMillis> {
         self.0.to_drop(record)
     }
 
-    /// This host has dropped what it had [to drop](Self::to_drop): what came later goes on.
+    /// Notes that this host has dropped what it had [to drop](Self::to_drop): later telemetry is delivered.
     pub async fn dropped(&self, record: &TenantRecord) {
         if let Some(before) = record.dropped_before {
             self.0.dropped().insert(record.id.clone(), before);

@@ -1,5 +1,4 @@
-//! The pages that a customer sees at the end of the way. They say what the customer can do, and leave out what only the
-//! operator can.
+//! The pages that a customer sees at the end. They say what the customer can do, and leave out what only the operator can.
 
 use super::callback::CallbackError;
 use super::connect::Connected;
@@ -33,12 +32,12 @@ pub(super) fn connected(connected: &Connected) -> String {
         }
         (true, None) => "<p>Your Datadog organisation is connected.</p>".to_owned(),
         (false, _) => {
-            "<p>Datadog has created the API key and is still making it known. Data is sent as soon as it has.</p>"
+            "<p>Datadog has created the API key and is still activating it. Data is sent as soon as the key is active.</p>"
                 .to_owned()
         }
     };
     if connected.held_for.is_some() {
-        body.push_str("<p>Data that was waiting for the organisation connected before is not sent to this one.</p>");
+        body.push_str("<p>Data held for the organisation that was connected before is not sent to this one.</p>");
     }
     body.push_str("<p>You can close this page.</p>");
     page("Connected", DONE, &body)
@@ -58,7 +57,7 @@ pub(super) fn failed(error: &FinishError) -> String {
         FinishError::Denied { .. } => ("Not connected", error.to_string(), AGAIN),
         FinishError::UsedState(_) => (
             "Already used",
-            "This answer of Datadog was used before; reloading the page does nothing.".to_owned(),
+            "This link from Datadog has been used already; reloading the page has no effect.".to_owned(),
             "If you are not connected, please go back to where you clicked Connect, and click it again.",
         ),
         FinishError::OrganisationHeld { trouble, .. } | FinishError::NoKey { trouble, .. } => {
@@ -68,11 +67,11 @@ pub(super) fn failed(error: &FinishError) -> String {
         FinishError::Ending => (
             "One moment, please",
             "This service is being restarted.".to_owned(),
-            "Please load this page again in some seconds.",
+            "Please reload this page in a few seconds.",
         ),
         FinishError::Store(_) | FinishError::Internal => (
             "Not connected",
-            "Something is wrong with this service; its log says what.".to_owned(),
+            "Something went wrong in this service; its log has the details.".to_owned(),
             "Please try again later, or tell whoever runs this service.",
         ),
         _ => ("Not connected", error.to_string(), AGAIN),

@@ -1,4 +1,4 @@
-//! What an authorisation request is made of: a state and a PKCE verifier that nobody can guess (RFC 6749, RFC 7636).
+//! The parts of an authorisation request: a state and a PKCE verifier that nobody can guess (RFC 6749, RFC 7636).
 
 use crate::types::Secret;
 use base64::Engine as _;
@@ -17,7 +17,7 @@ pub fn random() -> Secret {
     Secret::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()))
 }
 
-/// Whether a text could be a state of ours, so that what was made up costs no look into the store.
+/// Whether a text could be a state of ours: invented ones cost no query of the store.
 pub fn is_well_formed(state: &str) -> bool {
     state.len() == LENGTH && state.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }

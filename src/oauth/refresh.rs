@@ -1,4 +1,4 @@
-//! Refreshing tokens: one at a time for a tenant, whichever host does it, for Datadog may make a used refresh token worthless.
+//! Refreshing tokens, once per tenant at a time across hosts: Datadog may invalidate a refresh token on use.
 
 use super::answers::NoGrant;
 use super::context::{Inner, LEASE, later};
@@ -9,25 +9,25 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
-/// What came of a refresh.
+/// The outcome of a refresh.
 pub(super) enum Refreshed {
-    /// This is the new access token; all is kept.
+    /// The new access token; all tokens are stored.
     Fresh(Secret),
-    /// The authorisation has ended, and the tenant says so.
+    /// The authorisation has ended, and the tenant's status says so.
     Revoked(Trouble),
     /// There is nothing to refresh.
     NoTokens,
-    /// It may work a little later.
+    /// A later attempt may succeed.
     Later(String),
 }
 
 impl Inner {
-    /// Refreshes the tokens of a tenant. The new refresh token is kept in the step that gives up the old one.
+    /// Refreshes the tokens of a tenant. The new refresh token is stored in the step that discards the old one.
     pub(super) async fn refresh(&self, lease: &Lease, record: &TenantRecord) -> Result<Refreshed, StoreError> {
         let tenant = &record.id;
         let Some(tokens) = self.store.tokens(tenant).await? else { return Ok(Refreshed::NoTokens) };
         let Some(site) = self.site_of(record) else {
-            return Ok(Refreshed::Later(format!("its site {} is not known any more", record.site)));
+            return Ok(Refreshed::Later(format!("its site {} is no longer configured", record.site)));
         };
         lease.renew(LEASE).await?;
         let outcome = self.datadog.refresh(&site, &tokens.refresh).await;
@@ -56,7 +56,7 @@ impl Inner {
         let scopes = if grant.scopes.is_empty() { tokens.info.scopes } else { grant.scopes };
         let new = NewTokens {
             access: grant.access.clone(),
-            // One that is not in the answer stays good.
+            // Without a new one, the old one stays valid.
             refresh: grant.refresh.unwrap_or(tokens.refresh),
             expires: later(self.now(), grant.life),
             scopes,
@@ -65,22 +65,22 @@ impl Inner {
         let refresh = new.refresh.clone();
         let changes = [Change::Tokens(Some(new))];
         let kept = match self.keep(lease, tenant, &changes).await {
-            // This host was frozen for a while. There is no other copy of them, and the generation sees to it that they
-            // replace none that are newer.
+            // This host was frozen for a while. There is no other copy of them, and the generation prevents replacing
+            // newer ones.
             Err(StoreError::LeaseLost { .. }) => self.store.apply(tenant, Guard::default(), &changes).await,
             kept => kept,
         };
         match kept {
             Ok(_) => {}
-            // An attempt whose outcome was not known has kept them after all.
+            // An attempt with an unknown outcome has stored them after all.
             Err(StoreError::Stale { .. })
                 if self.store.tokens(tenant).await?.is_some_and(|kept| kept.refresh == refresh) => {}
             Err(failed) => {
-                error!(%tenant, "new tokens came and could not be kept; the customer may have to connect again: {failed}");
+                error!(%tenant, "new tokens were granted but could not be stored; the customer may have to connect again: {failed}");
                 return Err(failed);
             }
         }
-        debug!(%tenant, "its tokens are refreshed");
+        debug!(%tenant, "its tokens were refreshed");
         Ok(Refreshed::Fresh(grant.access))
     }
 
@@ -106,21 +106,21 @@ pub(super) fn due(tenant: &TenantId, tokens: &TokensInfo, now: UnixMillis) -> Un
     let mut hasher = DefaultHasher::new();
     (tenant, tokens.generation).hash(&mut hasher);
     let chance = hasher.finish() as f64 / u64::MAX as f64;
-    // Granted in the future: this clock was set back, or that of the host that was granted them is ahead. How long ago it
-    // was is not known then, and a refresh costs little.
+    // Granted in the future: this clock was set back, or that of the other host is ahead. The tokens' age is unknown
+    // then, and a refresh costs little.
     if tokens.granted > later(now, SKEW) { now } else { refresh_at(tokens.granted, tokens.expires, chance) }
 }
 
-/// How far the clocks of hosts may differ without any consequence.
+/// The tolerated difference between the clocks of hosts.
 const SKEW: Duration = Duration::from_secs(300);
 
-/// The life of tokens that is reckoned with at most: longer ones are not refreshed earlier before their end.
+/// The longest life used in the calculation: longer-lived tokens are not refreshed any earlier before their end.
 const LIFE: Duration = Duration::from_secs(3_600);
 
 /// Six to fifteen minutes before the end of an hour's life, and in proportion where it is shorter.
 fn refresh_at(granted: UnixMillis, expires: UnixMillis, chance: f64) -> UnixMillis {
     let life = Duration::from_millis(u64::try_from(expires.0.saturating_sub(granted.0)).unwrap_or_default());
-    // Lives of seconds would keep us busy; keys do not depend on tokens.
+    // Lives of seconds would mean constant refreshing; keys do not depend on tokens.
     expires.minus(life.min(LIFE).mul_f64(0.1 + 0.15 * chance)).max(later(granted, Duration::from_secs(5)))
 }
 

@@ -1,15 +1,15 @@
-//! Which Datadog a browser names. Both values come from a query string that anybody may write, so that nothing is asked
-//! of a host that is not on the list. No I/O in here.
+//! Validation of the site that a browser names. Anybody may write the query string, so only hosts on the list are ever
+//! asked. No I/O in here.
 
 use crate::settings::{Site, Sites};
 use crate::types::HostRole;
 use std::fmt;
 use std::net::Ipv4Addr;
 
-/// The longest text that is looked at. A host name has at most 253 characters.
+/// The longest text examined. A host name has at most 253 characters.
 const LONGEST: usize = 300;
 
-/// Which of the two was wrong.
+/// The parameter that is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     /// `domain`: the site whose API is asked.
@@ -27,44 +27,45 @@ impl fmt::Display for Field {
     }
 }
 
-/// Why a host is not asked.
+/// Why a host is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {shown:?} {why}")]
 pub struct SiteError {
-    /// Which of the two.
+    /// The parameter that is wrong.
     pub field: Field,
-    /// The beginning of what was given.
+    /// The beginning of its value.
     pub shown: String,
-    /// What is wrong with it.
+    /// Why it is refused.
     pub why: Why,
 }
 
-/// What is wrong with a host. Only the exact names of the list are good; this tells a person how another one differs.
+/// The reason for refusing a host. Only the exact names on the list are accepted; this tells a person how another one
+/// differs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
-    /// Nothing there.
-    #[error("is empty: Datadog sends it along; name a site such as datadoghq.com")]
+    /// It is empty.
+    #[error("is empty: Datadog sends it; name a site such as datadoghq.com")]
     Empty,
     /// Longer than any name.
     #[error("is longer than any host name")]
     TooLong,
     /// Control characters, such as a line break.
-    #[error("holds a control character, such as a line break")]
+    #[error("contains a control character, such as a line break")]
     Control,
-    /// White space.
-    #[error("holds white space")]
+    /// It contains white space.
+    #[error("contains white space")]
     Space,
     /// Letters of other scripts, which may look like ours.
-    #[error("holds characters beyond ASCII, which may look like others")]
+    #[error("contains non-ASCII characters, which may look like others")]
     NotAscii,
     /// Percent-encoding where none belongs.
-    #[error("holds a percent sign: a host name has none")]
+    #[error("contains a percent sign, which no host name has")]
     Percent,
     /// A backslash, which some readers take for a slash.
-    #[error("holds a backslash: a host name has none")]
+    #[error("contains a backslash, which no host name has")]
     Backslash,
     /// A user name.
-    #[error("holds an @: a user name does not belong there")]
+    #[error("contains an @: a user name does not belong there")]
     User,
     /// Another scheme than https.
     #[error("begins with another scheme than https://")]
@@ -73,22 +74,22 @@ pub enum Why {
     #[error("has a scheme, but must be the bare name of a site such as datadoghq.com")]
     NotBare,
     /// More than a host.
-    #[error("holds more than a host: a path, a query or a fragment")]
+    #[error("contains more than a host: a path, a query or a fragment")]
     Path,
-    /// A port.
-    #[error("holds a port")]
+    /// It contains a port.
+    #[error("contains a port")]
     Port,
     /// An address instead of a name.
     #[error("is an IP address, not a name")]
     Ip,
-    /// Capital letters.
-    #[error("holds capital letters: Datadog writes it in small ones")]
+    /// It contains capital letters.
+    #[error("contains capital letters: Datadog's names are lower-case")]
     UpperCase,
     /// A final dot.
     #[error("ends with a dot")]
     TrailingDot,
     /// An encoded name of another script.
-    #[error("holds an encoded name (xn--…) of another script")]
+    #[error("contains an internationalised name (xn--…)")]
     Punycode,
     /// Not a host name at all.
     #[error("is not a host name")]
@@ -97,7 +98,7 @@ pub enum Why {
     #[error("looks like {0}, but is another host")]
     LookAlike(String),
     /// A name below another one than the domain's.
-    #[error("is no web host of Datadog: it must be one of the known ones or a single label before .{0}")]
+    #[error("is not a web host of Datadog: it must be one of the known ones or a single label before .{0}")]
     NotBelow(String),
     /// Any other name.
     #[error("is no known Datadog site; a new one is made known by a table [datadog.sites.\"…\"] of the configuration")]
@@ -119,7 +120,7 @@ pub fn check_domain(sites: &Sites, text: &str) -> Result<Site, SiteError> {
     })
 }
 
-/// The base address of the web host that a customer of `domain` is signed in at, to be sent to and nothing else: a known
+/// The base address of the web host where a customer of `domain` is signed in, used only as a redirect: a known
 /// one, or an organisation's own subdomain. With or without `https://` and a final slash, as both have been seen.
 ///
 /// # Errors
@@ -177,7 +178,7 @@ fn is_label(text: &str) -> bool {
         && !text.starts_with("xn--")
 }
 
-/// What no host name and no address of one has.
+/// Characters and forms that no host name has.
 fn common(text: &str) -> Result<(), Why> {
     match text {
         "" => Err(Why::Empty),

@@ -1,4 +1,5 @@
-//! How a tenant stands with Datadog, in words for whoever looks, and what they or their customer must do. Pure.
+//! The state of a tenant's connection to Datadog, described for the operator, and what they or their customer must do.
+//! Pure.
 
 use crate::store::{Connection, Organisation, Origin, TenantRecord};
 use crate::types::UnixMillis;
@@ -7,7 +8,7 @@ use crate::types::UnixMillis;
 /// (docs.datadoghq.com/extend/integrations/api_integration, troubleshooting).
 const KEY_NAME: &str = "OAuth Client API Key";
 
-/// Why a tenant needs somebody to act, and what they must do.
+/// A problem that somebody must solve, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// What happened.
@@ -25,7 +26,7 @@ impl Trouble {
     pub(super) fn key_exists(words: &str) -> Self {
         Self::new(
             format!(
-                "Datadog has an API key of this integration already, which is not known here, and makes no second one: {words}"
+                "Datadog already has an API key of this integration, which is not stored here, and creates no second one: {words}"
             ),
             format!(
                 "The customer opens Organization Settings, then API Keys, in Datadog, revokes the key with {KEY_NAME:?} in \
@@ -38,11 +39,11 @@ impl Trouble {
     pub(super) fn key_lost(words: &str) -> Self {
         Self::new(
             format!(
-                "an API key was asked for and the answer was lost ({words}): the key may exist without being known here"
+                "an API key was requested and the answer was lost ({words}): a key may exist that is not stored here"
             ),
             format!(
                 "The customer opens Organization Settings, then API Keys, in Datadog, revokes the key with {KEY_NAME:?} in \
-                 its name if there is one, and connects again. It is not asked for again by itself."
+                 its name if there is one, and connects again. The request is not repeated automatically."
             ),
         )
     }
@@ -69,15 +70,15 @@ impl Trouble {
     /// The authorisation has ended.
     pub(super) fn revoked(words: &str) -> Self {
         Self::new(
-            format!("the authorisation was revoked or is no longer good: {words}"),
-            "The customer connects again. What is held is delivered then.",
+            format!("the authorisation was revoked or is no longer valid: {words}"),
+            "The customer connects again. Held telemetry is delivered then.",
         )
     }
 
     /// The key is refused, and there is no authorisation to get another one with.
     pub(super) fn no_authorisation() -> Self {
         Self::new(
-            "Datadog refuses the API key, and there is no authorisation with which to get another one",
+            "Datadog refuses the API key, and there is no authorisation to create another one",
             format!(
                 "The customer revokes the key with {KEY_NAME:?} in its name, if it is still there, in Datadog's Organization \
                  Settings, API Keys, and connects again."
@@ -88,9 +89,8 @@ impl Trouble {
     /// A key that the operator gave is refused.
     pub(super) fn static_key() -> Self {
         Self::new(
-            "Datadog refuses the API key that was given for this tenant",
-            "Give a good one (Organization Settings, API Keys, in Datadog; the site must be the organisation's), or connect \
-             the tenant.",
+            "Datadog refuses the API key configured for this tenant",
+            "Give a valid one (Organization Settings, API Keys, in Datadog; the site must be the organisation's), or connect the tenant.",
         )
     }
 
@@ -121,13 +121,14 @@ pub struct Status {
     pub to_do: Option<String>,
 }
 
-/// Describes how a tenant stands with Datadog at a time.
+/// Describes a tenant's connection at a time.
 pub fn status(tenant: &TenantRecord, now: UnixMillis) -> Status {
     let (text, mut to_do) = match &tenant.connection {
         Connection::Unauthorized { reason, instructions } => (reason.clone(), vec![instructions.clone()]),
-        Connection::Pending if tenant.key.is_some() => {
-            ("the API key is kept; whose it is, is being asked of Datadog before anything is sent".into(), vec![])
-        }
+        Connection::Pending if tenant.key.is_some() => (
+            "the API key is stored; its organisation is being verified with Datadog before anything is sent".into(),
+            vec![],
+        ),
         Connection::Pending if tenant.key_creation_begun.is_some() => {
             ("the customer has approved, and the API key is being created".into(), vec![])
         }
@@ -143,8 +144,7 @@ pub fn status(tenant: &TenantRecord, now: UnixMillis) -> Status {
     }
     if let Some(held) = tenant.held_for.as_ref().filter(|_| tenant.connection == Connection::Connected) {
         to_do.push(format!(
-            "Telemetry that was held for {} is not sent to the organisation that is connected now: decide whether to send it \
-             there or to drop it.",
+            "Telemetry held for {} is not sent to the organisation connected now: decide whether to release or to drop it.",
             named(held)
         ));
     }
@@ -154,7 +154,7 @@ pub fn status(tenant: &TenantRecord, now: UnixMillis) -> Status {
 fn connected(tenant: &TenantRecord, now: UnixMillis) -> String {
     let organisation = tenant.organisation.as_ref().map_or_else(|| "an organisation".into(), named);
     let by = match &tenant.key {
-        Some(key) if key.origin == Origin::Static => "by an API key that was given",
+        Some(key) if key.origin == Origin::Static => "by a configured API key",
         Some(_) => "through OAuth",
         None => "without a key",
     };
@@ -165,7 +165,7 @@ fn connected(tenant: &TenantRecord, now: UnixMillis) -> String {
     format!("connected to {organisation} on {} {by}{tokens}", tenant.site)
 }
 
-/// An organisation as people know it.
+/// An organisation's name and id, for people.
 pub(super) fn named(organisation: &Organisation) -> String {
     match &organisation.name {
         Some(name) => format!("{name} ({})", organisation.id),

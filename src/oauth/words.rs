@@ -1,11 +1,11 @@
-//! What others say, made fit to be shown: short, on one line, and without our secrets, which an error may well quote.
+//! Messages of other parties, sanitised for display: short, on one line, and without our secrets, which an error may quote.
 
 use crate::types::Secret;
 
 /// Characters that are kept.
 const LONGEST: usize = 300;
 
-/// A text from outside on one line, cut to what a person reads.
+/// Puts a text from outside on one line, and cuts it to a readable length.
 pub(super) fn clean(text: &str) -> String {
     let mut cleaned = String::new();
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
@@ -20,7 +20,7 @@ pub(super) fn clean(text: &str) -> String {
     }
 }
 
-/// Like [`clean`], with what was sent along taken out first, as it is and as it stood in a form.
+/// Like [`clean`], after redacting the secrets that were sent, plain or form-encoded.
 pub(super) fn without(text: &str, secrets: &[&Secret]) -> String {
     let mut text = text.to_owned();
     for secret in secrets.iter().map(|secret| secret.expose()).filter(|secret| !secret.is_empty()) {

@@ -1,46 +1,45 @@
-//! What can go wrong with the store, in words for the person who has to do something about it.
+//! Errors of the store, worded for the person who has to do something about them.
 
 use crate::types::TenantId;
 use crate::vault::{KeyId, VaultError};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Why the store did not do something. Unless it says otherwise, nothing of the step was kept.
+/// Why an operation of the store failed. Unless it says otherwise, nothing of it was stored.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The database.
+    /// The database failed.
     #[error("store {place}: {fault}")]
     Database {
         /// Which one, without passwords.
         place: String,
-        /// What it has.
+        /// What is wrong with it.
         fault: Fault,
     },
     /// The connection broke while the database was committing.
     #[error(
-        "store {place}: the connection broke while a change was being kept ({reason}): whether it was is not known before \
-         it is read again"
+        "store {place}: the connection broke during a commit ({reason}): whether the change was stored is not known until it is read again"
     )]
     Uncertain {
         /// Which one, without passwords.
         place: String,
-        /// What broke.
+        /// Why the connection broke.
         reason: String,
     },
     /// The database was written by a newer version.
     #[error(
         "store {place}: it has schema version {found}, and this dogsled knows up to {known}: install the newer dogsled \
-         again, or restore a backup of before the upgrade"
+         again, or restore a backup from before the upgrade"
     )]
     NewerSchema {
         /// Which one, without passwords.
         place: String,
-        /// Its version.
+        /// The schema version found.
         found: i64,
-        /// The highest known one.
+        /// The highest version that this program knows.
         known: i64,
     },
-    /// The secrets are sealed with a key that is not here.
+    /// The secrets are sealed with a key that is not available.
     #[error("store {place}: its secrets are {why}; nothing was changed: {advice}")]
     MasterKey {
         /// Which one, without passwords.
@@ -52,21 +51,23 @@ pub enum StoreError {
         /// What to do.
         advice: String,
     },
-    /// The master key cannot be read or made.
+    /// The master key cannot be read or created.
     #[error(transparent)]
     KeySource(VaultError),
-    /// A change to the key that is in use already.
-    #[error("the store is sealed with master key {0} already: give another one")]
+    /// A rotation to the key that is already in use.
+    #[error("the store is already sealed with master key {0}: give another one")]
     SameKey(KeyId),
-    /// A change of a key that is handed in from outside, without a new one.
-    #[error("the master key is handed in from outside, so a new one cannot be made here: give one by --new-key-file")]
+    /// A rotation of a key that is provided from outside, without a new one.
+    #[error(
+        "the master key is provided from outside, so a new one cannot be created here: give one with --new-key-file"
+    )]
     NewKeyNeeded,
-    /// One secret does not open.
+    /// A secret cannot be decrypted.
     #[error("the {field} of tenant {tenant} is {why}: restore a backup of the store, or connect the tenant again")]
     Secret {
-        /// Whose.
+        /// The tenant that it belongs to.
         tenant: TenantId,
-        /// Which.
+        /// The field that holds it.
         field: &'static str,
         /// What is wrong.
         why: VaultError,
@@ -78,42 +79,42 @@ pub enum StoreError {
     #[error("there is no tenant {0:?}")]
     UnknownTenant(TenantId),
     /// A tenant that is there already.
-    #[error("there is a tenant {0:?} already")]
+    #[error("tenant {0:?} exists already")]
     TenantExists(TenantId),
     /// Another tenant has connected the same Datadog organisation.
     #[error(
-        "the Datadog organisation {organisation} is connected to tenant {by} already, and an organisation has a single key: \
+        "the Datadog organisation {organisation} is already connected to tenant {by}, and an organisation has a single key: \
          disconnect {by} first, or connect another organisation"
     )]
     OrganisationHeld {
-        /// Its id.
+        /// The organisation's id.
         organisation: String,
         /// The tenant that has it.
         by: TenantId,
     },
-    /// An ingest token that stands for a tenant already.
-    #[error("this ingest token stands for tenant {0} already: make another")]
+    /// The ingest token already belongs to a tenant.
+    #[error("this ingest token already belongs to tenant {0}: create another")]
     TokenTaken(TenantId),
     /// The tenant changed since it was read.
-    #[error("tenant {tenant} was changed meanwhile ({what}): read it again")]
+    #[error("tenant {tenant} was changed in the meantime ({what}): read it again")]
     Stale {
-        /// Which.
+        /// The tenant that changed.
         tenant: TenantId,
-        /// What of it.
+        /// What has changed.
         what: &'static str,
     },
     /// The lease expired and another holder took it.
     #[error("the lease for {purpose} of tenant {tenant} was lost to another host: nothing was changed")]
     LeaseLost {
-        /// Whose.
+        /// The tenant that the lease was for.
         tenant: TenantId,
-        /// What for.
+        /// The purpose of the lease.
         purpose: &'static str,
     },
-    /// A file beside the database.
+    /// A file of the store cannot be used.
     #[error("{path}: {reason}", path = .path.display())]
     File {
-        /// Which.
+        /// Its path.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -121,7 +122,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may well succeed a little later without anybody doing anything.
+    /// Whether the same call may succeed later without anybody's intervention.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Database { fault, .. } => matches!(fault, Fault::Unreachable(_) | Fault::Busy(_) | Fault::Slow(_)),
@@ -131,22 +132,22 @@ impl StoreError {
     }
 }
 
-/// What a database has.
+/// What is wrong with a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// No connection, or a broken one.
     Unreachable(String),
-    /// Others hold its locks.
+    /// Other processes hold its locks.
     Busy(String),
     /// It did not answer in time.
     Slow(String),
-    /// It does not let us in.
+    /// It refuses the credentials.
     Refused(String),
-    /// It takes no writes.
+    /// It is read-only.
     ReadOnly,
     /// Its disk is full.
     Full,
-    /// The file is no database or is damaged.
+    /// The file is damaged or is not a database.
     Corrupt(String),
     /// Anything else, in the database's words.
     Other(String),
@@ -159,17 +160,17 @@ impl fmt::Display for Fault {
                 write!(f, "cannot be reached ({why}): check that it runs and that store.url is right")
             }
             Self::Busy(why) => {
-                write!(f, "is busy ({why}): another process holds it; find out which if this goes on")
+                write!(f, "is busy ({why}): another process has it locked; find out which if this persists")
             }
-            Self::Slow(why) => write!(f, "is too slow ({why}): check its disk, its load and the network between"),
+            Self::Slow(why) => write!(f, "is too slow ({why}): check its disk, its load and the network in between"),
             Self::Refused(why) => {
-                write!(f, "refuses us ({why}): check user, password, database and rights of store.url")
+                write!(f, "refuses access ({why}): check the user, password, database and privileges of store.url")
             }
-            Self::ReadOnly => {
-                f.write_str("takes no writes: check the owner and mode of its file, or name the primary in store.url")
-            }
-            Self::Full => f.write_str("has no space left on its disk: make some; nothing was changed"),
-            Self::Corrupt(why) => write!(f, "is damaged or no database ({why}): move it away and restore a backup"),
+            Self::ReadOnly => f.write_str(
+                "is read-only: check the owner and mode of its file, or name the primary server in store.url",
+            ),
+            Self::Full => f.write_str("has no space left on its disk: free some; nothing was changed"),
+            Self::Corrupt(why) => write!(f, "is damaged or not a database ({why}): move it away and restore a backup"),
             Self::Other(why) => f.write_str(why),
         }
     }

@@ -1,4 +1,4 @@
-//! Ingest tokens. Only digests are kept, so a token that is lost is made anew, not looked up.
+//! Ingest tokens. Only their digests are stored: a lost token cannot be looked up, only replaced.
 
 use super::backend::Row;
 use super::tenants::tenant_id;
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 const COLUMNS: &str = "SELECT digest, tenant, id, label, last4, created FROM dogsled_ingest_tokens";
 
 impl Store {
-    /// Makes a token for a tenant: 32 hexadecimal digits, the form of an API key. It is shown this once.
+    /// Creates a token for a tenant: 32 hexadecimal digits, the form of an API key. It is shown only this once.
     ///
     /// # Errors
     /// When there is no such tenant, or the store fails.
@@ -26,10 +26,10 @@ impl Store {
         Ok((token, kept))
     }
 
-    /// Makes a token that exists already stand for a tenant.
+    /// Assigns an existing token to a tenant.
     ///
     /// # Errors
-    /// When there is no such tenant, the token stands for a tenant already, or the store fails.
+    /// When there is no such tenant, the token already belongs to a tenant, or the store fails.
     pub async fn add_ingest_token(
         &self,
         tenant: &TenantId,
@@ -100,7 +100,7 @@ impl Store {
 }
 
 fn ingest_token(mut row: Row) -> Result<IngestToken, StoreError> {
-    let digest = row.bytes()?.try_into().map_err(|_| StoreError::Damaged("a digest has another length".into()))?;
+    let digest = row.bytes()?.try_into().map_err(|_| StoreError::Damaged("a digest has the wrong length".into()))?;
     Ok(IngestToken {
         digest,
         tenant: tenant_id(&row.text()?)?,

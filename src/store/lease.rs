@@ -1,4 +1,4 @@
-//! Leases: who may do what must not be done twice at once, such as refreshing a tenant's tokens.
+//! Leases for work that must not be done twice at once, such as refreshing a tenant's tokens.
 
 use super::backend::{Tx, Value};
 use super::{Revision, Store, StoreError};
@@ -6,12 +6,12 @@ use crate::types::TenantId;
 use std::time::Duration;
 use tracing::debug;
 
-/// How often, and after which pause each time, giving a lease back is tried.
+/// The attempts to release a lease, and the pause between them.
 const TRIES: u32 = 60;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The right to do one thing for one tenant, until it expires. Others may take it afterwards; what is stored with it as a
-/// [`Guard`](super::Guard) is refused then. Dropping it gives it back in the background.
+/// The right to do one thing for one tenant, until it expires. Others may take it afterwards; changes with it as a
+/// [`Guard`](super::Guard) are refused then. Dropping it releases it in the background.
 #[derive(Debug)]
 pub struct Lease {
     store: Store,
@@ -22,7 +22,7 @@ pub struct Lease {
 }
 
 impl Store {
-    /// Takes the lease for `purpose` of a tenant for `ttl`, unless someone has it; none then. It needs no tenant to exist.
+    /// Takes the lease for `purpose` of a tenant for `ttl`, unless someone has it: `None` then. The tenant need not exist.
     ///
     /// # Errors
     /// When the store fails.
@@ -37,7 +37,7 @@ impl Store {
              expires = excluded.expires WHERE dogsled_leases.expires <= $5 RETURNING fencing";
         let mut step = self.step().await?;
         let now = step.tx.now().await?.0;
-        // Of the counter of changes: larger than any before, even of a tenant that was removed and added again.
+        // Taken from the counter of changes: larger than any before, even for a tenant that was removed and added again.
         let fencing = step.revision;
         let parameters = vec![tenant.as_str().into(), purpose.into(), fencing.0.into(), until(now, ttl), now.into()];
         if step.tx.query_one(TAKE, parameters).await?.is_none() {
@@ -71,17 +71,17 @@ impl Lease {
         step.tx.commit().await
     }
 
-    /// Gives the lease back. One that was lost is left to its new holder.
+    /// Releases the lease. One that was lost is left to its new holder.
     ///
     /// # Errors
-    /// When the store fails; the lease is given back when it no longer does, or expires.
+    /// When the store fails; the lease is released once it recovers, or expires.
     pub async fn release(mut self) -> Result<(), StoreError> {
         let given_back = give_back(&self.store, self.key()).await;
         self.held = given_back.is_err();
         given_back
     }
 
-    /// Whether nobody has taken it since, within a step: what the step writes is safe then, even if it has expired.
+    /// Whether nobody has taken it since, within a step: the step's writes are safe then, even if it has expired.
     pub(super) async fn check(&self, tx: &mut Tx) -> Result<(), StoreError> {
         const HELD: &str = "SELECT fencing FROM dogsled_leases WHERE tenant = $1 AND purpose = $2 AND fencing = $3";
         tx.query_one(HELD, self.key()).await?.map(drop).ok_or_else(|| self.lost())
@@ -108,8 +108,8 @@ impl Drop for Lease {
             // A store that was away for a moment would else leave everybody waiting for the lease to expire.
             for _ in 0..TRIES {
                 match give_back(&store, key.clone()).await {
-                    Err(error) if error.is_transient() => debug!("a lease is not given back yet: {error}"),
-                    Err(error) => return debug!("a lease was not given back and will expire: {error}"),
+                    Err(error) if error.is_transient() => debug!("a lease is not released yet: {error}"),
+                    Err(error) => return debug!("a lease was not released and will expire: {error}"),
                     Ok(()) => return,
                 }
                 tokio::time::sleep(PAUSE).await;

@@ -1,11 +1,11 @@
-//! What must survive of tenants: who they are, how they stand with Datadog, and their secrets, sealed by
+//! The durable state of tenants: who they are, their connection to Datadog, and their secrets, sealed by
 //! [`vault`](crate::vault).
 //!
 //! SQLite in the state directory serves one host, PostgreSQL several that share their tenants, by the same statements.
-//! A call is one transaction: when it returns, everything of it is on the disk; when it fails, nothing of it is. Writers
-//! wait for one another, so that what a step checks still holds when it writes.
+//! A call is one transaction: when it returns, everything of it is on the disk; when it fails, nothing of it is.
+//! Writers exclude one another, so that the conditions a step checks still hold when it writes.
 //!
-//! Hosts keep out of each other's way by [`Lease`]s, and what they store under one is checked against it, so that a host
+//! Hosts keep out of each other's way by [`Lease`]s, and changes made under one are checked against it, so that a host
 //! that was frozen for a while overwrites nothing. They learn of each other's changes by [`Store::watch`].
 
 mod backend;
@@ -37,7 +37,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-/// The store. Clones share it.
+/// A handle to the store. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -60,11 +60,11 @@ struct Step {
 }
 
 impl Store {
-    /// Opens the store, made and brought up to date where needed: the schema, and the master key of a new store.
+    /// Opens the store, creating or upgrading what is needed: the schema, and the master key of a new store.
     ///
     /// # Errors
-    /// When the database cannot be used or is of a newer version, or the master key is missing, open to others, or not
-    /// the one that the store was sealed with. Nothing is changed then.
+    /// When the database cannot be used or is of a newer version, or the master key is missing, accessible to others,
+    /// or not the one that the store was sealed with. Nothing is changed then.
     pub async fn open(url: &StoreUrl, state_dir: &Path, source: Source) -> Result<Self, StoreError> {
         let keys = source.load().map_err(StoreError::KeySource)?;
         let backend = Backend::open(url, state_dir).await?;
@@ -75,10 +75,10 @@ impl Store {
         Ok(store)
     }
 
-    /// Like [`open`](Self::open), but makes no new SQLite file.
+    /// Like [`open`](Self::open), but creates no SQLite file.
     ///
     /// # Errors
-    /// As of [`open`](Self::open), and when there is no such file.
+    /// See [`open`](Self::open); also when there is no such file.
     pub async fn open_existing(url: &StoreUrl, state_dir: &Path, source: Source) -> Result<Self, StoreError> {
         if let Some(path) = backend::file(url, state_dir).ok().filter(|path| !path.exists()) {
             let reason = "there is no store: check state.dir and store.url".into();
@@ -92,7 +92,7 @@ impl Store {
         self.inner.backend.place()
     }
 
-    /// Sees to it that the store has a master key, and this process the same.
+    /// Ensures that the store has a master key and that this process has it.
     async fn settle_key(&self) -> Result<(), StoreError> {
         let mut key = sealed_with(&mut self.read().await?).await?;
         if key.is_none() {
@@ -119,7 +119,7 @@ impl Store {
             None => {
                 let key = source.create().map_err(StoreError::KeySource)?.id();
                 self.reload_keys()?;
-                info!("a new master key {key} was made; keep a copy of it where the store's backups are not");
+                info!("master key {key} was created; keep a copy of it, apart from the backups of the store");
                 key
             }
         };
@@ -128,11 +128,11 @@ impl Store {
         Ok(None)
     }
 
-    /// Ends a change of keys that the store has made and the files have not.
+    /// Finishes a key rotation that the store has made and the files have not.
     fn finish_rotation(&self, key: KeyId) {
         let Some(rotation) = self.inner.source.rotation() else { return };
         match rotation.finish(key) {
-            Ok(Some(kept)) => info!("the master key is {key} now; the one before is kept as {}", kept.display()),
+            Ok(Some(kept)) => info!("the master key is now {key}; the previous one is kept as {}", kept.display()),
             Ok(None) => {}
             Err(error) => warn!("{error}"),
         }
@@ -171,8 +171,8 @@ impl Store {
         self.inner.backend.begin(Mode::Read).await
     }
 
-    /// Begins a step. Its first statement takes the one row that all steps need, so that they come one after the other,
-    /// revisions are seen in their order, and none seals with a key that the store has given up.
+    /// Begins a step. Its first statement takes the one row that all steps need, so that they run one after the other,
+    /// revisions become visible in order, and none seals with a retired key.
     async fn step(&self) -> Result<Step, StoreError> {
         const NEXT: &str = "UPDATE dogsled_meta SET revision = revision + 1 RETURNING revision, master_key";
         let mut tx = self.inner.backend.begin(Mode::Write).await?;
@@ -184,7 +184,7 @@ impl Store {
         Ok(Step { tx, keys: self.keys_with(key)?, key, revision })
     }
 
-    /// Keeps a step and tells those who watch.
+    /// Commits a step and notifies watchers.
     async fn commit(&self, mut step: Step) -> Result<(), StoreError> {
         if let Some(tell) = self.inner.backend.tell() {
             step.tx.query(tell, vec![]).await?;
@@ -208,7 +208,7 @@ fn key_id(text: &str) -> Result<KeyId, StoreError> {
     KeyId::parse(text).ok_or_else(|| StoreError::Damaged(format!("{text:?} is no id of a master key")))
 }
 
-/// The error of a secret that does not open, or is not sealed.
+/// The error of a secret that cannot be opened or sealed.
 fn unusable(tenant: &crate::types::TenantId, field: &'static str) -> impl FnOnce(VaultError) -> StoreError {
     let tenant = tenant.clone();
     move |why| StoreError::Secret { tenant, field, why }

@@ -1,4 +1,4 @@
-//! What the store keeps.
+//! The records of the store.
 
 use crate::settings::Overrides;
 use crate::types::{Secret, TenantId, UnixMillis};
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tracing::error;
 
-/// A number that every change of the store makes larger; it tells newer from older, for ever.
+/// The counter that every change of the store increases: it orders all changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub i64);
 
@@ -17,28 +17,28 @@ pub struct Revision(pub i64);
 pub struct Organisation {
     /// Its id, a UUID.
     pub id: String,
-    /// Its name, if Datadog told it.
+    /// Its name, if Datadog gave it.
     pub name: Option<String>,
 }
 
-/// How a tenant stands with Datadog.
+/// The state of a tenant's connection to Datadog.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Connection {
     /// Never connected, or disconnected.
     #[default]
     Pending,
-    /// Connected.
+    /// Connected to an organisation.
     Connected,
     /// The key is refused or the authorisation revoked.
     Unauthorized {
-        /// What happened.
+        /// Datadog's reason.
         reason: String,
         /// What the customer or the operator must do.
         instructions: String,
     },
 }
 
-/// How a key was come by.
+/// Where a key came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// Created through OAuth.
@@ -56,27 +56,27 @@ impl Origin {
     }
 }
 
-/// What is known of an API key apart from the key.
+/// An API key's metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyInfo {
     /// Datadog's id of it, if known.
     pub datadog_id: Option<String>,
-    /// How it was come by.
+    /// Where it came from.
     pub origin: Origin,
-    /// Since when it is here.
+    /// When it was stored.
     pub created: UnixMillis,
 }
 
-/// An API key.
+/// An API key with its metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// The key.
+    /// The secret itself.
     pub key: Secret,
-    /// What else is known of it.
+    /// The metadata.
     pub info: KeyInfo,
 }
 
-/// What is known of a tenant's OAuth tokens apart from the tokens.
+/// The metadata of a tenant's OAuth tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokensInfo {
     /// When the access token expires.
@@ -85,7 +85,7 @@ pub struct TokensInfo {
     pub scopes: String,
     /// When they were granted.
     pub granted: UnixMillis,
-    /// Names this very pair; no later one has the same, even of another tenant.
+    /// Identifies this pair of tokens; no later one has the same, even of another tenant.
     pub generation: Revision,
 }
 
@@ -96,50 +96,50 @@ pub struct Tokens {
     pub access: Secret,
     /// The refresh token.
     pub refresh: Secret,
-    /// What else is known of them.
+    /// Their metadata.
     pub info: TokensInfo,
 }
 
 /// A tenant, without its secrets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TenantRecord {
-    /// Its id.
+    /// The id that requests name.
     pub id: TenantId,
-    /// Its name for people; may be empty.
+    /// The name shown to people; may be empty.
     pub display_name: String,
     /// Its Datadog site.
     pub site: String,
-    /// Whether the operator holds its telemetry, however it stands with Datadog.
+    /// Whether the operator has paused its delivery.
     pub paused: bool,
-    /// How it stands with Datadog.
+    /// The state of its connection to Datadog.
     pub connection: Connection,
     /// The organisation that it is connected to. No two tenants have the same.
     pub organisation: Option<Organisation>,
-    /// The organisation that telemetry which is held was meant for, where that is not the present one.
+    /// The organisation that held telemetry was meant for, where that is not the present one.
     pub held_for: Option<Organisation>,
-    /// What was accepted before this time is to be dropped by every host that has some of it: the operator's word on what was
-    /// held.
+    /// Telemetry accepted before this time is to be dropped by every host that has any: the operator's decision on held
+    /// telemetry.
     pub dropped_before: Option<UnixMillis>,
     /// Settings of its own.
     pub overrides: Map<String, Value>,
-    /// Since when the creation of a key has been under way. When nobody is at it any more, the answer was lost, and the
-    /// key may exist without anyone knowing it.
+    /// When the creation of a key began that has not ended. If nobody is working on it any more, the answer was lost,
+    /// and the key may exist unseen.
     pub key_creation_begun: Option<UnixMillis>,
-    /// Its key, if there is one.
+    /// The metadata of its key, if it has one.
     pub key: Option<KeyInfo>,
-    /// Its tokens, if there are any.
+    /// The metadata of its tokens, if it has any.
     pub tokens: Option<TokensInfo>,
     /// When it was added.
     pub created: UnixMillis,
     /// When it last changed.
     pub updated: UnixMillis,
-    /// Its last change.
+    /// The revision of its last change.
     pub revision: Revision,
 }
 
 impl TenantRecord {
-    /// What of [`overrides`](Self::overrides) this version knows: what the tenant may do otherwise than all. Keys that another
-    /// version has written are kept in the store, and have no effect here.
+    /// What of [`overrides`](Self::overrides) this version knows: what the tenant may do otherwise than all. Keys that
+    /// another version has written are kept in the store, and have no effect here.
     pub fn own(&self) -> Overrides {
         Overrides::from_store(&self.overrides).unwrap_or_else(|error| {
             error!(tenant = %self.id, "its own limits and quotas in the store are not understood, and those of all hold: {error}");
@@ -157,7 +157,7 @@ pub struct NewTenant {
     pub site: String,
 }
 
-/// One thing to change of a tenant. Those that are given together are made together or not at all.
+/// A change to a tenant. Changes given together are applied together or not at all.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Its name for people.
@@ -172,7 +172,7 @@ pub enum Change {
     Organisation(Option<Organisation>),
     /// The organisation that held telemetry was meant for.
     HeldFor(Option<Organisation>),
-    /// What was accepted before this time is to be dropped.
+    /// Telemetry accepted before this time is to be dropped.
     DroppedBefore(UnixMillis),
     /// Settings of its own, all of them.
     Overrides(Map<String, Value>),
@@ -180,15 +180,14 @@ pub enum Change {
     Key(Option<NewKey>),
     /// Its tokens; none forgets them.
     Tokens(Option<NewTokens>),
-    /// Whether the creation of a key is under way. Kept before the request is sent, and ended together with keeping the
-    /// key.
+    /// Whether a key is being created. Stored before the request is sent, and cleared in the same step that stores the key.
     KeyCreation(bool),
 }
 
-/// A key to keep.
+/// A key to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewKey {
-    /// The key.
+    /// The secret itself.
     pub key: Secret,
     /// Datadog's id of it, if known.
     pub datadog_id: Option<String>,
@@ -196,7 +195,7 @@ pub struct NewKey {
     pub origin: Origin,
 }
 
-/// Tokens to keep.
+/// Tokens to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTokens {
     /// The access token.
@@ -207,27 +206,27 @@ pub struct NewTokens {
     pub expires: UnixMillis,
     /// The scopes, as Datadog wrote them.
     pub scopes: String,
-    /// What they may take the place of.
+    /// Which tokens they may replace.
     pub replaces: Replaces,
 }
 
-/// Which tokens new ones may take the place of.
+/// Which tokens new ones may replace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaces {
-    /// Any, or none: the customer has just granted these.
+    /// Any or none: the customer has just granted the new ones.
     Any,
-    /// Those of this generation: the ones that were refreshed. Others are newer, and stay.
+    /// Only those of this generation, which were refreshed. Any others are newer, and stay.
     Generation(Revision),
 }
 
-/// An ingest token, of which only a digest is kept.
+/// An ingest token; only its digest is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IngestToken {
-    /// Names it in listings; of no use as a token.
+    /// Identifies it in listings; of no use as a token.
     pub id: String,
     /// The tenant that it stands for.
     pub tenant: TenantId,
-    /// What it is for.
+    /// The operator's note of its purpose.
     pub label: String,
     /// Its last four digits.
     pub last4: String,
@@ -240,7 +239,7 @@ pub struct IngestToken {
 /// An authorisation that a customer has been sent off to give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// The tenant.
+    /// The tenant to be connected.
     pub tenant: TenantId,
     /// The PKCE verifier.
     pub verifier: Secret,
@@ -250,43 +249,43 @@ pub struct Pending {
     pub site: String,
 }
 
-/// What a state stood for.
+/// The outcome of redeeming a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// This authorisation, and nobody gets it again.
+    /// The authorisation; nobody gets it again.
     Fresh(Pending),
-    /// One that was taken before.
+    /// It was redeemed before.
     Used(TenantId),
-    /// One that came back too late.
+    /// It came back too late.
     Expired(TenantId),
-    /// Nothing: it was made up, or is long past.
+    /// It was never issued, or expired long ago.
     Unknown,
 }
 
-/// What changed since some revision.
+/// The changes since a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
-    /// The revision that the store has now: where to go on from.
+    /// The store's revision now, from which to continue.
     pub revision: Revision,
     /// The tenants that changed, were added or removed.
     pub tenants: Vec<TenantId>,
 }
 
-/// What a change of the master key did.
+/// The outcome of a rotation of the master key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rekeyed {
     /// The key that secrets were sealed with.
     pub from: KeyId,
     /// The key that they are sealed with now.
     pub to: KeyId,
-    /// How many there are.
+    /// The number of secrets.
     pub secrets: usize,
-    /// Where the old key is kept, if it was in a file; or why the files could not be exchanged.
+    /// Where the old key is kept, if it was in a file; or why the files could not be swapped.
     pub kept: Result<Option<PathBuf>, VaultError>,
-    /// What is left to do where the key is handed in from outside.
+    /// What is left to do where the key is provided from outside.
     pub advice: Option<String>,
 }
 
-/// The longest time that an authorisation may take, after which its state is forgotten: longer than any `expires`, so
-/// that a late callback is told what happened.
+/// The longest time that an authorisation may take, after which its state is deleted: longer than any `expires`, so
+/// that a late callback gets a precise refusal.
 pub(super) const PENDING_KEPT: Duration = Duration::from_secs(24 * 3_600);

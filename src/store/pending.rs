@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 pub(super) const VERIFIER: &str = "pkce_verifier";
 
 impl Store {
-    /// Keeps an authorisation that a customer is about to be sent off for; `state` is what comes back with the callback,
-    /// and only its digest is kept.
+    /// Stores an authorisation that a customer is about to be asked for; `state` comes back with the callback, and only
+    /// its digest is stored.
     ///
     /// # Errors
     /// When there is no such tenant, the state was used before, or the store fails.
@@ -39,11 +39,11 @@ impl Store {
         self.commit(step).await
     }
 
-    /// Takes the authorisation of a state. Whatever happens and whoever asks at the same time, it is given once; its
-    /// verifier is forgotten with that.
+    /// Redeems a state. Whatever happens and whoever asks at the same time, the authorisation is returned once; its
+    /// verifier is deleted with that.
     ///
     /// # Errors
-    /// When the verifier does not open, or the store fails.
+    /// When the verifier cannot be decrypted, or the store fails.
     pub async fn take_pending(&self, state: &str, now: UnixMillis) -> Result<Taken, StoreError> {
         const FIND: &str = "SELECT tenant, verifier, domain, site, expires FROM dogsled_pending WHERE state = $1";
         const SPEND: &str = "UPDATE dogsled_pending SET verifier = NULL WHERE state = $1";
@@ -66,7 +66,7 @@ impl Store {
         Ok(Taken::Fresh(Pending { tenant, verifier, domain, site }))
     }
 
-    /// Forgets all pending authorisations of a tenant, such as when it is disconnected.
+    /// Deletes all pending authorisations of a tenant, for example when it is disconnected.
     ///
     /// # Errors
     /// When the store fails.

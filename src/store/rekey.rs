@@ -1,4 +1,4 @@
-//! Changing the master key.
+//! Rotation of the master key.
 
 use super::backend::Value;
 use super::pending::VERIFIER;
@@ -35,15 +35,14 @@ const SEALED: [(&str, &str, &str); 4] = [
 ];
 
 impl Store {
-    /// Changes the master key: to `wanted`, or to the one of a change that was begun and not finished, or to a new one.
+    /// Rotates the master key: to `wanted`, or to that of an unfinished rotation, or to a new one.
     ///
-    /// Everything is sealed anew in one step: after a crash at any point, the store holds everything under the old key
-    /// or everything under the new one, and the key file or the one beside it has that key. A process that runs
-    /// meanwhile looks at its key file again when it meets the new key, and nothing is sealed with the old one
-    /// afterwards.
+    /// All secrets are sealed again in one step: after a crash at any point, the store holds everything under the old key
+    /// or everything under the new one, and the key file or the one beside it has that key. A process running meanwhile
+    /// reads its key file again when it meets the new key, and nothing is sealed with the old one afterwards.
     ///
     /// # Errors
-    /// When there is no other key to change to, a secret does not open, or the store fails. Nothing is changed then.
+    /// When there is no other key to change to, a secret cannot be decrypted, or the store fails. Nothing is changed then.
     pub async fn rekey(&self, wanted: Option<MasterKey>) -> Result<Rekeyed, StoreError> {
         let present = sealed_with(&mut self.read().await?).await?;
         if let Some(same) = wanted.as_ref().map(MasterKey::id).filter(|id| Some(*id) == present) {
@@ -56,7 +55,7 @@ impl Store {
         };
         let (from, secrets) = self.seal_anew(&new).await?;
         if let Err(error) = self.inner.backend.scrub().await {
-            warn!("what was sealed with the old key may still be in the files of the store: {error}");
+            warn!("secrets sealed with the old key may still be in the files of the store: {error}");
         }
         let kept = rotation.map_or(Ok(None), |rotation| rotation.finish(new.id()));
         let advice = rotation.is_none().then(|| self.inner.source.advice(new.id()));

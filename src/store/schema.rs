@@ -1,10 +1,10 @@
-//! The tables, and how an older schema becomes the present one.
+//! The tables, and the upgrade of older schemas.
 
 use super::backend::{Backend, Mode, Tx};
 use super::error::StoreError;
 
-/// The statements of each version, applied in order, each version in one transaction with the note that it is there.
-/// What was released is never edited; a change is a new version.
+/// The statements of each version, applied in order, each version in one transaction with the record of its number.
+/// Released versions are never edited; a change is a new version.
 const VERSIONS: [&[&str]; 2] = [FIRST, &["ALTER TABLE dogsled_tenants ADD COLUMN dropped_before BIGINT"]];
 
 const FIRST: &[&str] = &[
@@ -34,9 +34,9 @@ const FIRST: &[&str] = &[
 /// The newest version that this code knows.
 const KNOWN: i64 = VERSIONS.len() as i64;
 
-/// Brings the schema up to date, alone.
+/// Upgrades the schema, one process at a time.
 pub(super) async fn migrate(backend: &Backend) -> Result<(), StoreError> {
-    // Nearly always it is, and then opening writes nothing.
+    // Usually it is current, and opening writes nothing.
     if version(&mut backend.begin(Mode::Read).await?, backend).await? == Some(KNOWN) {
         return Ok(());
     }
@@ -44,7 +44,7 @@ pub(super) async fn migrate(backend: &Backend) -> Result<(), StoreError> {
     if let Some(lock) = backend.schema_lock() {
         tx.query(lock, vec![]).await?;
     }
-    // Again, for another process may have done it meanwhile.
+    // Once more: another process may have upgraded it meanwhile.
     let found = match version(&mut tx, backend).await? {
         Some(found) if found > KNOWN => {
             return Err(StoreError::NewerSchema { place: backend.place().to_owned(), found, known: KNOWN });

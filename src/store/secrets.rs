@@ -15,17 +15,17 @@ pub(super) const ACCESS_TOKEN: &str = "access_token";
 pub(super) const REFRESH_TOKEN: &str = "refresh_token";
 
 impl Store {
-    /// The API key of a tenant; none if there is none.
+    /// The API key of a tenant, if it has one.
     ///
     /// # Errors
-    /// When it does not open, or the store fails.
+    /// When it cannot be decrypted, or the store fails.
     pub async fn api_key(&self, tenant: &TenantId) -> Result<Option<ApiKey>, StoreError> {
         const ONE: &str = "SELECT tenant, sealed, origin, datadog_id, created FROM dogsled_api_keys WHERE tenant = $1";
         let (rows, keys) = self.sealed(ONE, vec![tenant.as_str().into()]).await?;
         rows.into_iter().next().map(|row| api_key(row, &keys)?.1).transpose()
     }
 
-    /// The API keys of all tenants. One that does not open is its tenant's trouble alone.
+    /// The API keys of all tenants. One that cannot be decrypted affects its own tenant only.
     ///
     /// # Errors
     /// When the store fails.
@@ -35,10 +35,10 @@ impl Store {
         rows.into_iter().map(|row| api_key(row, &keys)).collect()
     }
 
-    /// The OAuth tokens of a tenant; none if there are none.
+    /// The OAuth tokens of a tenant, if it has any.
     ///
     /// # Errors
-    /// When they do not open, or the store fails.
+    /// When they cannot be decrypted, or the store fails.
     pub async fn tokens(&self, tenant: &TenantId) -> Result<Option<Tokens>, StoreError> {
         const ONE: &str =
             "SELECT access, refresh, expires, scopes, granted, generation FROM dogsled_tokens WHERE tenant = $1";
@@ -104,7 +104,7 @@ impl Step {
         if let Replaces::Generation(expected) = tokens.replaces {
             let row = self.tx.query_one(PRESENT, vec![id.as_str().into()]).await?;
             if row.map(|mut row| row.int()).transpose()? != Some(expected.0) {
-                return Err(StoreError::Stale { tenant: id.clone(), what: "its tokens are others now" });
+                return Err(StoreError::Stale { tenant: id.clone(), what: "its tokens have been replaced" });
             }
         }
         let (access, refresh) =

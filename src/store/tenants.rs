@@ -12,10 +12,10 @@ const SELECT: &str = "SELECT t.id, t.display_name, t.site, t.paused, t.connectio
      t.created, t.updated, t.revision, k.origin, k.datadog_id, k.created, o.expires, o.scopes, o.granted, o.generation \
      FROM dogsled_tenants t LEFT JOIN dogsled_api_keys k ON k.tenant = t.id LEFT JOIN dogsled_tokens o ON o.tenant = t.id";
 
-/// What must hold for a change to be made.
+/// The conditions of a change.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Guard<'a> {
-    /// This lease is still ours: nobody else took it since.
+    /// This lease is still held: nobody else took it since.
     pub lease: Option<&'a Lease>,
     /// The tenant has not changed since this revision of it.
     pub revision: Option<Revision>,
@@ -49,7 +49,7 @@ impl Store {
         Ok(added)
     }
 
-    /// A tenant; none if there is no such.
+    /// The tenant with this id, if it exists.
     ///
     /// # Errors
     /// When the store fails.
@@ -69,7 +69,7 @@ impl Store {
         Ok(tenants)
     }
 
-    /// Makes changes to a tenant, all of them or none, and gives what it is afterwards.
+    /// Applies changes to a tenant, all of them or none, and returns the tenant afterwards.
     ///
     /// # Errors
     /// When there is no such tenant, the guard or the generation of its tokens does not hold, its new organisation is
@@ -92,7 +92,7 @@ impl Store {
         Ok(after)
     }
 
-    /// Removes a tenant with all that belongs to it, and says whether it was there.
+    /// Removes a tenant with everything that belongs to it; false when there was none.
     ///
     /// # Errors
     /// When the store fails.
@@ -110,7 +110,7 @@ impl Store {
 }
 
 impl Step {
-    /// A tenant that must be there.
+    /// A tenant that must exist.
     pub(super) async fn tenant(&mut self, id: &TenantId) -> Result<TenantRecord, StoreError> {
         find(&mut self.tx, id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))
     }
@@ -197,7 +197,7 @@ pub(super) fn origin(text: &str) -> Result<Origin, StoreError> {
     [Origin::OAuth, Origin::Static]
         .into_iter()
         .find(|origin| origin.name() == text)
-        .ok_or_else(|| StoreError::Damaged(format!("{text:?} is no origin of a key")))
+        .ok_or_else(|| StoreError::Damaged(format!("{text:?} is not the origin of a key")))
 }
 
 /// Reads the columns of [`SELECT`].
@@ -208,12 +208,12 @@ fn tenant(mut row: Row) -> Result<TenantRecord, StoreError> {
         ("pending", ..) => Connection::Pending,
         ("connected", ..) => Connection::Connected,
         ("unauthorized", reason, instructions) => Connection::Unauthorized { reason, instructions },
-        (other, ..) => return Err(StoreError::Damaged(format!("tenant {id} is {other:?}, which is no state"))),
+        (other, ..) => return Err(StoreError::Damaged(format!("tenant {id} is {other:?}, which is not a state"))),
     };
     let (organisation, held_for) = (organisation(&mut row)?, organisation(&mut row)?);
     let dropped_before = row.opt_int()?.map(UnixMillis);
     let overrides = serde_json::from_str(&row.text()?)
-        .map_err(|error| StoreError::Damaged(format!("the overrides of tenant {id} are no JSON ({error})")))?;
+        .map_err(|error| StoreError::Damaged(format!("the overrides of tenant {id} are not JSON ({error})")))?;
     let key_creation_begun = row.opt_int()?.map(UnixMillis);
     let (created, updated) = (UnixMillis(row.int()?), UnixMillis(row.int()?));
     let revision = Revision(row.int()?);

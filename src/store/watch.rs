@@ -1,4 +1,4 @@
-//! Learning of changes, whichever host made them.
+//! Notification of changes, whichever host made them.
 
 use super::tenants::tenant_id;
 use super::{Changes, Revision, Store, StoreError};
@@ -6,24 +6,24 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
-/// The first and the longest pause after a failure: what others change is seen within seconds of its end.
+/// The first and the longest pause after a failure: changes of others are seen within seconds of its end.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Yields what changes from some revision on.
+/// Yields the changes after a revision.
 #[derive(Debug)]
 pub struct Watch {
     store: Store,
     revision: Revision,
-    /// The revision before what was given last.
+    /// The revision before the changes returned last.
     before: Revision,
-    /// How long to wait before the next look; none while all is well.
+    /// The pause before the next query; none while the store works.
     pause: Option<Duration>,
     listener: AbortHandle,
 }
 
 impl Store {
-    /// What changed after a revision; everything after [`Revision::default`].
+    /// The changes after a revision; everything after [`Revision::default`].
     ///
     /// # Errors
     /// When the store fails.
@@ -57,8 +57,8 @@ impl Watch {
     /// Waits for the next change.
     ///
     /// # Errors
-    /// When the store cannot be read: changes are not seen then. The next call tries again after a pause, and gives what has
-    /// changed meanwhile, even if that is nothing.
+    /// When the store cannot be read, so that changes are not seen. The next call tries again after a pause, and
+    /// returns the changes made meanwhile, even if there are none.
     pub async fn next(&mut self) -> Result<Changes, StoreError> {
         let store = self.store.clone();
         if let Some(pause) = self.pause {
@@ -81,12 +81,12 @@ impl Watch {
             if is_back || !changes.tenants.is_empty() {
                 return Ok(changes);
             }
-            // Running out of time is no error: others may change something without telling.
+            // A timeout is no error: others may make changes without a notification.
             let _ = tokio::time::timeout(store.inner.backend.poll_interval(), told).await;
         }
     }
 
-    /// Has the changes that were given last given again after a pause: whoever got them could not look at them.
+    /// Returns the last changes again after a pause, for a caller that could not process them.
     pub fn again(&mut self) {
         self.revision = self.before;
         self.slow_down();

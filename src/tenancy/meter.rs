@@ -1,10 +1,9 @@
-//! What each tenant may do, and how much of its rate it has used.
+//! The limits and quotas of each tenant, and how much of its rate it has used.
 //!
-//! A rate is a leaky bucket, kept as one number: when all that was taken so far will have been paid for. It differs in two
-//! ways from what the `governor` crate offers, which paces deliveries: a request that is larger than the bucket must not be
-//! refused for ever, so that it is taken when the bucket has room at all, and those after it wait until it is paid for; and
-//! a request of several tenants that is refused for one of them must cost the others nothing, so that what was taken can
-//! be given back.
+//! A rate is a leaky bucket, kept as one number: the time at which everything taken so far will have drained. It
+//! differs in two ways from the `governor` crate, which paces deliveries: a request larger than the bucket must not be
+//! refused for ever, so it is taken when the bucket has any room, and later ones wait until it has drained; and a
+//! request of several tenants that is refused for one must cost the others nothing, so charges can be given back.
 
 use crate::settings::{Allowance, Limits, Overrides, Quota, Settings};
 use crate::types::TenantId;
@@ -14,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How much may come at once: what the rate allows in this time.
+/// The burst: what the rate allows in this time.
 const BURST: Duration = Duration::from_secs(1);
 
 /// The meters of all tenants.
@@ -30,7 +29,7 @@ struct Inner {
     meters: HashMap<TenantId, Arc<Meter>>,
 }
 
-/// What one tenant may do, and what it has used. There is one for as long as the daemon runs, however its tenant changes.
+/// The limits of one tenant and its use of them. It lives as long as the daemon, however its tenant changes.
 #[derive(Debug)]
 pub struct Meter {
     origin: Instant,
@@ -45,12 +44,12 @@ struct Terms {
     now: Allowance,
 }
 
-/// Nanoseconds after the origin at which everything taken is paid for.
+/// Nanoseconds after the origin at which everything taken has drained.
 #[derive(Debug, Default)]
 struct Bucket(AtomicU64);
 
-/// What was taken of a tenant's rate. It stays taken unless it is [given back](Self::give_back): when a sender goes away, what it
-/// sent may be on its way to the journal.
+/// A charge on a tenant's rate. It stands unless it is [given back](Self::give_back): when a sender disconnects, its
+/// items may be on their way to the journal.
 #[derive(Debug)]
 pub struct Charge {
     meter: Arc<Meter>,
@@ -58,9 +57,9 @@ pub struct Charge {
     bytes: u64,
 }
 
-/// A tenant sends faster than it may. `Display` is the text for the emitter.
+/// A tenant exceeds its rate. `Display` is the text for the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("its limit is {most} {what} a second (limits.{key})")]
+#[error("its limit is {most} {what} per second (limits.{key})")]
 pub struct Exceeded {
     /// The key that sets the limit.
     pub key: &'static str,
@@ -71,14 +70,14 @@ pub struct Exceeded {
 }
 
 impl Meters {
-    /// As configured.
+    /// Meters with the limits of the configuration.
     pub fn new(settings: &Settings) -> Self {
         let meters = Self::default();
         meters.configure(settings);
         meters
     }
 
-    /// What all tenants and those of the configuration file may do from now on.
+    /// Sets the limits of all tenants and of those of the configuration file.
     pub fn configure(&self, settings: &Settings) {
         let default = settings.allowance();
         let mut inner = self.write();
@@ -93,14 +92,14 @@ impl Meters {
         }
     }
 
-    /// What one tenant may do otherwise from now on.
+    /// Sets one tenant's own limits.
     pub fn set(&self, id: &TenantId, own: Overrides) {
         let meter = self.of(id);
         let default = self.read().default;
         *meter.write() = Terms { own, now: own.over(default) };
     }
 
-    /// A tenant's.
+    /// The meter of a tenant.
     pub fn of(&self, id: &TenantId) -> Arc<Meter> {
         if let Some(meter) = self.read().meters.get(id) {
             return meter.clone();
@@ -134,30 +133,30 @@ impl Default for Meters {
 }
 
 impl Meter {
-    /// What the tenant may have waiting.
+    /// The tenant's quota in the queue.
     pub fn quota(&self) -> Quota {
         self.read().now.quota
     }
 
-    /// What it may do.
+    /// Its limits.
     pub fn allowance(&self) -> Allowance {
         self.read().now
     }
 
-    /// What of that is its own.
+    /// Those of its limits that are its own.
     pub fn overrides(&self) -> Overrides {
         self.read().own
     }
 
-    /// Whether it may not send as fast as it likes.
+    /// Whether it has a rate limit.
     pub fn is_limited(&self) -> bool {
         self.read().now.limits != Limits::default()
     }
 
-    /// Takes what a request needs of the rate.
+    /// Charges a request to the rate.
     ///
     /// # Errors
-    /// When too much was taken already; nothing is taken then.
+    /// When the rate is used up; nothing is charged then.
     pub fn charge(self: &Arc<Self>, items: u64, bytes: u64, now: Instant) -> Result<Charge, Exceeded> {
         let Limits { items_per_second, bytes_per_second } = self.read().now.limits;
         let now = nanos(now.saturating_duration_since(self.origin));
@@ -188,7 +187,7 @@ impl Meter {
 }
 
 impl Bucket {
-    /// Takes what `units` cost at a rate, and gives the cost; or when there will be room.
+    /// Charges `units` at a rate, and returns the cost; or when there will be room.
     fn take(&self, units: u64, per_second: u64, now: u64) -> Result<u64, Duration> {
         if per_second == 0 {
             return Ok(0);
@@ -216,7 +215,7 @@ impl Bucket {
 }
 
 impl Charge {
-    /// The request was not taken.
+    /// Undoes the charge of a request that was refused.
     pub fn give_back(self) {
         self.meter.items.give_back(self.items);
         self.meter.bytes.give_back(self.bytes);

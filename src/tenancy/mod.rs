@@ -54,7 +54,7 @@ impl TenantState {
     }
 }
 
-/// Whether a tenant may submit.
+/// Whether a tenant has a key to submit with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     /// Not yet: it is not connected.
@@ -65,12 +65,12 @@ pub enum Access {
     Key(Secret),
 }
 
-/// What is not sent although there is a key.
+/// Telemetry that is held although there is a key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hold {
-    /// Everything: the operator says so.
+    /// Everything, by the operator's decision.
     pub paused: bool,
-    /// What was accepted before this time: it was meant for another organisation than the one that the key is of.
+    /// Telemetry accepted before this time: it was meant for another organisation than that of the key.
     pub before: Option<UnixMillis>,
 }
 
@@ -80,16 +80,16 @@ struct Terms {
     hold: Hold,
 }
 
-/// One tenant.
+/// A tenant as the daemon sees it.
 #[derive(Debug)]
 pub struct Tenant {
-    /// Its name.
+    /// The id that requests name.
     pub id: TenantId,
     /// Where its telemetry goes.
     pub site: Site,
     terms: Mutex<Terms>,
     state: AtomicU8,
-    /// Told of every change of the terms, once the tenant is in a registry.
+    /// Notified of every change of the permission, once the tenant is in a registry.
     changes: OnceLock<watch::Sender<()>>,
     /// Kept there, too.
     meter: OnceLock<Arc<Meter>>,
@@ -109,7 +109,7 @@ impl Tenant {
         self.terms().0
     }
 
-    /// Its API key, and what is not to be sent with it, as they belong together.
+    /// Its API key and what must be held, read together.
     pub fn terms(&self) -> (Option<Secret>, Hold) {
         let terms = self.lock();
         match &terms.access {
@@ -118,7 +118,7 @@ impl Tenant {
         }
     }
 
-    /// Gives it a key, or takes it away, and says what is held; says whether that changed anything.
+    /// Sets its key and what is held; returns whether that changed anything.
     pub fn set_terms(&self, access: Access, hold: Hold) -> bool {
         let mut present = self.lock();
         if present.access == access && present.hold == hold {
@@ -133,12 +133,12 @@ impl Tenant {
         true
     }
 
-    /// Its meter, if it may not send as fast as it likes.
+    /// Its meter, if it has a rate limit.
     pub fn limited(&self) -> Option<&Arc<Meter>> {
         self.meter.get().filter(|meter| meter.is_limited())
     }
 
-    /// The state of a tenant that has nothing to send or may not send it.
+    /// The state of a tenant while nothing is being sent.
     pub fn state_at_rest(&self) -> TenantState {
         self.lock().state_at_rest()
     }
@@ -147,7 +147,7 @@ impl Tenant {
         self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its state.
+    /// Its current state.
     pub fn state(&self) -> TenantState {
         TenantState::ALL[usize::from(self.state.load(Ordering::Relaxed))]
     }

@@ -26,18 +26,18 @@ struct Inner {
 }
 
 impl Registry {
-    /// A registry of tenants that may do what these meters say.
+    /// A registry of tenants with these meters.
     pub fn new(meters: Arc<Meters>) -> Self {
         Self { meters, ..Self::default() }
     }
 
-    /// What its tenants may do.
+    /// The meters of its tenants.
     pub fn meters(&self) -> &Meters {
         &self.meters
     }
 
-    /// Makes the tenants of the configuration file those of `now`, where they were those of `before`. Gives those that are no
-    /// longer in it: they are still here, without ingest tokens.
+    /// Replaces the tenants of the configuration `before` by those of `now`. Returns those that are no longer in it:
+    /// they stay registered, without ingest tokens.
     pub fn configure(&self, before: &Settings, now: &Settings) -> Vec<TenantId> {
         for (id, tenant) in &now.tenants {
             // Loading the settings has checked that every site is known.
@@ -72,12 +72,12 @@ impl Registry {
         self.changes.send_replace(());
     }
 
-    /// Is told whenever a tenant comes or goes, or what it may send changes.
+    /// Notified whenever a tenant is added or removed, or its permission to send changes.
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
-    /// Says whether there are more tenants than are known so far, so that an unknown one may yet turn out to exist.
+    /// Sets whether more tenants may exist than are known so far, so that an unknown one may yet turn out to exist.
     pub fn set_partial(&self, partial: bool) {
         self.partial.store(partial, Ordering::Release);
     }
@@ -87,12 +87,12 @@ impl Registry {
         self.partial.load(Ordering::Acquire)
     }
 
-    /// Whether telemetry of no tenant at all can be taken for now, since those that there are cannot be read.
+    /// Whether no telemetry can be accepted for now, because the tenants cannot be read.
     pub fn is_blind(&self) -> bool {
         self.is_partial() && self.read().tenants.is_empty()
     }
 
-    /// Forgets a tenant; its tokens stand for nobody then.
+    /// Removes a tenant and its tokens.
     pub fn remove(&self, id: &TenantId) {
         let mut inner = self.write();
         inner.tenants.remove(id);
@@ -101,13 +101,13 @@ impl Registry {
         self.changes.send_replace(());
     }
 
-    /// Makes an ingest token stand for a tenant.
+    /// Assigns an ingest token to a tenant.
     pub fn add_token(&self, token: &Secret, tenant: &TenantId) {
         self.write().tokens.insert(digest(token.expose()), tenant.clone());
     }
 
-    /// Makes the tokens with these SHA-256 digests (of the lower case) stand for a tenant, and no others. Those that stand
-    /// for somebody else already go on doing so.
+    /// Assigns exactly the tokens with these SHA-256 digests (of the lower case) to a tenant. Those that belong to
+    /// another tenant stay there.
     pub fn set_tokens(&self, tenant: &TenantId, digests: impl IntoIterator<Item = [u8; 32]>) {
         let mut inner = self.write();
         inner.tokens.retain(|_, of| of != tenant);
@@ -121,7 +121,7 @@ impl Registry {
         self.read().tenants.get(id).cloned()
     }
 
-    /// The tenant that an ingest token stands for.
+    /// The tenant that an ingest token belongs to.
     pub fn by_token(&self, token: &str) -> Option<Arc<Tenant>> {
         let inner = self.read();
         inner.tenants.get(inner.tokens.get(&digest(token))?).cloned()

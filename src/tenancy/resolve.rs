@@ -8,7 +8,7 @@ use crate::settings::Tenancy;
 use crate::types::{InvalidTenantId, TenantId};
 use std::sync::Arc;
 
-/// What the head of a request says about its tenant.
+/// What the head of a request claims about its tenant.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Claims<'a> {
     /// The tenant that the path names.
@@ -20,21 +20,21 @@ pub struct Claims<'a> {
     pub keys: [Option<&'a str>; 4],
 }
 
-/// Whose a request is, as far as its head tells.
+/// The sender of a request, as far as its head tells.
 #[derive(Debug, Clone)]
 pub enum Caller {
-    /// One tenant's.
+    /// A single tenant.
     Tenant {
-        /// Whose.
+        /// The tenant that the request belongs to.
         tenant: Arc<Tenant>,
-        /// Whether its token speaks for it alone, so that an item's tag may not name another tenant.
+        /// Whether its token binds the request to it, so that an item's tag may not name another tenant.
         bound: bool,
     },
-    /// Each item is for itself: its tag's tenant, or the default.
+    /// Decided item by item: the tenant of its tag, or the default.
     Items {
         /// The tenant of items without a tag.
         default: Option<Arc<Tenant>>,
-        /// Whether a key came along that is no ingest token.
+        /// Whether the request has a key that is not an ingest token.
         unknown_key: bool,
     },
 }
@@ -50,14 +50,14 @@ impl Caller {
     }
 }
 
-/// Why a request is refused. `Display` is the text for the emitter.
+/// Why a request is refused. `Display` is the text for the sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// A token is needed and no key came.
+    /// A token is required and the request has no key.
     #[error("no ingest token: send the tenant's token in the DD-API-KEY header")]
     TokenMissing,
-    /// The key is no ingest token, and nothing else names a tenant.
-    #[error("unknown token: the API key of this request is no tenant's ingest token; {0}")]
+    /// The key is not an ingest token, and nothing else names a tenant.
+    #[error("unknown token: the API key of this request is not the ingest token of any tenant; {0}")]
     TokenUnknown(Advice),
     /// Nothing names a tenant.
     #[error("no tenant: {0}")]
@@ -68,7 +68,7 @@ pub enum Denied {
     /// The named tenant does not exist.
     #[error("unknown tenant {tenant:?}, named by the {by}: register it, or correct the name")]
     Unknown {
-        /// The name.
+        /// The tenant id as given.
         tenant: String,
         /// Where it was found.
         by: &'static str,
@@ -84,16 +84,16 @@ pub enum Denied {
     /// Some items name their tenant and others do not.
     #[error("{unnamed} of {items} items name no tenant: {advice}")]
     ItemsUnnamed {
-        /// How many do not.
+        /// Items without a tenant.
         unnamed: u64,
-        /// Of how many.
+        /// Items in all.
         items: u64,
         /// What to do.
         advice: Advice,
     },
 }
 
-/// How to name a tenant, in words.
+/// Advice on how to name a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("name one by the path /tenants/<tenant>/..., the header {header}, an ingest token as API key{}, or set tenancy.default", tag_advice(.tag.as_deref()))]
 pub struct Advice {
@@ -105,19 +105,19 @@ fn tag_advice(tag: Option<&str>) -> String {
     tag.map(|tag| format!(", a tag {tag}:<tenant> in every item")).unwrap_or_default()
 }
 
-/// The rules, with what they are applied to.
+/// The rules of resolution.
 #[derive(Debug, Clone, Copy)]
 pub struct Resolver<'a> {
-    /// Who exists.
+    /// The known tenants.
     pub registry: &'a Registry,
-    /// `[tenancy]`
+    /// The section `[tenancy]` of the configuration.
     pub tenancy: &'a Tenancy,
-    /// `ingest.require_token`
+    /// The key `ingest.require_token` of the configuration.
     pub require_token: bool,
 }
 
 impl Resolver<'_> {
-    /// Whose the request is by its head.
+    /// The sender of a request, by its head.
     ///
     /// # Errors
     /// When the head names a tenant that does not exist, when a needed token is missing or unknown, when token and
@@ -178,7 +178,7 @@ impl Resolver<'_> {
         parts.clone().map(one).collect()
     }
 
-    /// With `require_token`: the token's tenant, and no other name beside it.
+    /// With `require_token`: the token's tenant, and no other.
     fn bound_caller(&self, claims: &Claims<'_>) -> Result<Caller, Denied> {
         let Some(tenant) = self.by_token(claims) else {
             let given = claims.keys.iter().any(Option::is_some);
@@ -221,7 +221,7 @@ impl Resolver<'_> {
     }
 }
 
-/// A name as far as an error text needs it: what comes from outside may be long.
+/// A name cut for an error message: input may be long.
 fn shorten(name: &str) -> String {
     name.chars().take(TenantId::MAX_LEN + 1).collect()
 }

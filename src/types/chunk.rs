@@ -10,9 +10,9 @@ use bytes::Bytes;
 /// [`Kind::separator`] between them, and [`Kind::suffix`].
 #[derive(Debug, Clone)]
 pub struct Chunk {
-    /// Whose items.
+    /// The tenant that the items belong to.
     pub tenant: TenantId,
-    /// What they are.
+    /// The kind of the items.
     pub kind: Kind,
     /// How many items; at least one, at most [`super::Limits::items`].
     pub items: u32,
@@ -22,6 +22,6 @@ pub struct Chunk {
     pub accepted: UnixMillis,
     /// The items; with prefix and suffix at most [`super::Limits::uncompressed`].
     pub bytes: Bytes,
-    /// Who follows the items, if someone does.
+    /// Tracks the items' fate for a sender, if one asked.
     pub follow: Option<Follow>,
 }

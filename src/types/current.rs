@@ -1,8 +1,8 @@
-//! A value that is exchanged as a whole while others read it.
+//! A value that is replaced as a whole while others read it.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// A value that is exchanged as a whole: whoever has got it keeps what they have until they ask again.
+/// A value that is replaced as a whole: readers keep the version they have until they ask again.
 #[derive(Debug, Default)]
 pub struct Current<T>(RwLock<Arc<T>>);
 
@@ -17,7 +17,7 @@ impl<T> Current<T> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts another one in its place; gives the one before.
+    /// Replaces the value; returns the previous one.
     pub fn set(&self, value: impl Into<Arc<T>>) -> Arc<T> {
         std::mem::replace(&mut self.0.write().unwrap_or_else(PoisonError::into_inner), value.into())
     }

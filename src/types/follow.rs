@@ -1,33 +1,33 @@
-//! What becomes of the items of one request, for whoever asked to follow them.
+//! The fate of the items of one request, for a sender that asked to follow them.
 
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Follows the items of one request from acceptance to their end. Cheap to clone.
 ///
-/// Followed items are not batched with others, so that whatever is said of their payload is true of exactly them.
+/// Followed items are not batched with others, so that the fate of their payload is exactly theirs.
 #[derive(Debug, Clone)]
 pub struct Follow(Arc<watch::Sender<Fate>>);
 
-/// What has become of followed items so far.
+/// The fate of followed items so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fate {
-    /// Items that are in the queue or under way.
+    /// Items in the queue or in flight.
     pub queued: u64,
     /// Items that Datadog has confirmed.
     pub delivered: u64,
     /// Items that Datadog refused for good and that are kept on disk.
     pub dead_lettered: u64,
-    /// Items that were given up, see [`crate::ledger::DropReason`].
+    /// Items that were dropped, see [`crate::ledger::DropReason`].
     pub dropped: u64,
     /// Submissions that carried any of them.
     pub attempts: u64,
-    /// What the last submission came to, in Datadog's words or those of the network.
+    /// The outcome of the last submission, in Datadog's words or those of the network.
     pub words: String,
 }
 
 impl Follow {
-    /// Follows so many items, all queued.
+    /// Follows a number of items, all queued.
     pub fn new(items: u64) -> Self {
         Self(Arc::new(watch::Sender::new(Fate { queued: items, ..Fate::default() })))
     }
@@ -42,12 +42,12 @@ impl Follow {
         self.settle(items, |fate, items| fate.dead_lettered += items);
     }
 
-    /// Items were given up.
+    /// Items were dropped.
     pub fn dropped(&self, items: u32) {
         self.settle(items, |fate, items| fate.dropped += items);
     }
 
-    /// A submission came to this.
+    /// Notes the outcome of a submission.
     pub fn attempted(&self, words: impl Into<String>) {
         self.0.send_modify(|fate| {
             fate.attempts += 1;
@@ -55,7 +55,7 @@ impl Follow {
         });
     }
 
-    /// What has become of the items so far.
+    /// The fate of the items so far.
     pub fn fate(&self) -> Fate {
         self.0.borrow().clone()
     }
@@ -79,7 +79,7 @@ impl Follow {
 }
 
 impl Fate {
-    /// Whether nothing more can become of the items.
+    /// Whether the fate of all items is decided.
     pub fn is_settled(&self) -> bool {
         self.queued == 0
     }

@@ -1,6 +1,6 @@
-//! Text for the few pages that this program makes.
+//! Escaping for the few pages that this program generates.
 
-/// Text as it may stand in HTML, attributes included.
+/// Escapes text for HTML, attributes included.
 pub fn escape_html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,4 +1,4 @@
-//! A text that must not be seen.
+//! A text that must not be shown.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -49,7 +49,7 @@ impl serde::Serialize for Secret {
 /// (docs.datadoghq.com/account_management/api-app-keys).
 const DIGITS: usize = 32;
 
-/// A text that quotes what somebody sent, with all but the last four digits of what could be a key or a token taken out of it.
+/// Redacts a text that quotes input: of everything that could be a key or a token only the last four digits remain.
 pub fn redacted(text: &str) -> Cow<'_, str> {
     let mut out = Cow::Borrowed(text);
     let mut end = text.len();

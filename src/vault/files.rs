@@ -1,5 +1,5 @@
-//! Files of master keys: read with care, written whole or not at all, and exchanged so that a crash at any point leaves
-//! a key for whatever the store holds by then.
+//! Master key files: read with care, written atomically, and swapped so that a crash at any point leaves a key that
+//! opens the store.
 
 use super::{KeyId, MasterKey, VaultError};
 use std::ffi::OsString;
@@ -9,17 +9,17 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Much more than a key in any form, in bytes.
+/// The longest key file, in bytes; much longer than a key in any form.
 const MAX_FILE: u64 = 4_096;
 
 fn error(path: &Path, reason: impl Into<String>) -> VaultError {
     VaultError::File { path: path.display().to_string(), reason: reason.into() }
 }
 
-/// Reads a file that holds a key; nothing when there is no such file.
+/// Reads a key file; `None` when it does not exist.
 ///
 /// # Errors
-/// When it cannot be read, others could read or change it, or it holds no key.
+/// When it cannot be read, is accessible to other users, or holds no key.
 pub(super) fn read(path: &Path) -> Result<Option<MasterKey>, VaultError> {
     let unreadable = |why: io::Error| error(path, format!("cannot be read: {why}"));
     let file = match File::open(path) {
@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path) -> Result<Option<MasterKey>, VaultError> {
     if !metadata.is_file() {
         return Err(error(path, "is not a file"));
     }
-    // The group may read: that is how systemd and Kubernetes hand secrets to a service.
+    // The group may read: systemd and Kubernetes provide secrets to a service so.
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o027 != 0 {
         let what = if mode & 0o004 != 0 { "read" } else { "change" };
@@ -44,19 +44,19 @@ pub(super) fn read(path: &Path) -> Result<Option<MasterKey>, VaultError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + 1));
     file.take(MAX_FILE).read_to_end(&mut bytes).map_err(unreadable)?;
     let text = std::str::from_utf8(&bytes)
-        .map_err(|_| error(path, "holds no text: a key is written in hexadecimal or base64"))?;
+        .map_err(|_| error(path, "is not text: a key is written in hexadecimal or base64"))?;
     MasterKey::parse(text, &format!("master key file {}", path.display())).map(Some)
 }
 
-/// Writes a key to a file that must not exist: 0600, or for whom `like` is readable. The file appears whole, and is on
-/// the disk when this returns.
+/// Writes a key to a file that must not exist: with mode 0600, or readable to the same users as `like`. The file
+/// appears whole, and is on disk when this returns.
 ///
 /// # Errors
 /// When the file exists or cannot be written.
 pub(super) fn create(path: &Path, key: &MasterKey, like: Option<&Path>) -> Result<(), VaultError> {
     let temporary = suffixed(path, &format!(".tmp-{}", std::process::id()));
     let written = (|| {
-        // What an earlier process of the same number left is not finished.
+        // An unfinished file of an earlier process with the same id.
         match std::fs::remove_file(&temporary) {
             Err(why) if why.kind() != ErrorKind::NotFound => return Err(why),
             _ => {}
@@ -95,10 +95,11 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// The exchange of the key in a file for a new one.
+/// The rotation of a key that is in a file.
 ///
-/// The new key waits in `<file>.new`, where whoever reads the key file looks too. Only when the store holds nothing of
-/// the old key does `<file>.new` become `<file>`, and what was there stays as `<file>.old-<id>`, for backups.
+/// The new key waits in `<file>.new`, where every reader of the key file looks too. Only when nothing in the store is
+/// sealed with the old key any more does `<file>.new` become `<file>`; the old key stays as `<file>.old-<id>`, for
+/// backups.
 #[derive(Debug, Clone, Copy)]
 pub struct Rotation<'a> {
     file: &'a Path,
@@ -127,7 +128,7 @@ impl<'a> Rotation<'a> {
         read(&self.waiting_file())
     }
 
-    /// Makes a key wait, on the disk when this returns: `wanted`, or the one that waits already, or a new one.
+    /// Writes the waiting key, on disk when this returns: `wanted`, or the one that waits already, or a new one.
     ///
     /// # Errors
     /// When another than `wanted` waits already, or files cannot be read or written.
@@ -135,8 +136,7 @@ impl<'a> Rotation<'a> {
         match (self.waiting()?, wanted) {
             (Some(waiting), Some(wanted)) if waiting.id() != wanted.id() => {
                 let reason = format!(
-                    "holds key {} of a change of keys that was begun and not finished: finish it by `dogsled store rekey` \
-                     without --new-key-file, or remove the file",
+                    "holds key {} of an unfinished key rotation: finish it with `dogsled store rekey` without --new-key-file, or remove the file",
                     waiting.id()
                 );
                 Err(error(&self.waiting_file(), reason))
@@ -150,11 +150,11 @@ impl<'a> Rotation<'a> {
         }
     }
 
-    /// Puts the waiting key in its place, when it is the one of that id: the store has changed to it. Says where the old
-    /// one is kept; nothing when there was nothing to do.
+    /// Moves the waiting key into place if it has this id: the store has changed to it. Returns where the old one is
+    /// kept; `None` when there was nothing to do.
     ///
     /// # Errors
-    /// When files cannot be read or renamed. The waiting key goes on serving then.
+    /// When files cannot be read or renamed. The waiting key remains usable then.
     pub fn finish(self, id: KeyId) -> Result<Option<PathBuf>, VaultError> {
         if self.waiting()?.is_none_or(|waiting| waiting.id() != id) {
             return Ok(None);

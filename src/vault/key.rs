@@ -21,7 +21,7 @@ const EITHER_PADDING: GeneralPurposeConfig =
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, EITHER_PADDING);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, EITHER_PADDING);
 
-/// The name of a key: enough of a digest of it to tell keys apart, and nothing that helps to guess one.
+/// The id of a key: enough of a digest of it to tell keys apart, and no help in guessing one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId([u8; Self::LEN]);
 
@@ -37,7 +37,7 @@ impl KeyId {
         self.0
     }
 
-    /// Reads what [`Display`](fmt::Display) wrote; nothing for another text.
+    /// Parses the form that [`Display`](fmt::Display) writes; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let number = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 2 * Self::LEN)?;
         Some(Self(number.to_be_bytes()))
@@ -80,18 +80,17 @@ impl MasterKey {
         Self::new(Arc::new(bytes))
     }
 
-    /// Reads a key of 64 hexadecimal digits or of base64; space around it does not count. `origin` says in errors where
-    /// it came from.
+    /// Parses a key in 64 hexadecimal digits or in base64, ignoring space around it. `origin` names its source in errors.
     ///
     /// # Errors
-    /// When the text is something else.
+    /// When the text is no such key.
     pub fn parse(text: &str, origin: &str) -> Result<Self, VaultError> {
         let malformed = |reason: String| VaultError::Malformed { origin: origin.to_owned(), reason };
         let text = text.trim();
         if text.is_empty() {
             return Err(malformed(format!("is empty: {ADVICE}")));
         }
-        // One more than fits, so that a longer text is not taken for a key.
+        // One more than fits, so that a longer text is not mistaken for a key.
         let mut bytes = Zeroizing::new([0; LEN + 16]);
         let decoded = if text.len() == 2 * LEN && text.bytes().all(|b| b.is_ascii_hexdigit()) {
             for (index, pair) in text.as_bytes().chunks_exact(2).enumerate() {
@@ -108,11 +107,11 @@ impl MasterKey {
                 let mut key = Zeroizing::new([0; LEN]);
                 key.copy_from_slice(&bytes[..LEN]);
                 if key.iter().all(|b| *b == key[0]) {
-                    return Err(malformed(format!("is no random key: {ADVICE}")));
+                    return Err(malformed(format!("is not a random key: {ADVICE}")));
                 }
                 Ok(Self::new(Arc::new(key)))
             }
-            _ => Err(malformed(format!("is no key of 256 bits: {ADVICE}"))),
+            _ => Err(malformed(format!("is not a key of 256 bits: {ADVICE}"))),
         }
     }
 
@@ -125,7 +124,7 @@ impl MasterKey {
         &self.bytes
     }
 
-    /// Its name.
+    /// Its id, a digest.
     pub fn id(&self) -> KeyId {
         self.id
     }

@@ -1,8 +1,8 @@
-//! Encryption at rest: what the store writes down of a secret is of no use without the master key.
+//! Encryption at rest: secrets in the store are of no use without the master key.
 //!
 //! Every secret is sealed on its own (XChaCha20-Poly1305) and bound to its tenant, its field and the version of the
-//! form, so that one that is copied to another row or column does not open there. A sealed secret names the key that it
-//! was sealed with, which is what makes changing keys possible, and a wrong key tellable from a damaged store.
+//! form, so that one copied to another row or column cannot be opened there. A sealed secret names the key that it
+//! was sealed with, which makes rotation possible, and tells a wrong key from a damaged store.
 //!
 //! A sealed secret is: version (1 byte), id of the key (8), nonce (24), ciphertext with its tag of 16 bytes.
 
@@ -28,18 +28,18 @@ const NONCE: usize = 24;
 const TAG: usize = 16;
 const HEADER: usize = 1 + KeyId::LEN + NONCE;
 
-/// What is wrong with a key or a sealed secret. None of the texts holds either.
+/// Errors of keys and sealed secrets. The messages contain neither.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
-    /// A file that cannot be used.
+    /// A key file cannot be used.
     #[error("master key file {path}: {reason}")]
     File {
-        /// The file.
+        /// The path of the file.
         path: String,
         /// What is wrong and what to do.
         reason: String,
     },
-    /// A text that is no key.
+    /// A text is not a key.
     #[error("{origin} {reason}")]
     Malformed {
         /// Where it came from.
@@ -62,7 +62,7 @@ pub enum VaultError {
 
 fn hold(keys: &[KeyId]) -> String {
     match keys {
-        [] => "there is no master key here".into(),
+        [] => "there is no master key".into(),
         keys => {
             let keys: Vec<_> = keys.iter().map(KeyId::to_string).collect();
             format!("the one here is {}", keys.join(" and "))
@@ -70,7 +70,7 @@ fn hold(keys: &[KeyId]) -> String {
     }
 }
 
-/// What a secret is bound to.
+/// The context that a secret is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Binding<'a> {
     /// The tenant that it belongs to; empty for the store itself.
@@ -80,8 +80,7 @@ pub struct Binding<'a> {
 }
 
 impl Binding<'_> {
-    /// The data that is authenticated along with a secret. Lengths stand before the texts, so that no two bindings have
-    /// the same.
+    /// The associated data authenticated with a secret. Lengths precede the texts, so that no two bindings are alike.
     fn associated_data(self, header: &[u8]) -> Vec<u8> {
         let mut data = b"dogsled secret".to_vec();
         data.extend_from_slice(header);
@@ -93,7 +92,7 @@ impl Binding<'_> {
     }
 }
 
-/// The master keys at hand. There is one, and during a change of keys two.
+/// The master keys available: one, or two during a rotation.
 #[derive(Clone, Default)]
 pub struct Keyring {
     keys: Vec<MasterKey>,
@@ -124,7 +123,7 @@ impl Keyring {
     /// The key of that id.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When there is no such key.
     pub fn get(&self, id: KeyId) -> Result<&MasterKey, VaultError> {
         let held = || self.keys.iter().map(MasterKey::id).collect();
         self.keys.iter().find(|key| key.id() == id).ok_or_else(|| VaultError::OtherKey { needed: id, held: held() })
@@ -133,7 +132,7 @@ impl Keyring {
     /// Seals a secret with the key of that id.
     ///
     /// # Errors
-    /// When that key is not there.
+    /// When there is no such key.
     pub fn seal(&self, id: KeyId, binding: Binding<'_>, secret: &Secret) -> Result<Vec<u8>, VaultError> {
         let key = self.get(id)?;
         // 192 random bits: nonces need no counting, and no two hosts that share a key ever need to agree on them.
@@ -155,7 +154,7 @@ impl Keyring {
     /// Opens a sealed secret.
     ///
     /// # Errors
-    /// When its key is not there, or when it was changed or belongs elsewhere.
+    /// When its key is missing, or when it was changed or belongs elsewhere.
     pub fn open(&self, binding: Binding<'_>, sealed: &[u8]) -> Result<Secret, VaultError> {
         let key = self.get(sealing_key(sealed)?)?;
         let (header, rest) = sealed.split_at(1 + KeyId::LEN);
@@ -166,7 +165,7 @@ impl Keyring {
         let plain = XChaCha20Poly1305::new(key.bytes().into())
             .decrypt(&XNonce::from(*nonce), payload)
             .map(Zeroizing::new)
-            .map_err(|_| VaultError::Damaged("changed since it was sealed, or moved from another place"))?;
+            .map_err(|_| VaultError::Damaged("changed since it was sealed, or copied from another row"))?;
         let text = std::str::from_utf8(&plain).map_err(|_| VaultError::Damaged("not text once it is opened"))?;
         Ok(Secret::new(text))
     }
@@ -181,7 +180,7 @@ impl fmt::Debug for Keyring {
 /// The key that a secret was sealed with.
 ///
 /// # Errors
-/// When it is no sealed secret, or one of a newer version.
+/// When it is not a sealed secret, or one of a newer version.
 pub fn sealing_key(sealed: &[u8]) -> Result<KeyId, VaultError> {
     match sealed {
         [VERSION, rest @ ..] if sealed.len() >= HEADER + TAG => {

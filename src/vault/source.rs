@@ -17,13 +17,13 @@ const CREDENTIAL: &str = "master-key";
 pub enum Source {
     /// `store.master_key`, which the environment sets as `DOGSLED_STORE__MASTER_KEY`.
     Text(Secret),
-    /// A file that is handed in and cannot be changed from here: a systemd credential.
+    /// A file provided from outside that cannot be changed here: a systemd credential.
     Credential(PathBuf),
-    /// A file.
+    /// A file that this program can rotate.
     File {
         /// Its path.
         path: PathBuf,
-        /// Whether it is made when a new store needs a key: the one in the state directory, which nobody named.
+        /// Whether it is created when a new store needs a key: only the default one in the state directory.
         create: bool,
     },
 }
@@ -45,10 +45,10 @@ impl Source {
         Self::File { path: settings.state.dir.join(DEFAULT_FILE), create: true }
     }
 
-    /// The keys that are there now, those of a change of keys included; none when the file does not exist.
+    /// The keys available now, that of an unfinished rotation included; none when the file does not exist.
     ///
     /// # Errors
-    /// When what is there is no key, or others could read it.
+    /// When the content is not a key, or other users could read it.
     pub fn load(&self) -> Result<Keyring, VaultError> {
         match self {
             Self::Text(text) => Ok(Keyring::new([MasterKey::parse(text.expose(), "store.master_key")?])),
@@ -60,10 +60,10 @@ impl Source {
         }
     }
 
-    /// Makes a key for a new store.
+    /// Creates a key for a new store.
     ///
     /// # Errors
-    /// When the source is not one that is made here, or the file cannot be written.
+    /// When keys of this source are not created here, or the file cannot be written.
     pub fn create(&self) -> Result<MasterKey, VaultError> {
         match self {
             Self::File { path, create: true } => {
@@ -74,7 +74,7 @@ impl Source {
             Self::File { path, .. } | Self::Credential(path) => Err(VaultError::File {
                 path: path.display().to_string(),
                 reason: format!(
-                    "does not exist: make one by `(umask 077; openssl rand -base64 32 >{})`",
+                    "does not exist: create it with `(umask 077; openssl rand -base64 32 >{})`",
                     path.display()
                 ),
             }),
@@ -84,7 +84,7 @@ impl Source {
         }
     }
 
-    /// How the key of a file is exchanged; nothing for a key that is handed in.
+    /// The rotation of a key in a file; `None` for a key provided from outside.
     pub fn rotation(&self) -> Option<Rotation<'_>> {
         match self {
             Self::File { path, .. } => Some(Rotation::of(path)),
@@ -92,16 +92,16 @@ impl Source {
         }
     }
 
-    /// Reads a key from a file that someone names.
+    /// Reads a key from a named file.
     ///
     /// # Errors
-    /// When there is none, others could read it, or it holds no key.
+    /// When it does not exist, other users could read it, or it holds no key.
     pub fn read_file(path: &Path) -> Result<MasterKey, VaultError> {
         let missing = || VaultError::File { path: path.display().to_string(), reason: "no such file".into() };
         files::read(path)?.ok_or_else(missing)
     }
 
-    /// What to do when the key of that id is needed and not there.
+    /// What to do when the key with this id is needed and missing.
     pub fn advice(&self, needed: KeyId) -> String {
         match self {
             Self::Text(_) => format!("put key {needed} into DOGSLED_STORE__MASTER_KEY (store.master_key)"),

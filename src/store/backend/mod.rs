@@ -1,7 +1,7 @@
-//! The two databases behind one face: statements with `$1` parameters of three types, run within transactions.
+//! The two databases behind one interface: statements with `$1` parameters of three types, run within transactions.
 //!
-//! Both speak enough of the same SQL that every statement is written once. What differs stays in here: connecting,
-//! errors, the clock, and how others learn of a change.
+//! Both speak enough of the same SQL that every statement is written once. The differences stay in here: connecting,
+//! errors, the clock, and notification of changes.
 
 mod postgres;
 mod sqlite;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// How long anything waits for a connection or for the database's answer.
+/// The longest wait for a connection or for the database's answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The file of the default database, in the state directory.
@@ -69,7 +69,7 @@ impl Row {
     }
 
     fn unexpected<T>() -> Result<T, StoreError> {
-        Err(StoreError::Damaged("a column holds what it never should".into()))
+        Err(StoreError::Damaged("a column holds a value of the wrong type".into()))
     }
 
     pub fn opt_int(&mut self) -> Result<Option<i64>, StoreError> {
@@ -110,12 +110,12 @@ impl Row {
     }
 }
 
-/// What a transaction is for.
+/// The mode of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Sees one state of the whole store.
     Read,
-    /// Is alone: writers wait for one another.
+    /// Excludes other writers, which wait.
     Write,
 }
 
@@ -136,7 +136,7 @@ pub(super) enum Backend {
 }
 
 impl Backend {
-    /// Connects, and makes the file of a SQLite database.
+    /// Connects, and creates the file of a SQLite database.
     pub async fn open(url: &StoreUrl, state_dir: &Path) -> Result<Self, StoreError> {
         match file(url, state_dir) {
             Ok(path) => sqlite::Sqlite::open(&path).await.map(Self::Sqlite),
@@ -214,7 +214,7 @@ impl Backend {
         }
     }
 
-    /// Removes from the files what was overwritten, as far as the database can.
+    /// Removes overwritten data from the files, as far as the database can.
     pub async fn scrub(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.scrub().await,
@@ -223,7 +223,7 @@ impl Backend {
     }
 }
 
-/// A transaction.
+/// A transaction of either database.
 #[derive(Debug)]
 pub(super) enum Tx {
     Sqlite(sqlite::Tx),
@@ -244,7 +244,7 @@ impl Tx {
         Ok(self.query(statement, parameters).await?.into_iter().next())
     }
 
-    /// Keeps what was done. It is on the disk when this returns.
+    /// Commits. The changes are on disk when this returns.
     pub async fn commit(self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(tx) => tx.commit().await,
@@ -252,7 +252,7 @@ impl Tx {
         }
     }
 
-    /// The time by the clock that all users of the database share.
+    /// The time of the clock that all users of the database share.
     pub async fn now(&mut self) -> Result<UnixMillis, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(UnixMillis::now()),

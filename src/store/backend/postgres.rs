@@ -1,4 +1,4 @@
-//! PostgreSQL: a few connections that are made when they are needed and forgotten when they break.
+//! PostgreSQL: a few connections, made when they are needed and discarded when they break.
 
 use super::tls::{Stream, Tls};
 use super::{Fault, Mode, PATIENCE, Row, StoreError, Value, patiently};
@@ -18,7 +18,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket};
 use tracing::debug;
 
-/// Connections at once: writers wait for one another anyway.
+/// The most connections at once: writers wait for one another anyway.
 const CONNECTIONS: usize = 4;
 
 /// Where Debian's PostgreSQL listens, for an address that names no host.
@@ -47,16 +47,16 @@ pub struct Postgres {
     permits: Arc<Semaphore>,
 }
 
-/// A transaction.
+/// A transaction on a pooled connection.
 pub struct Tx {
     pool: Arc<Postgres>,
-    /// There until the transaction has ended.
+    /// Present until the transaction has ended.
     client: Option<Client>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Postgres {
-    /// Prepares what the address asks for; nothing is connected yet.
+    /// Prepares connections to an address; none is made yet.
     pub fn new(url: &Secret, place: String) -> Result<Self, StoreError> {
         let refused = |why| StoreError::Database { place: place.clone(), fault: Fault::Other(why) };
         let (config, tls) = configure(url.expose()).map_err(refused)?;
@@ -79,8 +79,8 @@ impl Postgres {
             match patiently(&self.place, "its answer", self.batch(&client, begin)).await {
                 Ok(()) => return Ok(Tx { pool: Arc::clone(self), client: Some(client), _permit: permit }),
                 Err(error) => {
-                    debug!("connections of the store are made anew: {error}");
-                    // What broke one has broken the others, and each would be waited for.
+                    debug!("reconnecting to the store: {error}");
+                    // The others are broken too, and each would be waited for.
                     self.idle().clear();
                 }
             }
@@ -140,7 +140,7 @@ impl Postgres {
                     Ok(()) => {
                         subscribed = true;
                         *pause = Duration::from_secs(1);
-                        // What was told before is not told again.
+                        // Log each failure once.
                         changed.notify_waiters();
                     }
                     Err(error) => return self.error(&error).to_string(),
@@ -182,7 +182,7 @@ impl std::fmt::Debug for Postgres {
 
 impl Tx {
     fn client(&self) -> Result<&Client, StoreError> {
-        self.client.as_ref().ok_or_else(|| self.pool.failed(Fault::Unreachable("the connection was given up".into())))
+        self.client.as_ref().ok_or_else(|| self.pool.failed(Fault::Unreachable("the connection was abandoned".into())))
     }
 
     pub async fn query(&mut self, statement: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError> {
@@ -193,7 +193,7 @@ impl Tx {
             async { self.client()?.query_typed(statement, &typed).await.map_err(|error| self.pool.error(&error)) };
         let answer = tokio::time::timeout(PATIENCE, work).await;
         let Ok(answer) = answer else {
-            // What the connection is in the middle of is unknown.
+            // The state of the connection is unknown.
             self.client = None;
             return Err(self.pool.failed(Fault::Slow(format!("no answer for {} s", PATIENCE.as_secs()))));
         };
@@ -302,21 +302,21 @@ fn configure(url: &str) -> Result<(Config, Tls), String> {
     }
     config.connect_timeout(config.get_connect_timeout().copied().unwrap_or(PATIENCE / 2));
     config.tcp_user_timeout(PATIENCE);
-    // One that only listens would not notice for hours that the server is gone.
+    // A connection that only listens would not notice for hours that the server is gone.
     config.keepalives_idle(KEEPALIVE.min(config.get_keepalives_idle()));
     let encrypted = match mode {
         Some("disable") => false,
-        // Encrypted without verifying would be to whoever answers, so there is one kind of TLS here: verified.
+        // TLS without verification would encrypt to whoever answers, so TLS is always verified here.
         Some("require" | "verify-ca" | "verify-full") => true,
         None => !is_local(&config),
-        Some(_) => return Err("sslmode is none of disable and verify-full".into()),
+        Some(_) => return Err("sslmode must be disable or verify-full".into()),
     };
     config.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
     let tls = if encrypted { Tls::new(roots.as_deref())? } else { Tls::off() };
     Ok((config, tls))
 }
 
-/// Whether the server is on this machine, for all that the address says.
+/// Whether the server is on this machine, as far as the address tells.
 fn is_local(config: &Config) -> bool {
     let is_local = |host: &Host| match host {
         Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
@@ -325,10 +325,10 @@ fn is_local(config: &Config) -> bool {
     config.get_hosts().iter().all(is_local) && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
 }
 
-/// The words of an error and of what caused it.
+/// An error with its causes.
 fn words(error: &tokio_postgres::Error) -> String {
     let mut text = match error.as_db_error() {
-        // Not its details, which may quote what a row holds.
+        // Without its details, which may quote the values of a row.
         Some(error) => return error.message().to_owned(),
         None => error.to_string(),
     };

@@ -15,8 +15,8 @@ use tracing::warn;
 /// How long a statement waits for another process. Less than [`PATIENCE`], so that the error is SQLite's own.
 const BUSY: Duration = Duration::from_secs(PATIENCE.as_secs() / 2);
 
-/// `synchronous = FULL`: with WAL, the default of many builds would lose what was committed last when the power fails,
-/// and a key is shown once. `secure_delete`: what is replaced is overwritten.
+/// `synchronous = FULL`: with WAL, the default of many builds can lose the last commits in a power failure, and a key
+/// is shown once. `secure_delete`: replaced data is overwritten.
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
      PRAGMA secure_delete = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
 
@@ -40,12 +40,12 @@ pub struct Sqlite {
 pub struct Tx {
     place: Arc<str>,
     orders: OwnedMutexGuard<Orders>,
-    /// Whether there is nothing to roll back.
+    /// Whether nothing is left to roll back.
     done: bool,
 }
 
 impl Sqlite {
-    /// Opens the file, which is made, 0600, when it is missing.
+    /// Opens the file, created with mode 0600 when it is missing.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let place: Arc<str> = format!("sqlite:{}", path.display()).into();
         make_private(path)?;
@@ -80,7 +80,7 @@ impl Sqlite {
     pub async fn begin(&self, mode: Mode) -> Result<Tx, StoreError> {
         let lock = async { Ok(Arc::clone(&self.orders).lock_owned().await) };
         let orders = patiently(&self.place, "waiting for other work on it", lock).await?;
-        // Not done yet: should this be cancelled while SQLite begins, the rollback comes after it.
+        // Not done yet: if this is cancelled while SQLite begins, the rollback follows.
         let mut tx = Tx { place: Arc::clone(&self.place), orders, done: false };
         tx.query(if mode == Mode::Write { "BEGIN IMMEDIATE" } else { "BEGIN" }, vec![]).await?;
         Ok(tx)
@@ -130,7 +130,7 @@ impl Drop for Tx {
     }
 }
 
-/// Makes the directory (0700) and the file (0600) when they are missing, and takes the rights of others off the file.
+/// Creates the directory (0700) and the file (0600) when they are missing, and removes the permissions of other users.
 fn make_private(path: &Path) -> Result<(), StoreError> {
     let failed = |path: &Path, error: std::io::Error| {
         let reason = format!("{error}; the user that runs dogsled must be able to write there");
@@ -163,8 +163,10 @@ fn tighten(path: &Path) {
     let Ok(metadata) = std::fs::metadata(path) else { return };
     if metadata.permissions().mode() & 0o077 != 0 {
         match std::fs::set_permissions(path, Permissions::from_mode(0o600)) {
-            Ok(()) => warn!("{} was open to other users; its mode is 0600 now", path.display()),
-            Err(error) => warn!("{} is open to other users, and stays so: {error}", path.display()),
+            Ok(()) => warn!("{} was accessible to other users; its mode is now 0600", path.display()),
+            Err(error) => {
+                warn!("{} is accessible to other users, and its mode cannot be changed: {error}", path.display())
+            }
         }
     }
 }
@@ -184,7 +186,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Does what it is told until nobody is left to tell it anything.
+/// Executes orders until all senders are gone.
 fn serve(connection: &Connection, mut inbox: mpsc::UnboundedReceiver<Order>) {
     while let Some(order) = inbox.blocking_recv() {
         match order {

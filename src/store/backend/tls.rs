@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
 use tokio_rustls::TlsConnector;
 
-/// Makes TLS sessions, or none.
+/// Creates TLS sessions, or none.
 #[derive(Clone)]
 pub struct Tls(Option<Arc<ClientConfig>>);
 
@@ -36,7 +36,7 @@ impl Tls {
             let found = CertificateDer::pem_file_iter(path).map_err(failed)?;
             certificates = found.collect::<Result<Vec<_>, _>>().map_err(failed)?;
             if certificates.is_empty() {
-                return Err(format!("sslrootcert {}: it holds no PEM certificate", path.display()));
+                return Err(format!("sslrootcert {}: it contains no PEM certificate", path.display()));
             }
         }
         let verifier = Verifier::new_with_extra_roots(certificates, Arc::clone(&provider));
@@ -88,7 +88,7 @@ pub struct Stream<S>(tokio_rustls::client::TlsStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> tokio_postgres::tls::TlsStream for Stream<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        // The certificate is verified always, so there is nobody in the middle to be noticed by the binding.
+        // The certificate is always verified, so channel binding would detect nothing more.
         ChannelBinding::none()
     }
 }
