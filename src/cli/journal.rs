@@ -9,7 +9,7 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Reads the durable queue offline, and changes nothing
+/// Read the durable queue offline, without changing it
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -18,9 +18,9 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Says what is waiting, in which segments
+    /// Show the queued records and their segments
     Inspect(Where),
-    /// Reads and checks every record as well; exits with 1 if something is damaged
+    /// Read and check every record as well; exit with 1 if something is damaged
     Verify(Where),
 }
 
@@ -59,7 +59,7 @@ pub fn main(args: &Args) -> ExitCode {
         }
     };
     if inspection.in_use {
-        complain("a dogsled has this journal open: what follows was changing while it was read");
+        complain("a running dogsled has this journal open: it was changing while it was read");
     }
     let out = if place.json { format!("{:#}\n", to_json(&inspection)) } else { to_text(&inspection, verify) };
     let written = stdout().write_all(out.as_bytes()).is_ok();
@@ -127,7 +127,7 @@ fn describe(inspection: &Inspection, verified: bool, out: &mut String) -> std::f
         writeln!(out, "  {}: {items} items in {records} records, {bytes} bytes", printable(lane))?;
     }
     if inspection.torn_bytes > 0 {
-        writeln!(out, "{} bytes at the end of a segment are of a write that a crash cut short", inspection.torn_bytes)?;
+        writeln!(out, "{} bytes at the end of a segment are an incomplete write of a crash", inspection.torn_bytes)?;
     }
     for lost in &inspection.damaged {
         writeln!(out, "damaged: {}", describe_lost(lost))?;

@@ -1,4 +1,4 @@
-//! HTTP to the daemon's local port, as its emitters do it.
+//! HTTP to the daemon's local port, as senders do it.
 
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,12 +7,12 @@ use std::time::Duration;
 /// A client for requests to this host: without proxies, whatever the environment says.
 ///
 /// # Errors
-/// When it cannot be set up.
+/// When TLS cannot be set up.
 pub(super) fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
     builder(timeout).build()
 }
 
-/// The same, to be set up further.
+/// A builder for such a client.
 pub(super) fn builder(timeout: Duration) -> reqwest::ClientBuilder {
     // Addresses are plain HTTP, but without a provider there is no client at all.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -23,7 +23,7 @@ pub(super) fn builder(timeout: Duration) -> reqwest::ClientBuilder {
         .timeout(timeout)
 }
 
-/// What went wrong, down to its cause: reqwest's own text is only the outermost part.
+/// The innermost cause of an error: reqwest's own text is only the outermost part.
 pub(super) fn words(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut cause: &dyn std::error::Error = &error;

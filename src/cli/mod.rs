@@ -41,7 +41,7 @@ enum Command {
     Status(status::Args),
 }
 
-/// Parses the command line and does what it says. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
+/// Parses and runs the command line. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::main(&args),

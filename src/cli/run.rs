@@ -21,10 +21,11 @@ pub struct Args {
     config: Option<PathBuf>,
 }
 
-/// How long what runs on threads of its own may go on after the end.
+/// How long blocking threads may go on after the end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs the daemon until SIGTERM or SIGINT; a second one ends it at once. SIGHUP has it read its configuration again. Exit codes: 0 ended in order, 1 failed, 2 bad configuration.
+/// Runs the daemon until SIGTERM or SIGINT; a second one ends it at once. SIGHUP reloads the configuration. Exit codes:
+/// 0 orderly shutdown, 1 failed, 2 bad configuration.
 pub fn main(args: &Args) -> ExitCode {
     let settings = match Settings::load(args.config.as_deref()) {
         Ok(settings) => settings,
@@ -84,7 +85,7 @@ async fn run(settings: Settings, config: Option<PathBuf>, levels: Levels, record
     systemd::ready();
     let reloading = tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            // What goes wrong is in the log.
+            // Errors are in the log.
             let _ = reloader.reload().await;
         }
     });

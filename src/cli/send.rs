@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Where the daemon listens unless told otherwise.
+/// The daemon's default address.
 const DEFAULT_URL: &str = "http://127.0.0.1:8282";
 
-/// How long the daemon may take for one answer.
+/// The timeout for one answer of the daemon.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Send one item through the local port and follow it until Datadog has it
@@ -187,19 +187,19 @@ enum Failure {
     #[error("the HTTP client could not be set up: {0}")]
     Setup(reqwest::Error),
     #[error(
-        "no answer from {url}: {reason}; is the daemon running there? See `systemctl status dogsled`, start it with \
+        "no answer from {url}: {reason}; is the daemon running? See `systemctl status dogsled`, start it with \
          `dogsled run`, or name its address with --url or --config"
     )]
     Unreachable { url: String, reason: String },
     #[error("{url} refused the {item} with {status}: {words}")]
     Refused { url: String, item: &'static str, status: u16, words: String },
-    #[error("{url} took the {item} but gave no ticket to follow it by: {hint}")]
+    #[error("{url} accepted the {item} but returned no ticket to follow it: {hint}")]
     NoTicket { url: String, item: &'static str, hint: &'static str },
-    #[error("the daemon's answer about the item is not understood ({0}): is it of another version?")]
+    #[error("cannot parse the daemon's answer about the item ({0}): is it of another version?")]
     Answer(String),
 }
 
-/// What became of the item.
+/// The fate of the item.
 #[derive(Debug, Deserialize)]
 struct Fate {
     settled: bool,
@@ -254,7 +254,7 @@ fn from_config(path: &Path, options: &Options) -> Result<(String, Option<Secret>
     Ok((url, token))
 }
 
-/// Sends and follows; whether the item was delivered.
+/// Sends the item and follows it; true when it was delivered.
 async fn send(item: &Item, options: &Options, from_config: Option<(String, Option<Secret>)>) -> Result<bool, Failure> {
     let (url, token) = match from_config {
         Some(found) => found,
@@ -283,9 +283,9 @@ async fn send(item: &Item, options: &Options, from_config: Option<(String, Optio
     }
     let Some(ticket) = ticket.as_ref().and_then(|ticket| ticket.to_str().ok()) else {
         let hint = if text.is_empty() {
-            "is it a dogsled that listens there?"
+            "is it dogsled that listens there?"
         } else {
-            "too many requests are followed just now, or it is no dogsled that listens there"
+            "too many requests are being followed, or it is not dogsled that listens there"
         };
         return Err(Failure::NoTicket { url, item, hint });
     };
@@ -307,7 +307,7 @@ async fn send(item: &Item, options: &Options, from_config: Option<(String, Optio
     Ok(fate.delivered > 0)
 }
 
-/// What has become of the item; the daemon waits a second for something to tell.
+/// The fate of the item so far; the daemon waits up to a second for news.
 async fn ask(http: &reqwest::Client, url: &str, ticket: &str) -> Result<Fate, Failure> {
     let unreachable = |error| Failure::Unreachable { url: url.to_owned(), reason: local::words(error) };
     let answer = http.get(format!("{url}/follow/{ticket}")).send().await.map_err(unreachable)?;
@@ -319,7 +319,7 @@ async fn ask(http: &reqwest::Client, url: &str, ticket: &str) -> Result<Fate, Fa
     serde_json::from_str(&text).map_err(|error| Failure::Answer(error.to_string()))
 }
 
-/// What a person is told of an item's fate.
+/// An item's fate, described for a person.
 struct Report<'a> {
     item: &'static str,
     fate: &'a Fate,
@@ -361,7 +361,9 @@ impl fmt::Display for Report<'_> {
         };
         let took = self.took.as_secs_f64();
         match self.outcome() {
-            "delivered" => write!(f, "delivered: Datadog took it for tenant {tenant} after {took:.2} s, {attempts}"),
+            "delivered" => {
+                write!(f, "delivered: Datadog accepted it for tenant {tenant} after {took:.2} s, {attempts}")
+            }
             "dead-lettered" => {
                 write!(f, "dead-lettered after {took:.2} s, {attempts}: Datadog refuses it for good")?;
                 if !words.is_empty() {
@@ -378,21 +380,21 @@ impl fmt::Display for Report<'_> {
                 if !words.is_empty() {
                     write!(f, "; the last answer was: {words}")?;
                 }
-                write!(f, "\nthe daemon goes on trying")
+                write!(f, "\nthe daemon keeps trying")
             }
         }
     }
 }
 
-/// What a tenant's state means for an item that waits.
+/// What a tenant's state means for a queued item.
 fn why(state: &str) -> &'static str {
     match state {
         "pending" => ": it has no API key yet",
-        "throttled" => ": Datadog told it to wait",
+        "throttled" => ": Datadog's rate limit makes it wait",
         "retrying" => ": Datadog cannot be reached or fails",
         "unauthorized" => ": Datadog refuses its API key",
-        "paused" => ": an operator holds its telemetry",
-        "active" => ": the item's turn has not come (batch.max_age)",
+        "paused" => ": an operator has paused it",
+        "active" => ": its batch is not complete yet (batch.max_age)",
         _ => "",
     }
 }
@@ -402,7 +404,7 @@ fn read_token(options: &Options) -> Result<Option<Secret>, Failure> {
     let failed = |reason: String| Failure::Token { path: path.display().to_string(), reason };
     let text = fs::read_to_string(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
     // Of several, any will do.
-    let token = text.split_whitespace().next().ok_or_else(|| failed("holds no token".into()))?;
+    let token = text.split_whitespace().next().ok_or_else(|| failed("contains no token".into()))?;
     Ok(Some(Secret::new(token)))
 }
 
@@ -412,7 +414,7 @@ fn host_name() -> String {
     if name.is_empty() { "localhost".into() } else { name.to_owned() }
 }
 
-/// Writes a line to standard output; a reader that is gone does not change what became of the item.
+/// Writes a line to standard output; a closed reader does not change the item's fate.
 fn say(line: impl fmt::Display) {
     let _ = writeln!(stdout(), "{line}");
 }

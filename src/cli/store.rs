@@ -8,7 +8,7 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Look after the store of tenants and their secrets
+/// Maintain the store of tenants and their secrets
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -20,10 +20,9 @@ enum Command {
     Rekey(RekeyArgs),
 }
 
-/// Seal everything anew with another master key
-///
-/// Safe at any time and safe to repeat: after a crash, run it again. Of several hosts that share a store, first put the
-/// new key beside the key file of each, named as that with .new after it; running daemons then go on with it.
+/// Rotate the master key: seal all secrets again with another one
+/// Safe at any time and safe to repeat: after a crash, run it again. Where several hosts share a store, first put the
+/// new key beside the key file of each, with .new appended to its name; running daemons then continue with it.
 #[derive(Debug, clap::Args)]
 struct RekeyArgs {
     /// The configuration file [default: /etc/dogsled/dogsled.toml, if there is one]
@@ -97,12 +96,12 @@ fn report(done: &Rekeyed, json: bool) -> ExitCode {
         text
     };
     if let Some(advice) = &done.advice {
-        note(format_args!("before dogsled starts again, {advice}; restart daemons that run"));
+        note(format_args!("before dogsled starts again, {advice}; restart running daemons"));
     }
     let written = stdout().write_all(text.as_bytes());
     match &done.kept {
         Err(error) => {
-            complain(format_args!("the store has changed to the new key, but {error}"));
+            complain(format_args!("the store uses the new key now, but {error}"));
             ExitCode::FAILURE
         }
         Ok(_) if written.is_err() => ExitCode::FAILURE,
@@ -110,7 +109,7 @@ fn report(done: &Rekeyed, json: bool) -> ExitCode {
     }
 }
 
-/// Writes what is still to do to standard error.
+/// Writes the remaining steps to standard error.
 fn note(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "note: {text}");
 }

@@ -1,8 +1,8 @@
-//! How the commands write what they tell people.
+//! Formatting of the commands' output for people.
 
 use std::io::{self, IsTerminal, Write, stderr, stdin, stdout};
 
-/// A text of others in a form that does nothing to a terminal.
+/// Escapes a foreign text so that it cannot control a terminal.
 pub(super) fn printable(text: &str) -> String {
     let escape = |c: char| c.is_control() && c != '\n';
     let mut out = String::with_capacity(text.len());
@@ -12,12 +12,12 @@ pub(super) fn printable(text: &str) -> String {
     out
 }
 
-/// The same in one line.
+/// The same on one line.
 pub(super) fn one_line(text: &str) -> String {
     printable(&text.replace('\n', " "))
 }
 
-/// Whether what stands on the standard output can be drawn over.
+/// Whether standard output is a terminal that can be redrawn.
 pub(super) fn can_draw() -> bool {
     stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
@@ -36,7 +36,7 @@ pub(super) fn counted(count: u64, what: &str) -> String {
     }
 }
 
-/// At most so many characters of a text, the last an ellipsis when some are missing.
+/// Cuts a text to a number of characters, the last an ellipsis.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -46,7 +46,7 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     format!("{kept}…")
 }
 
-/// The lines of a table, its columns as wide as they must be and the last as it comes.
+/// The lines of a table, its columns as wide as needed and the last unpadded.
 pub(super) fn table<const N: usize>(titles: &[&str; N], rows: &[[String; N]]) -> Vec<String> {
     let titles = titles.map(str::to_owned);
     let all = || std::iter::once(&titles).chain(rows);
@@ -59,7 +59,7 @@ pub(super) fn table<const N: usize>(titles: &[&str; N], rows: &[[String; N]]) ->
     all().map(line).collect()
 }
 
-/// A time span in the unit that fits it.
+/// A time span in the unit that suits it.
 pub(super) fn span(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -69,7 +69,7 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
-/// Asks at the terminal; none when there is no terminal to ask at.
+/// Asks a question on the terminal; `None` when there is no terminal.
 ///
 /// # Errors
 /// When the terminal cannot be written or read.

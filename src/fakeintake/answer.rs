@@ -1,4 +1,4 @@
-//! What the stand-in answers, in the words of Datadog where they are known.
+//! The stand-in's answers, in Datadog's words where they are known.
 
 use super::endpoint::{Endpoint, Form, Voice};
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
-/// Every answer.
+/// An answer of the stand-in.
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// A body of the given type.
@@ -28,7 +28,7 @@ pub(super) fn errors(status: StatusCode, text: &str) -> Answer {
     json_body(status, &json!({ "errors": [text] }))
 }
 
-/// A refusal by a submission endpoint, worded as it words them.
+/// A refusal by a submission endpoint, in its own form.
 pub(super) fn refusal(endpoint: &Endpoint, status: StatusCode, text: &str) -> Answer {
     let code = status.as_u16();
     let body = match endpoint.voice {

@@ -1,4 +1,4 @@
-//! Reads request bodies and undoes their compression, both in bounded memory.
+//! Reads and decompresses request bodies in bounded memory.
 
 use bytes::Bytes;
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
@@ -8,16 +8,16 @@ use std::cell::RefCell;
 use std::io::{self, BufRead, Read};
 use zstd::zstd_safe::DCtx;
 
-/// What is read of a body that is too large, so that the client gets to read the refusal instead of a reset.
+/// How much of a body that is too large is read, so that the client receives the refusal instead of a reset.
 const DRAIN: usize = 64 * 1024 * 1024;
 
 /// A request body as it was sent.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     frames: Vec<Bytes>,
-    /// Bytes that arrived, kept or not.
+    /// The number of bytes received, kept or not.
     pub(super) len: usize,
-    /// Whether it had more bytes than were to be kept, and so was not kept.
+    /// Whether it was too large to be kept.
     pub(super) too_large: bool,
 }
 
@@ -56,7 +56,7 @@ impl Sent {
         }
     }
 
-    /// The body in one piece, without undoing its encoding.
+    /// The body in one piece, still encoded.
     pub(super) fn concat(&self) -> Vec<u8> {
         self.frames.concat()
     }
@@ -67,12 +67,11 @@ impl Sent {
 pub(super) enum Unreadable {
     /// More than the bytes allowed.
     TooLarge,
-    /// Not what its encoding says.
+    /// It is not valid in its encoding.
     Corrupt(io::Error),
 }
 
-/// The decoder and the output of one thread, used again from request to request: what a request costs is then the
-/// decoding itself.
+/// The decoder and output buffer of one thread, reused from request to request.
 struct Scratch {
     zstd: Option<DCtx<'static>>,
     output: Vec<u8>,
@@ -85,7 +84,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { zstd: None, output: Vec::new() }) };
 }
 
-/// Decompresses `sent`, at most `max` bytes, and gives the result to `then`.
+/// Decompresses `sent`, at most `max` bytes, and passes the result to `then`.
 ///
 /// `encoding` is one of the names in [`super::endpoint::Endpoint::encodings`], or none.
 ///
@@ -124,7 +123,7 @@ pub(super) fn with_decompressed<T>(
     })
 }
 
-/// Reads `from` to its end into `output` (kept initialised, grown when needed) and says how much it was.
+/// Reads `from` to its end into `output` (kept initialised, grown when needed) and returns the length.
 fn fill(mut from: impl Read, output: &mut Vec<u8>, max: usize) -> Result<usize, Unreadable> {
     let mut len = 0;
     loop {

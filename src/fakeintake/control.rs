@@ -35,7 +35,7 @@ GET    /_fakeintake/oauth               counts of the OAuth server
 POST   /_fakeintake/reset               forgets what arrived and ends all faults
 "#;
 
-/// What there is to ask for.
+/// The help text.
 pub(super) fn help() -> Answer {
     with_type(StatusCode::OK, "text/plain; charset=utf-8", HELP)
 }
@@ -43,18 +43,18 @@ pub(super) fn help() -> Answer {
 /// Why a control request is refused; the text names the field or parameter.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("the body is not what {0} takes: {1}")]
+    #[error("invalid body for {0}: {1}")]
     Body(&'static str, serde_json::Error),
     #[error("the parameter {0} is not a number")]
     Number(&'static str),
-    #[error("this fault cannot be: {0}")]
+    #[error("invalid fault: {0}")]
     Fault(String),
 }
 
 /// A control request.
 pub(super) struct Request<'a> {
     pub(super) method: &'a Method,
-    /// What follows `/_fakeintake/`.
+    /// The path after `/_fakeintake/`.
     pub(super) path: &'a str,
     pub(super) query: &'a str,
     pub(super) body: &'a [u8],
@@ -64,7 +64,7 @@ pub(super) struct Request<'a> {
 pub(super) async fn control(handle: &Handle, request: Request<'_>) -> Answer {
     match respond(handle, request).await {
         Ok(Some(answer)) => answer,
-        Ok(None) => json_body(StatusCode::NOT_FOUND, &json!({ "error": "there is no such control" })),
+        Ok(None) => json_body(StatusCode::NOT_FOUND, &json!({ "error": "unknown control path" })),
         Err(refusal) => json_body(StatusCode::BAD_REQUEST, &json!({ "error": refusal.to_string() })),
     }
 }
@@ -134,7 +134,7 @@ fn body<'a, T: Deserialize<'a>>(path: &'static str, body: &'a [u8]) -> Result<T,
     serde_json::from_slice(body).map_err(|error| Refusal::Body(path, error))
 }
 
-/// Which tokens are meant; nothing means all.
+/// Which tokens to act on; all without a filter.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokensOf {

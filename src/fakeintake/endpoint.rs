@@ -1,4 +1,4 @@
-//! The submission endpoints as the stand-in knows them: what each takes and how it says no.
+//! The submission endpoints of the stand-in: what each accepts and how it words refusals.
 //!
 //! Written from Datadog's documentation, not from [`crate::types::Kind`], so that the two check each other.
 
@@ -15,7 +15,7 @@ pub(super) enum Voice {
     Detailed,
 }
 
-/// What a request body is.
+/// The form of a request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Series2Json,
@@ -174,7 +174,7 @@ impl Endpoint {
         })
     }
 
-    /// The form that this content type makes of a body; none when the endpoint does not take the type.
+    /// The form of a body with this content type; `None` when the endpoint does not accept the type.
     pub(super) fn form_of(&self, content_type: Option<&str>) -> Option<Form> {
         let essence = content_type.map(|value| value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase());
         let is_logs = self.form == Form::LogsJson;
@@ -183,7 +183,7 @@ impl Endpoint {
             (Form::Sketches, Some("application/x-protobuf")) => Some(Form::Sketches),
             (Form::Sketches, _) => None,
             (form, Some("application/json")) => Some(form),
-            // What the v1 specification says, though its clients send application/json.
+            // The v1 specification says this, though its clients send application/json.
             (form @ (Form::Series1 | Form::Distributions | Form::Event1 | Form::CheckRun), Some("text/json")) => {
                 Some(form)
             }

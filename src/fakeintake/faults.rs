@@ -1,4 +1,4 @@
-//! Faults on demand: the ways in which Datadog and the network in between can fail a sender.
+//! Faults on demand: the ways in which Datadog and the network can fail a sender.
 
 use super::quota::{Decision, PERIODS, Quota, Windows};
 use hyper::header::{HeaderName, HeaderValue};
@@ -19,10 +19,10 @@ pub struct Rule {
     /// Only requests to this path, or below it if it ends in `*`.
     #[serde(default)]
     pub path: Option<String>,
-    /// The first so many matching requests are spared.
+    /// The number of matching requests to spare first.
     #[serde(default)]
     pub skip: u64,
-    /// Only so many matching requests after those; without it, all until the rule is removed.
+    /// The number of matching requests to affect after those; without it, all until the rule is removed.
     #[serde(default)]
     pub times: Option<u64>,
     /// What happens to them.
@@ -46,13 +46,13 @@ pub enum Effect {
     },
     /// It is read and then left waiting, so many seconds or until the rule is removed; then it is handled.
     Hang {
-        /// How long.
+        /// The time in seconds.
         #[serde(default)]
         seconds: Option<f64>,
     },
     /// The connection is reset instead of an answer.
     Close {
-        /// When.
+        /// The moment of the reset.
         #[serde(default)]
         when: CloseWhen,
     },
@@ -64,7 +64,7 @@ pub enum Effect {
     Quota(Quota),
     /// It is refused with 400 if any of its items contains this text.
     RejectItems {
-        /// The text.
+        /// The text to search for.
         contains: String,
     },
     /// It is refused with 413 if its body is larger than this.
@@ -92,7 +92,7 @@ pub enum CloseWhen {
 }
 
 impl Rule {
-    /// What is wrong with it, if something is.
+    /// The mistake in the rule, if there is one.
     pub(super) fn problem(&self) -> Option<String> {
         match &self.effect {
             Effect::Status { code, .. } if !(200..600).contains(code) => {
@@ -100,7 +100,7 @@ impl Rule {
             }
             Effect::Status { headers, .. } => headers.iter().find_map(|(name, value)| {
                 let good = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok();
-                (!good).then(|| format!("{name:?}: {value:?} is no header"))
+                (!good).then(|| format!("{name:?}: {value:?} is not a header"))
             }),
             Effect::Quota(Quota { period_s, .. }) if !PERIODS.contains(period_s) => {
                 Some(format!("the period {period_s} is not between {} and {} s", PERIODS.start(), PERIODS.end()))
@@ -111,19 +111,19 @@ impl Rule {
     }
 }
 
-/// A rule in force, and what came of it.
+/// A rule in force, with its counts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fault {
-    /// Names it for removal.
+    /// Identifies it for removal.
     pub id: u64,
-    /// The rule.
+    /// The rule itself.
     #[serde(flatten)]
     pub rule: Rule,
     /// Requests that matched it, spared or not.
     pub matched: u64,
-    /// Requests that it did something to.
+    /// Requests that it affected.
     pub hits: u64,
-    /// Requests that came before the time that a refusal had told them.
+    /// Requests that came earlier than a refusal had allowed.
     pub violations: u64,
 }
 
@@ -141,7 +141,7 @@ pub(super) struct Active {
 }
 
 impl Active {
-    /// Whether it applies to this request, which counts as one that matched.
+    /// Whether it applies to this request, which is counted as a match.
     fn takes(&self, key: Option<&str>, path: &str) -> bool {
         let Rule { key: wanted, path: pattern, skip, times, .. } = &self.rule;
         if wanted.as_deref().is_some_and(|wanted| Some(wanted) != key) {
@@ -158,12 +158,12 @@ impl Active {
         before >= *skip && times.is_none_or(|times| before - skip < times)
     }
 
-    /// Counts one request that it did something to.
+    /// Counts one affected request.
     pub(super) fn hit(&self) {
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Waits as the rule says, or until it is removed.
+    /// Waits as long as the rule says, or until it is removed.
     pub(super) async fn hang(&self, seconds: Option<f64>) {
         let mut removed = self.removed.subscribe();
         let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(Duration::MAX);
@@ -199,7 +199,7 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// Puts a rule in force and gives its id.
+    /// Adds a rule and returns its id.
     pub(super) fn add(&self, rule: Rule) -> u64 {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let active = Active {
@@ -215,7 +215,7 @@ impl Faults {
         id
     }
 
-    /// Removes the rule `id`, or all; says how many. What hangs because of them goes on.
+    /// Removes the rule `id`, or all, and returns how many. Requests that they hold continue.
     pub(super) fn remove(&self, id: Option<u64>) -> usize {
         let mut count = 0;
         self.change(|rules| {
@@ -242,7 +242,7 @@ impl Faults {
         self.active.read().unwrap_or_else(PoisonError::into_inner).iter().map(|rule| rule.report()).collect()
     }
 
-    /// The rules that apply to a request, which counts as one that matched them.
+    /// The rules that apply to a request, which is counted as a match of each.
     pub(super) fn matching(&self, key: Option<&str>, path: &str) -> Vec<Arc<Active>> {
         if !self.any.load(Ordering::Acquire) {
             return Vec::new();

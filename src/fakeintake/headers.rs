@@ -1,8 +1,8 @@
-//! Reading of headers.
+//! Access to request headers.
 
 use hyper::header::HeaderMap;
 
-/// A header's value, if it has one that is text.
+/// The value of a header, if it is text.
 pub(super) fn header(headers: &HeaderMap, name: impl hyper::header::AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -1,8 +1,8 @@
-//! Identifiers that the stand-in makes up.
+//! Identifiers that the stand-in invents.
 
 use sha2::{Digest, Sha256};
 
-/// The UUID (version 8) that always goes with this name.
+/// The UUID (version 8) derived from a name.
 pub(super) fn uuid(name: &str) -> String {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&Sha256::digest(name)[..16]);

@@ -1,10 +1,10 @@
-//! The API keys that the stand-in knows and whose they are.
+//! The stand-in's API keys and their organisations.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// An API key, known to the stand-in.
+/// An API key of the stand-in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
@@ -29,27 +29,27 @@ fn yes() -> bool {
     true
 }
 
-/// What a key turns out to be.
+/// The judgement of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Missing,
     /// Not of 32 hexadecimal digits.
     Malformed,
     Unknown,
-    /// Of that organisation.
+    /// Valid, with its organisation.
     Valid(String),
 }
 
-/// The keys.
+/// All keys.
 #[derive(Debug)]
 pub(super) struct Keys {
-    /// Whether a key that nobody mentioned is good if it has the form of one.
+    /// Whether unknown keys of the right form are valid.
     any: bool,
     known: Mutex<BTreeMap<String, Key>>,
 }
 
 impl Keys {
-    /// Knows `listed`; and any key of the right form, if `any`.
+    /// Accepts the keys of `listed`, and with `any` all keys of the right form.
     pub(super) fn new(any: bool, listed: &[String]) -> Self {
         let keys = Self { any, known: Mutex::default() };
         for key in listed {
@@ -62,12 +62,12 @@ impl Keys {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a key, or replaces what was known of it.
+    /// Adds or replaces a key.
     pub(super) fn set(&self, key: Key) {
         self.known().insert(key.key.clone(), key);
     }
 
-    /// Adds a key that an OAuth client creates, unless it has a valid one of that organisation already.
+    /// Adds a key created by an OAuth client, unless the client already has a valid one of that organisation.
     pub(super) fn create(&self, key: Key) -> bool {
         let mut known = self.known();
         let exists = known.values().any(|old| old.valid && old.org == key.org && old.client_id == key.client_id);
@@ -77,7 +77,7 @@ impl Keys {
         !exists
     }
 
-    /// Every key that is known.
+    /// All keys known.
     pub(super) fn list(&self) -> Vec<Key> {
         self.known().values().cloned().collect()
     }
@@ -100,10 +100,10 @@ impl Keys {
     }
 }
 
-/// What requests without a key are counted under.
+/// The name under which requests without a key are counted.
 pub(super) const NO_KEY: &str = "(none)";
 
-/// What of a key may be shown to a person.
+/// The part of a key that may be shown.
 pub(super) fn redacted(key: &str) -> String {
     if key == NO_KEY {
         return key.to_owned();

@@ -1,9 +1,9 @@
 //! A stand-in for Datadog: its submission endpoints, key validation and OAuth server on one local port, with faults on
 //! demand.
 //!
-//! It exists so that the daemon can be shown, tested and measured without Datadog. It reads and checks what it gets
-//! with code of its own, written from Datadog's documentation, so that a mistake of the daemon about a format is not
-//! repeated here. Tests script it over HTTP under `/_fakeintake/`, programs in the same process by a [`Handle`].
+//! It exists so that the daemon can be shown, tested and measured without Datadog. It reads and checks requests with
+//! code of its own, written from Datadog's documentation, so that the daemon's mistakes about a format are not repeated
+//! here. Tests script it over HTTP under `/_fakeintake/`, programs in the same process by a [`Handle`].
 
 mod answer;
 mod body;
@@ -34,7 +34,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 
-/// A stand-in that has its port.
+/// A stand-in with its port bound.
 #[derive(Debug)]
 pub struct FakeIntake {
     listener: TcpListener,
@@ -43,10 +43,10 @@ pub struct FakeIntake {
 }
 
 impl FakeIntake {
-    /// Takes the port. Connections wait until [`FakeIntake::serve`].
+    /// Binds the address. Connections wait until [`FakeIntake::serve`].
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// When the address cannot be bound.
     pub fn bind(addr: impl ToSocketAddrs, options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(addr)?;
         listener.set_nonblocking(true)?;
@@ -67,7 +67,7 @@ impl FakeIntake {
     /// Serves until `shutdown`, then lets requests end for at most a second.
     ///
     /// # Errors
-    /// When the runtime cannot watch the port.
+    /// When the listener cannot be registered with the runtime.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.

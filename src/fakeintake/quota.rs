@@ -1,4 +1,4 @@
-//! A rate limit as Datadog has them: so many requests in each period of the calendar.
+//! Rate limits as Datadog has them: a number of requests in each period of the calendar.
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
@@ -24,7 +24,7 @@ pub struct Quota {
     /// Whether refusals have `Retry-After`, and in which form.
     #[serde(default)]
     pub retry_after: RetryAfter,
-    /// How long after a refusal further requests are taken to have been on their way already, and are no violations.
+    /// How long after a refusal further requests count as sent before it, and are no violations.
     #[serde(default = "default_grace")]
     pub grace_ms: u64,
 }
@@ -36,13 +36,13 @@ pub enum RetryAfter {
     /// There is none, as with Datadog.
     #[default]
     None,
-    /// Seconds.
+    /// A number of seconds.
     Seconds,
     /// An HTTP date.
     Date,
 }
 
-/// The lengths that a period can have, in seconds: within them no date is out of reach.
+/// The possible lengths of a period, in seconds: no date overflows within them.
 pub(super) const PERIODS: RangeInclusive<f64> = 0.001..=1e9;
 
 fn default_name() -> String {
@@ -57,19 +57,19 @@ fn default_grace() -> u64 {
     100
 }
 
-/// The answer of a limit to one request.
+/// The decision on one request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) allowed: bool,
-    /// It came although a refusal had told it to wait longer.
+    /// Whether it came earlier than a refusal had allowed.
     pub(super) violation: bool,
-    /// Left in this period.
+    /// Requests left in this period.
     remaining: u64,
-    /// Milliseconds to the next one.
+    /// Milliseconds to the next period.
     reset_ms: u64,
 }
 
-/// What the keys have used.
+/// The use of the quota by key.
 #[derive(Debug, Default)]
 pub(super) struct Windows(HashMap<String, Window>);
 
@@ -77,7 +77,7 @@ pub(super) struct Windows(HashMap<String, Window>);
 struct Window {
     index: u64,
     used: u64,
-    /// When it was refused first in this period, and until when it was told to wait.
+    /// When it was first refused in this period, and the time it was told to wait for.
     told: Option<(u64, u64)>,
 }
 

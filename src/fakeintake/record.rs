@@ -1,4 +1,4 @@
-//! What arrived: counts always, the items themselves within a bound.
+//! The record of arrivals: all are counted, and items kept within a bound.
 
 use super::decode::Texts;
 use serde::Serialize;
@@ -10,11 +10,11 @@ use tokio::sync::watch;
 /// Counts of one key and kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Requests of any outcome, those cut off included.
+    /// Requests of any outcome, interrupted ones included.
     pub attempts: u64,
-    /// Requests accepted.
+    /// Requests that were accepted.
     pub requests: u64,
-    /// Items accepted.
+    /// Items in accepted requests.
     pub items: u64,
     /// Bytes of accepted bodies as sent.
     pub bytes_sent: u64,
@@ -70,11 +70,11 @@ impl Counts {
 pub struct KeyCounts {
     /// Of all kinds together.
     pub total: Counts,
-    /// By kind.
+    /// Counts of each kind.
     pub kinds: BTreeMap<&'static str, Counts>,
 }
 
-/// Everything that arrived, in numbers.
+/// Counts of everything that arrived.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Received {
     /// By API key; requests without one are under `(none)`.
@@ -88,9 +88,9 @@ pub struct Received {
 pub struct Recording {
     /// Whether items are recorded at all.
     pub on: bool,
-    /// Items held.
+    /// The number of items kept.
     pub items: u64,
-    /// Memory that they take, in bytes.
+    /// Their size in memory, in bytes.
     pub bytes: usize,
     /// The bound on it.
     pub limit_bytes: usize,
@@ -101,7 +101,7 @@ pub struct Recording {
 /// An item as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Its place among all items that arrived.
+    /// Its position among all items that arrived.
     pub order: u64,
     /// The number of its request among all accepted ones.
     pub request: u64,
@@ -109,9 +109,9 @@ pub struct Item {
     pub at_ms: u64,
     /// The API key it came with.
     pub key: String,
-    /// Its kind.
+    /// The kind of its endpoint.
     pub kind: &'static str,
-    /// Its JSON text; made of the protobuf where that was sent.
+    /// Its JSON text; converted from protobuf where that was sent.
     pub json: String,
 }
 
@@ -129,7 +129,7 @@ pub(super) struct Arrival<'a> {
     pub(super) texts: Option<Texts>,
 }
 
-/// Which keys and kinds are asked for.
+/// A selection of keys and kinds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only this key.
@@ -154,7 +154,7 @@ pub(super) struct Records {
     pub(super) recording: bool,
     limit_bytes: usize,
     state: Mutex<State>,
-    /// Sees every change of the counts that someone may wait for.
+    /// Notified of every change of the counts.
     changed: watch::Sender<()>,
     waiting: AtomicU64,
 }
@@ -168,7 +168,7 @@ struct State {
     held: u64,
     truncated: u64,
     requests: u64,
-    /// Raised by a reset, so that requests begun before it do not end in the counts after it.
+    /// Incremented by a reset, so that requests begun before it are not counted after it.
     generation: u64,
 }
 
@@ -239,7 +239,7 @@ impl Records {
         self.state().each(key, kind, |counts| counts.rate_limit_violations += 1);
     }
 
-    /// The counts.
+    /// The counts that `filter` selects.
     pub(super) fn received(&self, filter: &Filter) -> Received {
         let state = self.state();
         let keys = state.keys.iter().filter(|(key, _)| filter.key(key)).map(|(key, counts)| {
@@ -274,7 +274,7 @@ impl Records {
         items.filter(|item| item.order >= from).take(limit).collect()
     }
 
-    /// Attempts, and items accepted, of those that `filter` lets through.
+    /// The attempts and accepted items that `filter` selects.
     pub(super) fn tally(&self, filter: &Filter) -> (u64, u64) {
         let state = self.state();
         let keys = state.keys.iter().filter(|(key, _)| filter.key(key));
@@ -302,7 +302,7 @@ impl Records {
         }
     }
 
-    /// Forgets everything.
+    /// Clears counts and items.
     pub(super) fn reset(&self) {
         let mut state = self.state();
         let generation = state.generation + 1;
@@ -341,7 +341,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Someone who waits for a change.
+/// A waiter for a change.
 struct Waiting<'a>(&'a AtomicU64);
 
 impl<'a> Waiting<'a> {

@@ -10,9 +10,9 @@ use std::time::Duration;
 /// How a stand-in behaves.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Keys that are good from the start.
+    /// Keys that are valid from the start.
     pub keys: Vec<String>,
-    /// Whether any key of 32 hexadecimal digits is good, unless revoked.
+    /// Whether any key of 32 hexadecimal digits is valid, unless revoked.
     pub any_key: bool,
     /// The memory for recorded items in bytes; none records nothing.
     pub record_bytes: Option<usize>,
@@ -51,7 +51,7 @@ impl Shared {
 pub struct Handle(pub(super) Arc<Shared>);
 
 impl Handle {
-    /// Adds an API key, or changes what is known of it.
+    /// Adds or changes an API key.
     pub fn set_key(&self, key: Key) {
         self.0.keys.set(key);
     }
@@ -71,7 +71,7 @@ impl Handle {
         self.0.oauth.clients()
     }
 
-    /// How often what was asked of the OAuth server.
+    /// Counts of requests to the OAuth server.
     pub fn oauth_counts(&self) -> OauthCounts {
         self.0.oauth.counts()
     }
@@ -86,22 +86,22 @@ impl Handle {
         self.0.oauth.revoke_for(client_id, org)
     }
 
-    /// Puts a fault in force; gives its id. Numbers out of their range become the nearest that makes sense.
+    /// Adds a fault and returns its id. Numbers out of range are clamped.
     pub fn add_fault(&self, rule: Rule) -> u64 {
         self.0.faults.add(rule)
     }
 
-    /// Ends a fault, or all of them; says how many there were.
+    /// Removes a fault, or all of them, and returns how many.
     pub fn remove_fault(&self, id: Option<u64>) -> usize {
         self.0.faults.remove(id)
     }
 
-    /// The faults in force, with what came of them.
+    /// The faults in force, with their counts.
     pub fn faults(&self) -> Vec<Fault> {
         self.0.faults.list()
     }
 
-    /// What arrived, in numbers.
+    /// Counts of what arrived.
     pub fn received(&self, filter: &Filter) -> Received {
         self.0.records.received(filter)
     }
@@ -126,7 +126,7 @@ impl Handle {
         tokio::time::timeout(timeout, self.0.records.reached(filter, attempts, 0)).await.is_ok()
     }
 
-    /// Forgets what arrived and ends all faults. Keys, clients and their tokens stay.
+    /// Clears the record and removes all faults. Keys, clients and their tokens stay.
     pub fn reset(&self) {
         self.0.faults.remove(None);
         self.0.records.reset();

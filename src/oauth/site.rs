@@ -101,7 +101,7 @@ pub enum Why {
     #[error("is not a web host of Datadog: it must be one of the known ones or a single label before .{0}")]
     NotBelow(String),
     /// Any other name.
-    #[error("is no known Datadog site; a new one is made known by a table [datadog.sites.\"…\"] of the configuration")]
+    #[error("is not a known Datadog site; add a new one as a table [datadog.sites.\"…\"] of the configuration")]
     Unknown,
 }
 

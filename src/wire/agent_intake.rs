@@ -48,7 +48,7 @@ fn take<'a>(
     let start = scanner.at();
     let mut search = Search::new(context.tenant_tag, item);
     let mut found = Found::default();
-    // The fields of the event of version 1, each under its name there.
+    // The fields of a version 1 event, under their names there.
     let mut fields: Vec<(&'static str, Vec<u8>)> = Vec::with_capacity(12);
     scanner.object(|scanner, key| {
         let name = match key.meaning().as_ref() {
@@ -63,7 +63,7 @@ fn take<'a>(
             b"source_type_name" => "source_type_name",
             b"related_event_id" => "related_event_id",
             b"tags" => "tags",
-            // What version 1 does not know, it refuses.
+            // Version 1 refuses fields that it does not know.
             _ => return scanner.skip(),
         };
         let mut edits = Edits::default();
@@ -104,7 +104,7 @@ fn take<'a>(
     })
 }
 
-/// Passes the value of a field of version 1, checks it as that version does, and says where it stands.
+/// Reads the value of a version 1 field, checks it as that version does, and returns its range.
 fn read_value<'a>(
     name: &'static str,
     scanner: &mut Scanner<'a>,

@@ -1,6 +1,6 @@
 //! Service checks: an array of objects, or one object, which is what datadogpy sends.
 //!
-//! The published schema requires `tags` too, yet Datadog's own senders leave them out or send `null`, so that is taken.
+//! The published schema requires `tags` too, yet Datadog's own senders leave them out or send `null`, so that is accepted.
 
 use super::dates;
 use super::edits::Edits;
@@ -65,7 +65,7 @@ impl<'t, 'a> Check<'t, 'a> {
                 b"check" => {
                     has_name = scanner.text()?.is_some_and(|name| !name.raw.is_empty());
                     if !has_name {
-                        return Err(invalid(item, "`check` must be a string that is not empty"));
+                        return Err(invalid(item, "`check` must be a non-empty string"));
                     }
                 }
                 b"host_name" => {

@@ -1,4 +1,4 @@
-//! The times that items say of themselves, in the forms that Datadog's formats have.
+//! The timestamps of items, in the forms of Datadog's formats.
 
 use super::json::Number;
 use super::strings::unescape;
@@ -18,8 +18,7 @@ fn from_millis(number: Number<'_>) -> UnixMillis {
     UnixMillis(number.integer().unwrap_or_else(|| number.float() as i64))
 }
 
-/// The date of a log or event, of a JSON value that has been scanned: a number of milliseconds, or a text as
-/// [`from_text`] takes.
+/// The date of a log or event from a scanned JSON value: a number of milliseconds, or a text for [`from_text`].
 pub(super) fn from_value(value: &[u8]) -> Option<UnixMillis> {
     match value {
         [b'"', inside @ .., b'"'] if inside.contains(&b'\\') => {

@@ -1,8 +1,8 @@
-//! Small changes to one item: what is cut out of it and what is put in, applied while it is copied.
+//! Small changes to one item, removals and insertions, applied while it is copied.
 
 use std::ops::Range;
 
-/// The changes of one item, in offsets of the body. Reused from item to item, so that it seldom allocates.
+/// The changes to one item, in offsets of the body. Reused from item to item, so that it seldom allocates.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     list: Vec<Edit>,
@@ -11,9 +11,9 @@ pub(super) struct Edits {
 
 #[derive(Debug)]
 struct Edit {
-    /// What goes, in the body; empty for an insertion.
+    /// The range of the body to remove; empty for an insertion.
     cut: Range<usize>,
-    /// What comes, in `Edits::text`; empty for a removal.
+    /// The range of `Edits::text` to insert; empty for a removal.
     with: Range<usize>,
 }
 
@@ -24,22 +24,22 @@ impl Edits {
         self.text.clear();
     }
 
-    /// Whether the item stays as it is.
+    /// Whether the item is unchanged.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Takes out a range.
+    /// Removes a range.
     pub fn cut(&mut self, range: Range<usize>) {
         self.replace(range, b"");
     }
 
-    /// Puts `text` at an offset, after what was put there before.
+    /// Inserts `text` at an offset, after earlier insertions there.
     pub fn insert(&mut self, at: usize, text: &[u8]) {
         self.replace(at..at, text);
     }
 
-    /// Puts `text` in place of a range. Ranges must not overlap.
+    /// Replaces a range by `text`. Ranges must not overlap.
     pub fn replace(&mut self, cut: Range<usize>, text: &[u8]) {
         let start = self.text.len();
         self.text.extend_from_slice(text);

@@ -1,7 +1,6 @@
 //! Events: one a body in Datadog's API, in two versions, or many in the form that Agents post to `/intake/`.
-//!
-//! Both versions of the API refuse properties that they do not know. What they know has grown before, so an event is
-//! passed on as it is; only the Agent's form, which is another one, is translated field by field.
+//! Both versions of the API refuse unknown properties. The known ones have grown before, so an event is forwarded as it
+//! is; only the Agent's form is translated field by field.
 
 use super::dates;
 use super::edits::Edits;
@@ -12,7 +11,7 @@ use super::tags::{self, Search};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 
-/// Takes an event of either version.
+/// Splits a body with an event of either version.
 pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
     let mut scanner = Scanner::new(body)?;
     let mut edits = Edits::default();

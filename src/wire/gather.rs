@@ -7,12 +7,12 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// What a format's scanner found out about one item.
+/// What a format's scanner has read of one item.
 #[derive(Debug, Default)]
 pub(super) struct Found<'a> {
     /// The tenant that its tag names.
     pub tenant: Option<std::borrow::Cow<'a, str>>,
-    /// The time it says of itself.
+    /// Its own timestamp.
     pub time: Option<UnixMillis>,
 }
 
@@ -23,13 +23,13 @@ pub(super) struct Gatherer<'a> {
     now: UnixMillis,
     parts: Vec<Part>,
     runs: Vec<Run>,
-    /// Which run is the tenant's; the items without a tenant have their own.
+    /// The index of each tenant's run; items without a tenant have their own.
     by_tenant: HashMap<String, usize>,
     untagged: Option<usize>,
-    /// The run of the item before: successive items are mostly of one tenant.
+    /// The run of the previous item: successive items mostly belong to one tenant.
     last: usize,
     next_item: usize,
-    /// The item that does not follow on the one before.
+    /// The item that is not adjacent to the previous one.
     interrupted_at: usize,
 }
 
@@ -57,7 +57,7 @@ impl Run {
 }
 
 impl<'a> Gatherer<'a> {
-    /// Starts with nothing.
+    /// Starts without items.
     pub fn new(kind: Kind, body: &'a Bytes, now: UnixMillis) -> Self {
         Self {
             body,
@@ -73,12 +73,12 @@ impl<'a> Gatherer<'a> {
         }
     }
 
-    /// The index of the item that comes next.
+    /// The index of the next item.
     pub fn next_item(&self) -> usize {
         self.next_item
     }
 
-    /// Says that something which is no item, and no separator, stands in the body before the next item.
+    /// Notes that something other than a separator precedes the next item in the body.
     pub fn interrupt(&mut self) {
         self.interrupted_at = self.next_item;
     }
@@ -92,7 +92,7 @@ impl<'a> Gatherer<'a> {
         self.write(range.clone(), found, |out| edits.apply(body, range, out))
     }
 
-    /// Takes an item that stands in the body as it is to be.
+    /// Takes an unchanged item of the body.
     fn share(&mut self, range: Range<usize>, found: &Found<'_>) -> Result<(), Stop> {
         let item = self.next_item;
         let index = self.run_of(found.tenant.as_deref());
@@ -148,7 +148,7 @@ impl<'a> Gatherer<'a> {
         let run = &mut self.runs[index];
         if let Content::Shared(range, _) = &run.content {
             let shared = &self.body[range.clone()];
-            // What is left of the body will mostly go into the only run; of many runs each grows as it must.
+            // The rest of the body mostly goes into the only run; of many runs each grows as needed.
             let left = if alone { self.body.len() - source.start } else { source.len() * 4 };
             let left = left.min(source.len().saturating_mul(2 * limits.items as usize));
             let grown = left + left / 8 + 128;
@@ -191,7 +191,7 @@ impl<'a> Gatherer<'a> {
         Box::new(Refusal::TooLarge { item: self.next_item, kind: self.kind, bytes, limit })
     }
 
-    /// What a request body has besides the items.
+    /// The bytes of a request body besides the items.
     fn frame(&self) -> usize {
         self.kind.prefix().len() + self.kind.suffix().len()
     }
@@ -226,7 +226,7 @@ impl<'a> Gatherer<'a> {
         })
     }
 
-    /// Makes a part of what the run holds, and empties it.
+    /// Turns the run into a part, and empties it.
     fn close(&mut self, index: usize) {
         let many = self.runs.len() > 1;
         let run = &mut self.runs[index];
@@ -241,7 +241,7 @@ impl<'a> Gatherer<'a> {
             }
             Content::Shared(range, _) => self.body.slice(range),
             Content::Own(mut own) => {
-                // The queue holds parts for long: room that was asked for in vain is given back.
+                // The queue holds parts for long: unused capacity is released.
                 if own.capacity() - length > length / 8 {
                     own.shrink_to_fit();
                 }

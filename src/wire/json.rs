@@ -1,30 +1,28 @@
 //! A strict RFC 8259 scanner that builds nothing.
 //!
-//! The daemon forwards JSON without looking at most of it, so what it needs of a parser is: is this JSON, where does each
-//! value begin and end, and a way to step through the few objects and arrays that matter. A tree, or even one
-//! allocation a value, would cost more than all the rest of the way. UTF-8 is checked once for a whole body, and strings
-//! are passed sixteen bytes at a time.
-//!
-//! It takes exactly what `serde_json` takes as a raw value, with one exception: values nested deeper than [`MAX_DEPTH`]
-//! are refused. Like there, an escape of half a surrogate pair (`"\ud800"`) is JSON; where such a text must be read, the
-//! half becomes U+FFFD.
+//! The daemon forwards JSON without looking at most of it, so it needs three things of a parser: whether a text is
+//! JSON, where each value begins and ends, and a way to step through the few objects and arrays that matter. A tree, or
+//! even one allocation a value, would cost more than the rest of the path. UTF-8 is checked once for a whole body, and
+//! strings are skipped sixteen bytes at a time. It accepts exactly what `serde_json` accepts as a raw value, with one
+//! exception: values nested deeper than [`MAX_DEPTH`] are refused. As there, an escape of half a surrogate pair
+//! (`"\ud800"`) is JSON; where such a text must be read, the half becomes U+FFFD.
 
 use super::part::{Stop, malformed};
 use super::strings::{check_utf8, pass_escape, plain_end, unescape};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// How deep arrays and objects may be nested within a value that is passed over. Datadog's advice for logs is 10.
+/// The deepest nesting of arrays and objects in a skipped value. Datadog's advice for logs is 10.
 pub(super) const MAX_DEPTH: u32 = 128;
 
-/// The inside of a JSON string, as it stands in the text.
+/// The inside of a JSON string, as written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Text<'a> {
     /// Offset of the first byte after the opening quote.
     pub at: usize,
-    /// What stands between the quotes.
+    /// The text between the quotes, as written.
     pub raw: &'a [u8],
-    /// Whether there is a backslash in it.
+    /// Whether it contains a backslash.
     pub escaped: bool,
 }
 
@@ -34,7 +32,7 @@ impl<'a> Text<'a> {
         self.at + self.raw.len()
     }
 
-    /// The text that is meant, in UTF-8.
+    /// The unescaped text, in UTF-8.
     pub fn meaning(&self) -> Cow<'a, [u8]> {
         if self.escaped {
             let mut plain = Vec::with_capacity(self.raw.len());
@@ -46,7 +44,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// A number, as it stands in the text.
+/// A number, as written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Number<'a>(pub &'a [u8]);
 
@@ -64,7 +62,7 @@ impl Number<'_> {
             [b'-', digits @ ..] => (true, digits),
             digits => (false, digits),
         };
-        // 18 digits fit whatever they are; what is longer is rare.
+        // Any 18 digits fit; longer numbers are rare.
         if digits.len() > 18 {
             return std::str::from_utf8(self.0).ok()?.parse().ok();
         }
@@ -84,7 +82,7 @@ impl Number<'_> {
     }
 }
 
-/// A cursor over a JSON text. Every method starts at the cursor and leaves it behind what was read.
+/// A cursor over a JSON text. Every method reads at the cursor and moves it behind the text read.
 #[derive(Debug, Clone)]
 pub(super) struct Scanner<'a> {
     text: &'a [u8],
@@ -110,7 +108,7 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
-    /// All of the text, what has been passed too.
+    /// The whole text.
     pub fn whole(&self) -> &'a [u8] {
         self.text
     }
@@ -121,7 +119,7 @@ impl<'a> Scanner<'a> {
         self.text.get(self.at).copied()
     }
 
-    /// What is left.
+    /// The rest of the text.
     pub fn rest(&self) -> &'a [u8] {
         self.text.get(self.at..).unwrap_or_default()
     }
@@ -154,7 +152,7 @@ impl<'a> Scanner<'a> {
     /// Passes white space, and refuses anything after it.
     pub fn end(&mut self) -> Result<(), Stop> {
         self.white();
-        if self.at == self.text.len() { Ok(()) } else { Err(self.fault("something follows the JSON value")) }
+        if self.at == self.text.len() { Ok(()) } else { Err(self.fault("unexpected text after the JSON value")) }
     }
 
     /// Steps through an object: `each` is called with every key, the cursor on its value, and must pass the value.
@@ -211,7 +209,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes one value that is no string.
+    /// Passes one value that is not a string.
     #[inline(never)]
     fn skip_other(&mut self) -> Result<(), Stop> {
         match self.peek() {
@@ -220,13 +218,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes one value, and gives its text when it is a string.
+    /// Passes one value, and returns its text if it is a string.
     #[inline(always)]
     pub fn text(&mut self) -> Result<Option<Text<'a>>, Stop> {
         if self.peek() == Some(b'"') { self.string().map(Some) } else { self.skip().map(|()| None) }
     }
 
-    /// Passes one value, and gives it when it is a number.
+    /// Passes one value, and returns it if it is a number.
     #[inline(always)]
     pub fn number(&mut self) -> Result<Option<Number<'a>>, Stop> {
         let start = self.at;
@@ -235,7 +233,7 @@ impl<'a> Scanner<'a> {
         Ok(is_number.then(|| Number(&self.text[start..self.at])))
     }
 
-    /// Passes one value, and says where it stood.
+    /// Passes one value, and returns its range.
     #[inline(always)]
     pub fn value(&mut self) -> Result<Range<usize>, Stop> {
         let start = self.at;
@@ -267,7 +265,7 @@ impl<'a> Scanner<'a> {
         Ok(Text { at: start, raw: &self.text[start..end], escaped: self.escaped })
     }
 
-    /// Passes a string, notes whether there are escapes in it, and gives the offset of its closing quote.
+    /// Passes a string, notes whether it has escapes, and returns the offset of its closing quote.
     fn pass_string(&mut self) -> Result<usize, Stop> {
         let mut end = plain_end(self.text, self.at + 1);
         self.escaped = self.text.get(end) != Some(&b'"');
@@ -291,7 +289,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// An object or array, without recursion: one bit a level says which of the two is open.
+    /// An object or array, without recursion: one bit per level tells which of the two is open.
     fn nested(&mut self) -> Result<(), Stop> {
         let mut objects: u128 = 0;
         let mut depth = 0;

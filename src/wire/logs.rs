@@ -1,8 +1,7 @@
 //! Logs: JSON objects, or lines of text.
-//!
-//! Nothing is asked of a log but that it is an object: the published `message` is required on paper only, logs of
-//! attributes alone are common. A log without a date gets the time of acceptance, since Datadog would give it the time of
-//! its delivery, and the query's attributes are put into each log, since a batch is sent without a query.
+//! A log only has to be an object: `message` is required on paper only, and logs of attributes alone are common. A log
+//! without a date gets the time of acceptance, since Datadog would give it the time of its delivery, and the query's
+//! attributes are added to each log, since a batch is sent without a query.
 
 use super::dates;
 use super::edits::Edits;
@@ -33,7 +32,7 @@ pub(super) fn split_json(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part
     Ok(gatherer.finish())
 }
 
-/// Splits text: a line is a log, an empty line is none.
+/// Splits text into lines: each is a log, except empty ones.
 pub(super) fn split_text(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
     strings::check_utf8(body)?;
     let mut gatherer = Gatherer::new(Kind::Logs, body, context.now);
@@ -52,14 +51,14 @@ pub(super) fn split_text(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part
     Ok(gatherer.finish())
 }
 
-/// The time that a log says of itself.
+/// A log's own timestamp.
 pub(super) fn item_time(item: &[u8]) -> Option<UnixMillis> {
     let mut log = Log::default();
     log.read(&mut Scanner::trusting(item), &mut Search::new(None, 0), &mut Edits::default()).ok()?;
     log.date(item, &mut Vec::new()).time()
 }
 
-/// What is the same for all logs of a request, ready to be put in.
+/// Text common to all logs of a request, ready to be inserted.
 struct Splitter<'c> {
     tenant_tag: Option<&'c str>,
     /// The tenant that the query's tags name.
@@ -71,9 +70,9 @@ struct Splitter<'c> {
     service: Option<Vec<u8>>,
     tags: Option<QueryTags>,
     edits: Edits,
-    /// Scratch: what is put at the start of a log.
+    /// Scratch: the text inserted at the start of a log.
     head: Vec<u8>,
-    /// Scratch: a `message` without its escapes.
+    /// Scratch: an unescaped `message`.
     message: Vec<u8>,
 }
 
@@ -137,7 +136,7 @@ impl<'c> Splitter<'c> {
         gatherer.take(start..scanner.at(), &mut self.edits, &found)
     }
 
-    /// Edits in what a log lacks.
+    /// Inserts the attributes that a log lacks.
     fn add_missing(&mut self, log: &Log<'_>, start: usize, lacks_date: bool) {
         self.head.clear();
         let mut add = |wanted: bool, field: Option<&Vec<u8>>| {
@@ -189,22 +188,22 @@ impl<'c> Splitter<'c> {
     }
 }
 
-/// What is read of a log.
+/// The attributes read of a log.
 #[derive(Default)]
 struct Log<'a> {
     is_empty: bool,
     has_source: bool,
     has_host: bool,
     has_service: bool,
-    /// Whether the place of the tags is asked for although no tenant is looked for in them.
+    /// Whether the position of the tags is needed although no tenant is searched in them.
     wants_tags: bool,
     tags: Tags,
-    /// The first date attribute in Datadog's order: its place there, and where its value stands.
+    /// The first date attribute in Datadog's order: its rank there, and the range of its value.
     date: Option<(u8, Range<usize>)>,
     message: Option<Text<'a>>,
 }
 
-/// What a log's `ddtags` is.
+/// The form of a log's `ddtags`.
 #[derive(Default)]
 enum Tags {
     #[default]
@@ -215,7 +214,7 @@ enum Tags {
     Other,
 }
 
-/// Datadog's place for a date attribute in `syslog` (docs.datadoghq.com/logs/log_configuration/pipelines).
+/// The rank in Datadog's order of a date attribute in `syslog` (docs.datadoghq.com/logs/log_configuration/pipelines).
 const SYSLOG_TIMESTAMP: u8 = 7;
 
 impl<'a> Log<'a> {
@@ -232,7 +231,7 @@ impl<'a> Log<'a> {
         })
     }
 
-    /// Reads one attribute; the cursor is on its value. Names are told apart by length first: most are none of these.
+    /// Reads one attribute; the cursor is on its value. Names are compared by length first: most match none.
     fn attribute(
         &mut self,
         name: &[u8],
@@ -320,7 +319,7 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    /// What Datadog takes from a nested `syslog` object.
+    /// The attributes that Datadog takes from a nested `syslog` object.
     fn read_syslog(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Stop> {
         scanner.object(|scanner, key| {
             match key.meaning().as_ref() {
@@ -335,13 +334,13 @@ impl<'a> Log<'a> {
         })
     }
 
-    /// The log's date. `scratch` is for its message without the escapes.
+    /// The log's date. `scratch` is for its unescaped message.
     fn date(&self, body: &[u8], scratch: &mut Vec<u8>) -> Date {
         if let Some((_, value)) = &self.date {
             return Date::of_value(&body[value.clone()]);
         }
         match self.message {
-            // Without escaped quotes there are no keys in it.
+            // Without escaped quotes it contains no keys.
             Some(message) if message.escaped && looks_like_object(message.raw) => {
                 scratch.clear();
                 strings::unescape(message.raw, scratch);
@@ -357,7 +356,7 @@ impl<'a> Log<'a> {
 enum Date {
     /// It has no date attribute.
     Missing,
-    /// It has one in a form that is not read here; Datadog may read it.
+    /// It has one in a form that is not understood here; Datadog may understand it.
     Unread,
     Read(UnixMillis),
 }

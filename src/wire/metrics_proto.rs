@@ -43,7 +43,7 @@ fn read_resource<'a>(field: &Field<'a>, item: &Item<'_, 'a>) -> Result<(), Stop>
     Ok(())
 }
 
-/// `MetricPoint`: what is left out is zero, as always in proto3.
+/// `MetricPoint`: omitted fields are zero, as always in proto3.
 fn read_point(field: &Field<'_>, item: &mut Item<'_, '_>, index: usize) -> Result<(), Stop> {
     let mut seconds = 0;
     for field in field.message()?.fields() {

@@ -1,7 +1,7 @@
 //! The formats: validate a request body and find the boundaries of its items, in one pass and without a tree.
 //!
-//! Pure functions on bytes. A [`Part`] is a run of raw items of one kind and (where tags name it) one tenant. `part` holds the
-//! nouns; each format has a file; this one picks the format.
+//! Pure functions on bytes. A [`Part`] is a run of raw items of one kind and (where tags name it) one tenant. `part`
+//! holds the nouns; each format has a file; this one picks the format.
 
 mod agent_intake;
 mod checks;
@@ -53,10 +53,10 @@ pub fn split(form: Form, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part
     parts.map_err(|stop| *stop)
 }
 
-/// The boundaries of the items of a run of that kind, as half-open byte ranges: what a batch is cut at.
+/// The boundaries of the items of a run of that kind, as half-open byte ranges: the positions at which a batch may be cut.
 ///
-/// `run` has passed [`split`] before, or is several such runs joined by [`Kind::separator`]. Of any other text, what
-/// cannot be read is one last item.
+/// `run` has passed [`split`] before, or is several such runs joined by [`Kind::separator`]. In any other text, the
+/// unreadable rest is one last item.
 pub fn boundaries(kind: Kind, run: &[u8]) -> Vec<Range<usize>> {
     match kind {
         Kind::EventV1 | Kind::EventV2 => std::iter::once(0..run.len()).collect(),
@@ -65,7 +65,7 @@ pub fn boundaries(kind: Kind, run: &[u8]) -> Vec<Range<usize>> {
     }
 }
 
-/// The time that one item says of itself (of several points the earliest), if it says one.
+/// An item's own timestamp (of several points the earliest), if it has one.
 pub fn item_time(kind: Kind, item: &[u8]) -> Option<UnixMillis> {
     match kind {
         Kind::SeriesV2Json | Kind::SeriesV1 | Kind::Distributions => series::item_time(kind, item),
@@ -77,7 +77,7 @@ pub fn item_time(kind: Kind, item: &[u8]) -> Option<UnixMillis> {
     }
 }
 
-/// Whether a body is one of those that clients send to see whether anyone is there: nothing, or an empty object.
+/// Whether a body is a connectivity check of a client: empty, or an empty object.
 fn is_probe(form: Form, body: &[u8]) -> bool {
     // In protobuf a line feed is the key of an item.
     let is_text = !matches!(form, Form::SeriesV2Proto | Form::Sketches);

@@ -3,7 +3,7 @@
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 
-/// What a request body is, as its path and content type say.
+/// The form of a request body, by its path and content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// `/api/v2/series`, JSON.
@@ -24,18 +24,18 @@ pub enum Form {
     EventV1,
     /// `/api/v2/events`.
     EventV2,
-    /// `/intake/`: the Agent's events; without the key `events` nothing that is forwarded.
+    /// `/intake/`: the Agent's events; bodies without the key `events` are not forwarded.
     AgentIntake,
     /// `/api/v1/check_run`: an array, or one object.
     CheckRun,
 }
 
-/// What splitting needs to know besides the body.
+/// The context of splitting a body.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The time of acceptance.
     pub now: UnixMillis,
-    /// The name of the tag that names an item's tenant, when tags decide; the tag is cut out of the item.
+    /// The key of the tag that names an item's tenant, where tags decide; the tag is removed from the item.
     pub tenant_tag: Option<&'a str>,
     /// Attributes for logs that lack them, from the query of the request.
     pub log_defaults: &'a LogDefaults,
@@ -44,13 +44,13 @@ pub struct Context<'a> {
 /// Attributes of the query of a log request, given to each of its logs that does not have them itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogDefaults {
-    /// `ddsource`
+    /// `ddsource`: the integration that a log comes from.
     pub source: Option<String>,
     /// `ddtags`; appended to an item's own.
     pub tags: Option<String>,
     /// `hostname` or `host`
     pub hostname: Option<String>,
-    /// `service`
+    /// `service`: the application that a log comes from.
     pub service: Option<String>,
 }
 
@@ -59,20 +59,20 @@ pub struct LogDefaults {
 pub struct Part {
     /// The tenant that the items' tag names; none when no tag was looked for, or the items had none.
     pub tenant: Option<String>,
-    /// What the items are.
+    /// The kind of the items.
     pub kind: Kind,
-    /// How many.
+    /// The number of items.
     pub items: u32,
-    /// The earliest time an item says of itself, or [`Context::now`].
+    /// The earliest of the items' own timestamps, or [`Context::now`].
     pub oldest: UnixMillis,
     /// The items as a [`crate::types::Chunk`] holds them.
     pub bytes: Bytes,
 }
 
-/// Why a body is refused. `Display` is the text for the emitter.
+/// Why a body is refused. `Display` is the text for the sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Not of the form that it should be.
+    /// The body is not of its form.
     #[error("malformed body at byte {at}: {reason}")]
     Malformed {
         /// Offset in the decompressed body.
@@ -89,15 +89,15 @@ pub enum Refusal {
         reason: String,
     },
     /// One item alone is larger than Datadog takes.
-    #[error("item {item} has {bytes} bytes, and {kind} takes at most {limit} a request")]
+    #[error("item {item} has {bytes} bytes, and {kind} takes at most {limit} per request")]
     TooLarge {
         /// Its index in the request, from 0.
         item: usize,
-        /// Its kind.
+        /// The kind of the item.
         kind: Kind,
-        /// Its size.
+        /// Its size, framing included.
         bytes: usize,
-        /// The limit.
+        /// The limit of its kind, in bytes.
         limit: usize,
     },
 }
@@ -106,7 +106,7 @@ pub enum Refusal {
 /// JSON, fit a register.
 pub(super) type Stop = Box<Refusal>;
 
-/// The refusal of a body for what stands at an offset.
+/// The refusal of a body that is malformed at an offset.
 #[cold]
 pub(super) fn malformed(at: usize, reason: &str) -> Stop {
     Box::new(Refusal::Malformed { at, reason: reason.to_owned() })

@@ -1,8 +1,6 @@
-//! The protobuf wire format, as much as metrics need: fields with their place in the body, and payloads that are one
-//! repeated field.
-//!
-//! A field's place matters more than its value: items are forwarded as the bytes they came in, unknown fields
-//! included, and only a tenant's tag is cut out.
+//! The protobuf wire format, as far as metrics need it: fields with their ranges in the body, and payloads that are one
+//! repeated field. A field's range matters more than its value: items are forwarded byte for byte, unknown fields
+//! included, and only a tenant's tag is removed.
 
 use super::edits::Edits;
 use super::gather::{Found, Gatherer};
@@ -21,7 +19,7 @@ const ITEMS: u32 = 1;
 pub(super) struct Field<'a> {
     pub number: u32,
     pub value: Value<'a>,
-    /// All of it in the body: key, length and content.
+    /// Its range in the body: key, length and content.
     pub range: Range<usize>,
 }
 
@@ -35,7 +33,7 @@ pub(super) enum Value<'a> {
     Fixed32,
 }
 
-/// The content of a message or text, and where it stands in the body.
+/// The content of a message or text, and its range in the body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Message<'a> {
     pub bytes: &'a [u8],
@@ -43,7 +41,7 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// All of a body.
+    /// A whole body as a message.
     pub fn whole(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
@@ -58,7 +56,7 @@ impl<'a> Field<'a> {
     /// Its content when it is a message or text.
     ///
     /// # Errors
-    /// When it is a number: it is a message of another form then.
+    /// When it is a number: the message has another form then.
     pub fn message(&self) -> Result<Message<'a>, Stop> {
         match self.value {
             Value::Bytes(message) => Ok(message),
@@ -126,7 +124,7 @@ impl<'a> Fields<'a> {
                 self.array::<4>()?;
                 Value::Fixed32
             }
-            _ => return Err(self.fault(start, "no protobuf field of proto3 has this wire type")),
+            _ => return Err(self.fault(start, "this wire type does not exist in proto3")),
         };
         Ok(Field { number, value, range: self.message.at + start..self.message.at + self.at })
     }
@@ -159,7 +157,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What is asked of an item of a payload, and gathered from it.
+/// An item of a payload, as far as it is read.
 #[derive(Debug)]
 pub(super) struct Item<'t, 'a> {
     /// Its index in the body.
@@ -171,7 +169,7 @@ pub(super) struct Item<'t, 'a> {
 }
 
 impl<'t, 'a> Item<'t, 'a> {
-    /// The item of that index, before anything is read of it.
+    /// The item with that index, before reading.
     pub fn new(index: usize, tenant_tag: Option<&'t str>) -> Self {
         Self { index, search: Search::new(tenant_tag, index), oldest: None }
     }
@@ -202,7 +200,7 @@ impl<'t, 'a> Item<'t, 'a> {
     }
 }
 
-/// Reads one item: its message, what is known of it, and the changes to be made to it.
+/// Reads one item: its message, the facts gathered, and the changes to make.
 pub(super) type ReadItem = for<'t, 'a> fn(Message<'a>, &mut Item<'t, 'a>, &mut Edits) -> Result<(), Stop>;
 
 /// Splits a payload; its fields other than the items are dropped, since a batch is made of many payloads.
@@ -257,7 +255,7 @@ pub(super) fn item_time(field: &[u8], read: ReadItem) -> Option<UnixMillis> {
     item.oldest
 }
 
-/// What stands before an item of that length.
+/// The key and length that precede an item of that length.
 fn key_and_length(length: usize) -> Vec<u8> {
     let mut bytes = vec![(ITEMS << 3 | 2) as u8];
     let mut rest = length;

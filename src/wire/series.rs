@@ -1,8 +1,7 @@
 //! Metric series and distribution points in JSON: an object whose `series` is an array of series.
-//!
-//! Checked is what would make Datadog refuse a series, since one such series can cost a whole batch: its name, its type
-//! and its points. All else passes as it is. What the body says besides `series` is not forwarded, since a batch is
-//! made of many bodies.
+//! A series' name, type and points are checked, because one series that Datadog refuses can cost a whole batch.
+//! Everything else passes as it is. Members of the body other than `series` are not forwarded, since a batch is made of
+//! many bodies.
 
 use super::edits::Edits;
 use super::gather::{Found, Gatherer};
@@ -26,7 +25,7 @@ pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<V
             return scanner.skip();
         }
         if std::mem::replace(&mut seen, true) {
-            return Err(malformed(key.at, "`series` stands here twice"));
+            return Err(malformed(key.at, "`series` is given twice"));
         }
         scanner.array(|scanner| {
             let item = gatherer.next_item();
@@ -52,7 +51,7 @@ pub(super) fn item_time(kind: Kind, item: &[u8]) -> Option<UnixMillis> {
     series.oldest
 }
 
-/// One series, as far as it is read.
+/// A series, as far as it is read.
 struct Series<'t, 'a> {
     kind: Kind,
     item: usize,
@@ -189,7 +188,7 @@ impl<'t, 'a> Series<'t, 'a> {
     }
 
     fn read_value(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Stop> {
-        // Some encoders write what is not JSON; the item is worth naming all the same.
+        // Some encoders write NaN, which is not JSON; name the item all the same.
         let rest = scanner.rest();
         if [&b"NaN"[..], b"Infinity", b"-Infinity"].iter().any(|word| rest.starts_with(word)) {
             return Err(self.point("has a value that is not finite"));

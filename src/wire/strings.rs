@@ -1,9 +1,9 @@
-//! The inside of JSON strings: UTF-8, the bytes that end a plain stretch, escapes there and back.
+//! The inside of JSON strings: UTF-8, the bytes that end a plain stretch, escaping and unescaping.
 
 use super::part::{Stop, malformed};
 use wide::u8x16;
 
-/// How much of `text` is UTF-8, from its start: all of it mostly.
+/// The length of the prefix of `text` that is UTF-8: usually all of it.
 pub(super) fn utf8_end(text: &[u8]) -> usize {
     match simdutf8::basic::from_utf8(text) {
         Ok(_) => text.len(),
@@ -58,7 +58,7 @@ pub(super) fn pass_escape(text: &[u8], at: usize) -> Result<usize, Stop> {
     }
 }
 
-/// Appends what a string means to `plain`; `raw` has been scanned before.
+/// Appends the unescaped string to `plain`; `raw` has been scanned before.
 pub(super) fn unescape(raw: &[u8], plain: &mut Vec<u8>) {
     let mut rest = raw;
     while let Some(at) = memchr::memchr(b'\\', rest) {

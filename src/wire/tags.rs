@@ -1,4 +1,4 @@
-//! The tag that names an item's tenant: found, checked and cut out.
+//! Finding, checking and removing the tag that names an item's tenant.
 
 use super::edits::Edits;
 use super::json::{Scanner, Text};
@@ -8,32 +8,32 @@ use crate::types::TenantId;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// What is looked for in the tags of one item.
+/// The search for the tenant in the tags of one item.
 #[derive(Debug)]
 pub(super) struct Search<'t, 'a> {
-    /// The name of the tag; nothing is looked for when there is none.
+    /// The key of the tag; `None` searches nothing.
     name: Option<&'t str>,
     /// The index of the item, for refusals.
     item: usize,
-    /// What was found.
+    /// The tenant found.
     pub tenant: Option<Cow<'a, str>>,
 }
 
 impl<'t, 'a> Search<'t, 'a> {
-    /// A search in the item of that index.
+    /// A search in the item with that index.
     pub fn new(name: Option<&'t str>, item: usize) -> Self {
         Self { name, item, tenant: None }
     }
 
-    /// Whether anything is looked for.
+    /// Whether there is anything to search for.
     pub fn is_on(&self) -> bool {
         self.name.is_some()
     }
 
-    /// Whether `tag` names the tenant, which then is noted.
+    /// Notes the tenant if `tag` names it, and returns whether it does.
     ///
     /// # Errors
-    /// When it names no possible tenant, or another one than a tag before.
+    /// When the name is not a tenant id, or differs from that of an earlier tag.
     pub fn is_tenant(&mut self, tag: &'a [u8]) -> Result<bool, Stop> {
         match self.id_in(tag)? {
             Some(id) => self.note(Cow::Borrowed(id)).map(|()| true),
@@ -41,7 +41,7 @@ impl<'t, 'a> Search<'t, 'a> {
         }
     }
 
-    /// The same for a tag that does not stand in the body as it is meant.
+    /// The same for a tag that is escaped in the body.
     fn is_tenant_rewritten(&mut self, tag: &[u8]) -> Result<bool, Stop> {
         match self.id_in(tag)? {
             Some(id) => self.note(Cow::Owned(id.to_owned())).map(|()| true),
@@ -78,19 +78,19 @@ impl<'t, 'a> Search<'t, 'a> {
     }
 }
 
-/// Where tags stand in an item, for more to be appended.
+/// The position of an item's tags, for appending more.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     /// The offset behind the last tag.
     pub end: usize,
-    /// Whether tags stand before it, after what is cut out.
+    /// Whether tags precede it, after the removal.
     pub filled: bool,
     /// Whether it is an array of strings (else one string, comma-separated).
     pub array: bool,
 }
 
-/// Passes a value that holds tags, an array of strings or one comma-separated string, and cuts the tenant's out.
-/// Gives nothing for a value that is neither.
+/// Passes a value that holds tags, an array of strings or one comma-separated string, and removes the tenant's. `None`
+/// for a value that is neither.
 pub(super) fn pass<'a>(
     scanner: &mut Scanner<'a>,
     search: &mut Search<'_, 'a>,
@@ -143,7 +143,7 @@ fn joined<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) ->
     Ok(Place { end: text.end(), filled: list.kept_bytes > 0, array: false })
 }
 
-/// Tags with escapes in them (a comma may be one) are written anew, when the tenant's is among them.
+/// Rewrites tags with escapes (a comma may be one) if the tenant's is among them.
 fn joined_escaped<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<Place, Stop> {
     let meaning = text.meaning();
     let mut kept: Vec<&[u8]> = Vec::new();
@@ -167,7 +167,7 @@ fn joined_escaped<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut E
     })
 }
 
-/// Takes the tenant's tag out of comma-separated tags, as a query has them.
+/// Removes the tenant's tag from the comma-separated tags of a query.
 pub(super) fn take_out(tags: &str, search: &mut Search<'_, '_>) -> Result<String, Stop> {
     let mut kept = Vec::new();
     for tag in tags.split(',') {
@@ -178,14 +178,14 @@ pub(super) fn take_out(tags: &str, search: &mut Search<'_, '_>) -> Result<String
     Ok(kept.join(","))
 }
 
-/// A comma-separated list that elements are cut out of, each with one comma.
+/// A comma-separated list from which elements are removed, each with one comma.
 #[derive(Debug, Default)]
 struct List {
-    /// Where the last element that stays ends.
+    /// The end of the last element that stays.
     kept_end: Option<usize>,
-    /// How long the elements that stay are, with the commas between them.
+    /// The length of the elements that stay, with the commas between them.
     kept_bytes: usize,
-    /// The elements passed since, all of which go.
+    /// The elements passed since, all of which are removed.
     going: Option<Range<usize>>,
 }
 
@@ -203,7 +203,7 @@ impl List {
         }
     }
 
-    /// What goes at the end goes with the comma before it.
+    /// A removal at the end includes the comma before it.
     fn finish(&mut self, edits: &mut Edits) {
         if let Some(going) = self.going.take() {
             edits.cut(self.kept_end.unwrap_or(going.start)..going.end);

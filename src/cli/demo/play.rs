@@ -106,7 +106,7 @@ impl<'a> Play<'a> {
             self.screen.verdict(check.holds, &check.words);
         }
         if let Some(words) = &sent.failure {
-            self.screen.verdict(false, &format!("a request was not taken: {words}"));
+            self.screen.verdict(false, &format!("a request was refused: {words}"));
         }
         Ok(sent.failure.is_none() && checks.iter().all(|check| check.holds))
     }
@@ -207,7 +207,7 @@ impl<'a> Play<'a> {
                 self.say("acme", &format!("limit lifted; {more} × 429 under it: dogsled paced itself"));
                 self.last[LIMITED] = "";
             }
-            Step::Stop => self.say("all", "nobody posts any more; what is queued is delivered"),
+            Step::Stop => self.say("all", "applications have stopped; the queue is delivered"),
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl<'a> Play<'a> {
             name: "demo".into(),
             headers: true,
             retry_after: Default::default(),
-            // What was under way when the limit struck is no disobedience.
+            // Requests in flight when the limit struck are no violation.
             grace_ms: 500,
         }
     }
@@ -264,7 +264,7 @@ impl<'a> Play<'a> {
         if self.at_click.is_some_and(|(delivered, held)| balances[POISONED].delivered >= delivered + held)
             && self.see(Event::Released)
         {
-            self.say("initech", "→ what was held is delivered");
+            self.say("initech", "→ held telemetry is delivered");
             self.last[POISONED] = "";
         }
         self.observe_secrets().await?;

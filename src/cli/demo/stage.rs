@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The tenants.
+/// The tenants of the demo.
 pub(super) const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 
 /// The partner's OAuth client.
@@ -32,7 +32,7 @@ const PORTS: u32 = 5;
 /// Why there is no demonstration.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StageError {
-    #[error("no temporary directory could be made at {}: {source}; set TMPDIR to one that is writable", .path.display())]
+    #[error("cannot create a temporary directory at {}: {source}; set TMPDIR to a writable one", .path.display())]
     Scratch { path: PathBuf, source: io::Error },
     #[error("nothing could listen on loopback: {0}")]
     Loopback(io::Error),

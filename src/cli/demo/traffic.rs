@@ -76,7 +76,7 @@ impl Traffic {
         self.shared.poison.store(true, Ordering::Relaxed);
     }
 
-    /// Ends sending. Requests under way are waited for, so that it is known of every item whether it was taken.
+    /// Ends sending. Waits for requests in flight, so that it is known of every item whether it was accepted.
     pub(super) async fn stop(self) -> Sent {
         self.shared.over.store(true, Ordering::Relaxed);
         self.applications.join_all().await;

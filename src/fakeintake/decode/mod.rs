@@ -1,7 +1,6 @@
-//! Takes request bodies apart into items and checks them as Datadog's intake does.
-//!
-//! What is refused follows the documentation and what others saw of the intake; where Datadog would drop one series
-//! silently or refuse the payload is not known, and refusing the payload is what a sender must be ready for.
+//! Splits request bodies into items and checks them as Datadog's intake does.
+//! The checks follow the documentation and others' observations. It is not known where Datadog drops one series
+//! silently and where it refuses the payload; the stand-in refuses the payload, for which a sender must be prepared.
 
 mod checks;
 mod events;
@@ -14,7 +13,7 @@ use super::endpoint::Form;
 /// The items of one accepted body.
 #[derive(Debug, Default)]
 pub(super) struct Items {
-    /// How many.
+    /// The number of items.
     pub(super) count: u64,
     /// Those over Datadog's limit for a single log, which it accepts and cuts.
     pub(super) cut: u64,
@@ -43,7 +42,7 @@ impl Texts {
         self.ends.len()
     }
 
-    /// What they take in memory.
+    /// Their size in memory.
     pub(super) fn bytes(&self) -> usize {
         self.text.len() + self.ends.len() * size_of::<usize>()
     }
@@ -61,7 +60,7 @@ impl Items {
         }
     }
 
-    /// As [`Items::push`], for a text that has to be made.
+    /// Like [`Items::push`], for a text that is rendered.
     fn push_with(&mut self, item: impl FnOnce() -> String) {
         self.count += 1;
         if let Some(texts) = &mut self.texts {
@@ -73,9 +72,9 @@ impl Items {
 /// Why a body is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// 400.
+    /// Answered 400.
     Bad(String),
-    /// 413.
+    /// Answered 413.
     TooMany(String),
 }
 

@@ -15,7 +15,7 @@ const PARAMETERS: [&str; 6] =
 /// The parameters of a request.
 pub(super) type Parameters = BTreeMap<String, String>;
 
-/// An authorisation request from a known client that may be sent back.
+/// A valid authorisation request.
 pub(super) struct Authorization<'a> {
     pub(super) client: &'a Client,
     pub(super) redirect_uri: &'a str,
@@ -49,7 +49,7 @@ button:hover { filter: brightness(1.12); }
 code { overflow-wrap: anywhere; font-size: .9375em; }
 ";
 
-/// Asks the customer whether the client may have what it asks for.
+/// The page that asks the customer for approval.
 pub(super) fn page(authorization: &Authorization<'_>) -> Answer {
     let Client { name, orgs, may_create_keys, .. } = authorization.client;
     let mut hidden = String::new();
@@ -89,10 +89,10 @@ pub(super) fn page(authorization: &Authorization<'_>) -> Answer {
     html(StatusCode::OK, "Authorise", &body)
 }
 
-/// Tells the customer why there is no way on.
+/// The page of an authorisation that cannot continue.
 pub(super) fn error(text: &str) -> Answer {
     let text = escape(text);
-    html(StatusCode::BAD_REQUEST, "Error", &format!("<h1>This authorisation cannot go on</h1>\n<p>{text}</p>"))
+    html(StatusCode::BAD_REQUEST, "Error", &format!("<h1>This authorisation cannot continue</h1>\n<p>{text}</p>"))
 }
 
 fn html(status: StatusCode, title: &str, body: &str) -> Answer {

@@ -1,4 +1,4 @@
-//! What is asked of the OAuth server over HTTP.
+//! The HTTP endpoints of the OAuth server.
 
 use super::consent::{self, Authorization, Parameters};
 use super::grants::{Client, Code, Grants, INVALID_CODE, Issued, Wrong, secret};
@@ -98,7 +98,7 @@ fn redirect<'a>(to: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> An
     answer
 }
 
-/// The parameters of a request by a client, and the client if it proved itself.
+/// The parameters of a client's request, and the client if it is authenticated.
 fn client_request(grants: &Grants, request: &Parts, body: &[u8]) -> Result<(Client, Parameters), (StatusCode, Wrong)> {
     let content_type = header(&request.headers, CONTENT_TYPE).unwrap_or_default();
     let parameters = match content_type.split(';').next().unwrap_or_default().trim() {
@@ -192,7 +192,7 @@ fn marketplace_key(shared: &Shared, request: &Parts) -> Answer {
     let key = Key { key: secret(), org, valid: true, client_id: Some(client_id) };
     if !shared.keys.create(key.clone()) {
         grants.counts.key_conflicts += 1;
-        tracing::info!("organisation {} has a key of client {} already", key.org, client_id_of(&key));
+        tracing::info!("organisation {} already has a key of client {}", key.org, client_id_of(&key));
         return errors(StatusCode::CONFLICT, "An API key with this name already exists");
     }
     grants.counts.keys_created += 1;

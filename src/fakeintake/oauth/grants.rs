@@ -1,4 +1,4 @@
-//! Clients, codes and tokens: what the OAuth server remembers. No HTTP in here.
+//! The state of the OAuth server: clients, codes and tokens. No HTTP in here.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,16 +12,16 @@ use tokio::time::Instant;
 /// RFC 6749, 4.1.2: at most ten minutes are recommended. Datadog does not say.
 const CODE_LIFE: Duration = Duration::from_secs(600);
 
-/// An OAuth client, as a Technology Partner has one.
+/// An OAuth client of a Technology Partner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Client {
-    /// Its id.
+    /// The id that requests name.
     pub client_id: String,
     /// Its secret; none makes it a public client.
     #[serde(default)]
     pub client_secret: Option<String>,
-    /// What the customer reads on the consent page.
+    /// The name shown on the consent page.
     #[serde(default = "default_name")]
     pub name: String,
     /// The addresses that the customer's browser may be sent back to.
@@ -44,7 +44,7 @@ pub struct Client {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Org {
-    /// Its id. As `dd_oid`, and where a key is validated, it is the UUID that goes with it.
+    /// Its id. `dd_oid` and the validation of keys give the UUID derived from it.
     pub id: String,
     /// Its name, given back as `dd_org_name`.
     #[serde(default = "default_name")]
@@ -61,12 +61,12 @@ pub struct Org {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rotation {
-    /// The answer has a new one, and the old one is dead.
+    /// The answer has a new one, and the old one is revoked.
     #[default]
     Replaced,
-    /// The answer has a new one, and the old one works too.
+    /// The answer has a new one, and the old one stays valid.
     Added,
-    /// The answer has none, and the old one stays.
+    /// The answer has none, and the old one stays valid.
     Kept,
 }
 
@@ -94,14 +94,14 @@ fn default_life() -> u64 {
     3_600
 }
 
-/// How often what was asked of the OAuth server.
+/// Counts of requests to the OAuth server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct OauthCounts {
     /// Customers who approved.
     pub approvals: u64,
     /// Codes exchanged for tokens.
     pub exchanges: u64,
-    /// Tokens refreshed.
+    /// Refreshes of tokens.
     pub refreshes: u64,
     /// Requests for tokens that were refused.
     pub refused: u64,
@@ -109,11 +109,11 @@ pub struct OauthCounts {
     pub revocations: u64,
     /// API keys created.
     pub keys_created: u64,
-    /// API keys not created because there was one.
+    /// API keys not created because one existed.
     pub key_conflicts: u64,
 }
 
-/// What the customer approved, until it is exchanged.
+/// An approval that was not exchanged yet.
 #[derive(Debug)]
 pub(super) struct Code {
     pub(super) client_id: String,
@@ -149,7 +149,7 @@ pub(super) type Wrong = (&'static str, &'static str);
 pub(super) const INVALID_CODE: Wrong = ("invalid_grant", "Invalid code or code verifier");
 const INVALID_TOKEN: Wrong = ("invalid_grant", "Invalid refresh token");
 
-/// Everything that the OAuth server remembers.
+/// The state of the OAuth server.
 #[derive(Debug, Default)]
 pub(super) struct Grants {
     pub(super) clients: BTreeMap<String, Client>,
@@ -160,7 +160,7 @@ pub(super) struct Grants {
 }
 
 impl Grants {
-    /// Remembers an approval and gives its code.
+    /// Records an approval and returns its code.
     pub(super) fn approve(&mut self, code: Code) -> String {
         let name = secret();
         self.counts.approvals += 1;
@@ -168,7 +168,7 @@ impl Grants {
         name
     }
 
-    /// Exchanges a code, which is spent whatever comes of it.
+    /// Exchanges a code, which is spent whatever the outcome.
     pub(super) fn exchange(
         &mut self,
         client: &Client,
@@ -192,7 +192,7 @@ impl Grants {
         Ok(self.issued(self.last_grant, client, &code.org, Some(refresh)))
     }
 
-    /// Gives new tokens for a refresh token.
+    /// Issues new tokens for a refresh token.
     pub(super) fn refresh(&mut self, client: &Client, refresh_token: &str) -> Result<Issued, Wrong> {
         let token = self.tokens.get(refresh_token).ok_or(INVALID_TOKEN)?.clone();
         if token.expires.is_some() || token.client_id != client.client_id {
@@ -297,7 +297,7 @@ impl Oauth {
         self.grants().clients.values().cloned().collect()
     }
 
-    /// How often what was asked.
+    /// The counts of requests.
     pub(in crate::fakeintake) fn counts(&self) -> OauthCounts {
         self.grants().counts
     }

@@ -1,7 +1,7 @@
 //! The OAuth server: consent, tokens, revocation, and the API key that a partner may create.
 //!
 //! After Datadog's pages "OAuth2 authorization endpoints" and "API-based integrations", and RFC 6749 and 7636 where
-//! those are silent. `grants` is what the server remembers, `endpoints` what is asked of it, `consent` its pages.
+//! those are silent. `grants` is the server's state, `endpoints` its HTTP side, `consent` its pages.
 
 mod consent;
 mod endpoints;

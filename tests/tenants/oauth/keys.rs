@@ -105,7 +105,7 @@ async fn a_static_key_that_is_refused_is_the_operators_to_replace() {
     host.oauth.load().await.unwrap();
     assert_eq!(host.key(&acme).as_deref(), Some(key.expose()));
     let told = reason(host.oauth.key_refused(&acme, &key).await.unwrap());
-    assert!(told.contains("given for this tenant"), "{told}");
+    assert!(told.contains("configured for this tenant"), "{told}");
     assert_eq!(host.key(&acme), None);
     // Connecting takes its place.
     world.connect(&host, &acme, "alpha").await.unwrap();
