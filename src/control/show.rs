@@ -58,7 +58,7 @@ impl Control {
             queue.add(one);
         }
         let open = self.open.get();
-        let place = open.map_or_else(|| self.settings().store.url.to_string(), |open| open.store.place().to_owned());
+        let place = open.map_or_else(|| self.settings().store.url.to_string(), |open| open.store.address().to_owned());
         let refused = open.and_then(|open| open.oauth.partner_fault()).map(|fault| fault.words);
         StatusView {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -95,7 +95,7 @@ impl StoreSync {
             }
         };
         let loaded = control.load(&open).await.map_err(|error| error.to_string())?;
-        let place = open.store.place().to_owned();
+        let place = open.store.address().to_owned();
         // The configuration may have been read again meanwhile.
         let _alone = control.reloading.lock().await;
         if open.oauth.reload(&control.settings()) {
@@ -157,7 +157,7 @@ impl Control {
                     "tenants go on with the keys that they have; their tokens are not refreshed, changes are not seen, \
                      unknown tenants are told to come again (503), and the store is tried again: {failed}"
                 ),
-                Ok(()) if self.is_cut_off() => info!(place = open.store.place(), "the store can be read again"),
+                Ok(()) if self.is_cut_off() => info!(place = open.store.address(), "the store can be read again"),
                 _ => {}
             }
             self.registry.set_partial(seen.is_err());

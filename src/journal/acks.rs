@@ -4,7 +4,7 @@ use super::disk::DiskFile;
 use super::format::{ACK_ENTRY, encode_ack};
 use super::segment::runs;
 use super::sync::Rounds;
-use super::view::{Place, Shared, ack_name};
+use super::view::{Position, Shared, ack_name};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -23,15 +23,15 @@ pub(super) struct Acks {
 /// A record that was superseded, by a copy of it or by a record that replaces it.
 #[derive(Debug)]
 pub(super) struct Superseded {
-    pub(super) place: Place,
+    pub(super) position: Position,
     /// The stamp of the record that superseded it.
     pub(super) by: u64,
 }
 
 impl Acks {
-    pub(super) fn add(&mut self, places: Vec<Place>) {
-        for place in places {
-            self.waiting.entry(place.segment).or_default().push(place.number);
+    pub(super) fn add(&mut self, positions: Vec<Position>) {
+        for position in positions {
+            self.waiting.entry(position.segment).or_default().push(position.number);
         }
     }
 
@@ -49,13 +49,13 @@ impl Acks {
         let stamps: HashSet<u64> = stamps.iter().copied().collect();
         let out = |superseded: &mut Superseded| stamps.contains(&superseded.by);
         let due = self.deferred.iter_mut().flat_map(|(_, all)| all.extract_if(.., out));
-        let due: Vec<Place> = due.map(|superseded| superseded.place).collect();
+        let due: Vec<Position> = due.map(|superseded| superseded.position).collect();
         self.add(due);
     }
 
     /// Whether an ack waits for a round.
-    pub(super) fn is_deferred(&self, place: &Place) -> bool {
-        self.deferred.iter().any(|(_, all)| all.iter().any(|superseded| superseded.place == *place))
+    pub(super) fn is_deferred(&self, position: &Position) -> bool {
+        self.deferred.iter().any(|(_, all)| all.iter().any(|superseded| superseded.position == *position))
     }
 
     /// A segment was removed: its acks need not be written, and their file goes when the round is complete.
@@ -72,7 +72,7 @@ impl Acks {
     /// Writes the acks that are due. Those that cannot be written stay and are tried again.
     pub(super) fn write(&mut self, shared: &Shared, rounds: &mut Rounds) -> io::Result<()> {
         while let Some(all) = pop_due(&mut self.deferred, rounds) {
-            self.add(all.into_iter().map(|superseded| superseded.place).collect());
+            self.add(all.into_iter().map(|superseded| superseded.position).collect());
         }
         while let Some(name) = pop_due(&mut self.obsolete, rounds) {
             rounds.removed(&name);

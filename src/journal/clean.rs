@@ -5,7 +5,7 @@ use super::entry::Draft;
 use super::fetch::{Damaged, Fetched, Wanted, fetch};
 use super::log::Log;
 use super::sync::RoundResult;
-use super::view::{Indices, Missing, Place, View, parse_name};
+use super::view::{Indices, Missing, Position, View, parse_name};
 use std::io;
 
 /// The size of a group of copies, in bytes.
@@ -63,10 +63,10 @@ impl Log {
     fn rewrite_acks(&mut self, first: u64) {
         let view = self.shared.view();
         if let Some(segment) = view.segments.get(&first) {
-            let places = (0..segment.count).filter(|number| segment.acked.contains(*number));
-            let places = places.map(|number| Place { segment: first, number });
+            let positions = (0..segment.count).filter(|number| segment.acked.contains(*number));
+            let positions = positions.map(|number| Position { segment: first, number });
             // The records that replaced them may not be durable yet.
-            self.acks.add(places.filter(|place| !self.acks.is_deferred(place)).collect());
+            self.acks.add(positions.filter(|position| !self.acks.is_deferred(position)).collect());
         }
     }
 
@@ -101,9 +101,9 @@ impl Log {
             if fetched.is_empty() {
                 continue;
             }
-            let places: Vec<Place> = fetched.iter().map(|fetched| fetched.place).collect();
+            let positions: Vec<Position> = fetched.iter().map(|fetched| fetched.position).collect();
             let drafts: Vec<Draft> = fetched.into_iter().map(Fetched::copy).collect();
-            self.commit_copies(&drafts, &places, &held)?;
+            self.commit_copies(&drafts, &positions, &held)?;
         }
     }
 }
@@ -119,7 +119,7 @@ fn want_live(view: &mut View, indices: &Indices, first: u64, from: u32) -> Resul
             break;
         }
         let lane = index.lanes.get(slot.lane as usize).cloned().unwrap_or_default();
-        wanted.push(Wanted { place: Place { segment: first, number }, slot: *slot, lane, salt: segment.salt });
+        wanted.push(Wanted { position: Position { segment: first, number }, slot: *slot, lane, salt: segment.salt });
     }
     Ok(wanted)
 }

@@ -1,11 +1,11 @@
-//! Reading records at known places, at the least cost, and what becomes of those that cannot be read.
+//! Reading records at known positions, at the least cost, and what becomes of those that cannot be read.
 
 use super::disk::{Disk, DiskFile};
 use super::entry::{Draft, Entry, Lost, Record, Replaces, Seq};
 use super::format::{Bad, RecordHeader, RecordKind};
 use super::index::Slot;
 use super::quarantine::{is_media, set_aside};
-use super::view::{Place, segment_name};
+use super::view::{Position, segment_name};
 use crate::types::UnixMillis;
 use bytes::Bytes;
 use std::io;
@@ -35,7 +35,7 @@ const AHEAD: u64 = 8 << 20;
 /// A record to be read.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
-    pub(super) place: Place,
+    pub(super) position: Position,
     pub(super) slot: Slot,
     pub(super) lane: Bytes,
     pub(super) salt: u64,
@@ -44,7 +44,7 @@ pub(super) struct Wanted {
 /// A record as it was read.
 #[derive(Debug)]
 pub(super) struct Fetched {
-    pub(super) place: Place,
+    pub(super) position: Position,
     pub(super) record: Record,
     payload_crc: u32,
     /// The encoded list of records that a sealed payload replaces.
@@ -77,8 +77,8 @@ pub(super) enum Damaged {
 pub(super) fn fetch(disk: &dyn Disk, wanted: &[Wanted], damaged: Damaged) -> io::Result<(Vec<Fetched>, Vec<Lost>)> {
     let (mut fetched, mut lost) = (Vec::with_capacity(wanted.len()), Vec::new());
     let mut scratch = Vec::new();
-    for of_segment in wanted.chunk_by(|one, next| one.place.segment == next.place.segment) {
-        let file = disk.open(&segment_name(of_segment[0].place.segment))?;
+    for of_segment in wanted.chunk_by(|one, next| one.position.segment == next.position.segment) {
+        let file = disk.open(&segment_name(of_segment[0].position.segment))?;
         let mut ahead = Ahead { file: &*file, wanted: of_segment };
         let mut rest = of_segment;
         while !rest.is_empty() {
@@ -91,7 +91,7 @@ pub(super) fn fetch(disk: &dyn Disk, wanted: &[Wanted], damaged: Damaged) -> io:
             for want in piece {
                 let bytes = buffer.slice(at..at + want.slot.len as usize);
                 at += bytes.len();
-                match failed.next_if(|(place, _)| *place == want.place) {
+                match failed.next_if(|(position, _)| *position == want.position) {
                     None => match decode(&bytes, want) {
                         Ok(record) => fetched.push(record),
                         Err(_) => lost.push(lose(disk, want, &bytes, damaged)),
@@ -116,7 +116,7 @@ fn piece_len(wanted: &[Wanted]) -> usize {
 }
 
 /// Why records could not be read, in the order of the records.
-type Failures = Peekable<vec::IntoIter<(Place, io::Error)>>;
+type Failures = Peekable<vec::IntoIter<(Position, io::Error)>>;
 
 /// Reads consecutive records of one segment into a buffer without the gaps between them. A record that cannot be read
 /// leaves zeros.
@@ -153,7 +153,7 @@ fn read_piece(file: &dyn DiskFile, piece: &[Wanted], scratch: &mut Vec<u8>) -> (
                 Err(_) => {
                     into.fill(0);
                     if let Err(error) = file.read_at(into, u64::from(want.slot.offset)) {
-                        failed.push((want.place, error));
+                        failed.push((want.position, error));
                     }
                 }
             }
@@ -200,7 +200,7 @@ fn run_len(wanted: &[Wanted], gap: u64, most: u64) -> usize {
 fn decode(bytes: &Bytes, want: &Wanted) -> Result<Fetched, Bad> {
     let header = RecordHeader::decode(bytes, want.salt)?;
     header.payload(bytes)?;
-    if header.number != want.place.number || header.stamp != want.slot.stamp || header.lane != want.lane {
+    if header.number != want.position.number || header.stamp != want.slot.stamp || header.lane != want.lane {
         return Err(Bad::Corrupt);
     }
     let head_end = header.head_len();
@@ -215,11 +215,11 @@ fn decode(bytes: &Bytes, want: &Wanted) -> Result<Fetched, Bad> {
     let sealed = header.kind == RecordKind::Sealed;
     let record = Record { seq: Seq(header.stamp), sealed, bytes: header.record_len(), entry };
     let replaces = head_end - header.head.len() - header.replaces.len()..head_end - header.head.len();
-    Ok(Fetched { place: want.place, record, payload_crc: header.payload_crc, replaces: bytes.slice(replaces) })
+    Ok(Fetched { position: want.position, record, payload_crc: header.payload_crc, replaces: bytes.slice(replaces) })
 }
 
 fn lose(disk: &dyn Disk, want: &Wanted, bytes: &[u8], damaged: Damaged) -> Lost {
-    let name = segment_name(want.place.segment);
+    let name = segment_name(want.position.segment);
     let lost = Lost {
         file: disk.path(&name),
         offset: u64::from(want.slot.offset),

@@ -7,7 +7,7 @@ use super::index::SlotKind;
 use super::open::{CannotOpen, describe, find, forget_elsewhere, kill_lost, read_acks, resolve_copies};
 use super::options::{Figures, OpenError};
 use super::scan::Extent;
-use super::view::{Place, Shared, View, parse_name, segment_name};
+use super::view::{Position, Shared, View, parse_name, segment_name};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::io;
@@ -168,12 +168,17 @@ fn unreadable(shared: &Shared, first: u64) -> io::Result<Vec<Lost>> {
                     break;
                 }
                 let lane = index.lanes.get(slot.lane as usize).cloned().unwrap_or_default();
-                wanted.push(Wanted { place: Place { segment: first, number }, slot: *slot, lane, salt: segment.salt });
+                wanted.push(Wanted {
+                    position: Position { segment: first, number },
+                    slot: *slot,
+                    lane,
+                    salt: segment.salt,
+                });
             }
             Ok(wanted)
         })?;
         let Some(last) = wanted.last() else { return Ok(damaged) };
-        from = last.place.number as usize + 1;
+        from = last.position.number as usize + 1;
         damaged.extend(fetch(&*shared.disk, &wanted, Damaged::Tell)?.1);
     }
 }

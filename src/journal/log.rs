@@ -8,7 +8,7 @@ use super::format::{SEGMENT_HEADER, SegmentHeader};
 use super::options::{Fsync, Options};
 use super::segment::Segment;
 use super::sync::Rounds;
-use super::view::{Indices, Place, Shared, View, ack_name, segment_name};
+use super::view::{Indices, Position, Shared, View, ack_name, segment_name};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::HashSet;
@@ -55,7 +55,7 @@ pub(super) struct Log {
     /// The same of what sealed records replace, with the stamp of each of those.
     replaced: Vec<(u64, Vec<u64>)>,
     /// Records that were copied forward, for as long as taking the originals out fails.
-    originals: Vec<Place>,
+    originals: Vec<Position>,
     /// Closed segments without a footer, and the round of syncing that each waits for: a footer is the proof that all
     /// that it describes is durable.
     pub(super) footerless: Vec<(u64, u64)>,
@@ -125,7 +125,12 @@ impl Log {
     }
 
     /// Writes copies of the records at these positions, and takes the originals out in the same step.
-    pub(super) fn commit_copies(&mut self, drafts: &[Draft], places: &[Place], indices: &Indices) -> io::Result<()> {
+    pub(super) fn commit_copies(
+        &mut self,
+        drafts: &[Draft],
+        positions: &[Position],
+        indices: &Indices,
+    ) -> io::Result<()> {
         let first = self.write(drafts)?;
         let mut killed = false;
         self.apply(drafts, |view| {
@@ -134,16 +139,17 @@ impl Log {
                     view.moved.insert(stamp, seq);
                 }
             }
-            killed = view.kill_places(places.to_vec(), indices).is_ok();
+            killed = view.kill_positions(positions.to_vec(), indices).is_ok();
         });
         if !killed {
             // Its footer was written just now. Nothing is twice for readers, who go by stamps.
-            self.originals.extend_from_slice(places);
+            self.originals.extend_from_slice(positions);
             self.kill();
         }
         self.hold_active(2);
-        let copied = places.iter().zip(drafts);
-        let superseded = copied.filter_map(|(place, draft)| Some(Superseded { place: *place, by: draft.copy_of? }));
+        let copied = positions.iter().zip(drafts);
+        let superseded =
+            copied.filter_map(|(position, draft)| Some(Superseded { position: *position, by: draft.copy_of? }));
         self.hold_acks(superseded.collect());
         Ok(())
     }
@@ -192,7 +198,7 @@ impl Log {
     fn kill(&mut self) {
         self.replace();
         let originals = std::mem::take(&mut self.originals);
-        if self.shared.with_indices(|view, indices| view.kill_places(originals.clone(), indices)).is_err() {
+        if self.shared.with_indices(|view, indices| view.kill_positions(originals.clone(), indices)).is_err() {
             self.originals = originals;
         }
         let mut out = std::mem::take(&mut self.kills);
@@ -204,7 +210,7 @@ impl Log {
         let groups = self.shared.view().by_segment(&out);
         for group in groups {
             match self.shared.with_indices(|view, indices| view.kill(&group, indices)) {
-                Ok(places) => self.acks.add(places),
+                Ok(positions) => self.acks.add(positions),
                 Err(_) => self.kills.extend(group),
             }
         }
@@ -219,8 +225,8 @@ impl Log {
     fn replace(&mut self) {
         for (by, stamps) in std::mem::take(&mut self.replaced) {
             match self.shared.with_indices(|view, indices| view.kill(&stamps, indices)) {
-                Ok(places) => {
-                    self.hold_acks(places.into_iter().map(|place| Superseded { place, by }).collect());
+                Ok(positions) => {
+                    self.hold_acks(positions.into_iter().map(|position| Superseded { position, by }).collect());
                 }
                 Err(_) => self.replaced.push((by, stamps)),
             }
@@ -237,8 +243,8 @@ impl Log {
     /// Acks of records that others replaced, or that were copied, must not be durable before those others are.
     fn hold_acks(&mut self, superseded: Vec<Superseded>) {
         let mut view = self.shared.view();
-        for Superseded { place, .. } in &superseded {
-            self.rounds.hold(&mut view, place.segment, 1);
+        for Superseded { position, .. } in &superseded {
+            self.rounds.hold(&mut view, position.segment, 1);
         }
         self.acks.defer(self.rounds.after(1), superseded);
     }

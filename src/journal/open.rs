@@ -8,7 +8,7 @@ use super::log::{Log, LogOptions};
 use super::quarantine::{account, copy};
 use super::scan::{Extent, Gap, scan};
 use super::segment::{Bitmap, Segment};
-use super::view::{Place, Shared, View, ack_name, parse_name, read_footer, read_whole, segment_name};
+use super::view::{Position, Shared, View, ack_name, parse_name, read_footer, read_whole, segment_name};
 use rand::rngs::StdRng;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -227,7 +227,7 @@ fn with_footer(trailer: &Trailer, overview: Overview, len: u64) -> Found {
     Found { segment, overview, copies, gaps: Vec::new(), scanned: false, end: trailer.end, bytes: Vec::new() }
 }
 
-/// Takes out of a gap what is there in another place or was replaced, and what was never answered. False when that
+/// Takes out of a gap records that exist elsewhere, were replaced, or were never answered. False when that
 /// leaves nothing to be told.
 pub(super) fn forget_elsewhere(
     gap: &mut Gap,
@@ -293,10 +293,10 @@ fn acked(disk: &dyn Disk, first: u64, salt: u64, count: u32) -> io::Result<Bitma
 pub(super) fn read_acks(shared: &Shared, first: u64) -> io::Result<()> {
     let Some((salt, count)) = shared.view().segments.get(&first).map(|s| (s.salt, s.count)) else { return Ok(()) };
     let acked = acked(&*shared.disk, first, salt, count)?;
-    let places = acked.runs(count).into_iter().flat_map(|(from, run)| from..from + run);
-    let places: Vec<Place> = places.map(|number| Place { segment: first, number }).collect();
-    if !places.is_empty() {
-        shared.with_indices(|view, indices| view.kill_places(places.clone(), indices))?;
+    let positions = acked.runs(count).into_iter().flat_map(|(from, run)| from..from + run);
+    let positions: Vec<Position> = positions.map(|number| Position { segment: first, number }).collect();
+    if !positions.is_empty() {
+        shared.with_indices(|view, indices| view.kill_positions(positions.clone(), indices))?;
     }
     Ok(())
 }
@@ -333,15 +333,15 @@ fn numbered(index: &Index) -> impl Iterator<Item = (u32, &Slot)> {
 /// What is there of copies of earlier records.
 pub(super) struct Copies {
     /// Where the others are of records that are there more than once.
-    pub(super) originals: Vec<Place>,
+    pub(super) originals: Vec<Position>,
     /// The stamps of all copies.
     stamps: HashSet<u64>,
 }
 
 /// Where a record and copies of it are there, because a crash came between copying and removing, the last copy counts.
 pub(super) fn resolve_copies(shared: &Shared, segments: &[u64]) -> io::Result<Copies> {
-    let mut last: HashMap<u64, Place> = HashMap::new();
-    let mut superseded: HashSet<Place> = HashSet::new();
+    let mut last: HashMap<u64, Position> = HashMap::new();
+    let mut superseded: HashSet<Position> = HashSet::new();
     for &first in segments {
         let copies: Vec<(u64, u32)> = shared.with_indices(|view, indices| {
             let Some(segment) = view.segments.get(&first) else { return Ok(Vec::new()) };
@@ -353,20 +353,20 @@ pub(super) fn resolve_copies(shared: &Shared, segments: &[u64]) -> io::Result<Co
                 .collect())
         })?;
         for (stamp, number) in copies {
-            let before = match last.insert(stamp, Place { segment: first, number }) {
-                Some(place) => Some(place),
+            let before = match last.insert(stamp, Position { segment: first, number }) {
+                Some(position) => Some(position),
                 None => shared.view().locate(stamp),
             };
             superseded.extend(before);
         }
     }
-    let mut originals: Vec<Place> = superseded.into_iter().collect();
+    let mut originals: Vec<Position> = superseded.into_iter().collect();
     originals.sort_unstable();
-    shared.with_indices(|view, indices| view.kill_places(originals.clone(), indices))?;
+    shared.with_indices(|view, indices| view.kill_positions(originals.clone(), indices))?;
     let mut view = shared.view();
-    for (&stamp, place) in &last {
-        if view.segments.get(&place.segment).is_some_and(|segment| segment.is_live(place.number)) {
-            view.moved.insert(stamp, place.segment + u64::from(place.number));
+    for (&stamp, position) in &last {
+        if view.segments.get(&position.segment).is_some_and(|segment| segment.is_live(position.number)) {
+            view.moved.insert(stamp, position.segment + u64::from(position.number));
         }
     }
     Ok(Copies { originals, stamps: last.into_keys().collect() })

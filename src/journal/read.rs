@@ -129,24 +129,24 @@ impl Reader {
         let (mut wanted, mut bytes, mut taken) = (Vec::new(), 0, 0);
         let mut segments = Vec::with_capacity(SEGMENTS);
         for stamp in &self.window {
-            let place = view.locate(*stamp);
-            if let Some(place) = place
-                && let Some(segment) = view.segments.get(&place.segment)
+            let position = view.locate(*stamp);
+            if let Some(position) = position
+                && let Some(segment) = view.segments.get(&position.segment)
             {
-                if !segments.contains(&place.segment) {
+                if !segments.contains(&position.segment) {
                     if segments.len() == SEGMENTS {
                         break;
                     }
-                    segments.push(place.segment);
+                    segments.push(position.segment);
                 }
-                let index = indices.of(place.segment, segment)?;
-                let slot = index.slots.get(place.number as usize).filter(|slot| slot.kind != SlotKind::Lost);
+                let index = indices.of(position.segment, segment)?;
+                let slot = index.slots.get(position.number as usize).filter(|slot| slot.kind != SlotKind::Lost);
                 if let Some(slot) = slot {
                     bytes += u64::from(slot.len);
                     if bytes > max_bytes && !wanted.is_empty() {
                         break;
                     }
-                    wanted.push(Wanted { place, slot: *slot, lane: self.lane.clone(), salt: segment.salt });
+                    wanted.push(Wanted { position, slot: *slot, lane: self.lane.clone(), salt: segment.salt });
                 }
             }
             taken += 1;

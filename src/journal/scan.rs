@@ -170,7 +170,7 @@ impl Scanner<'_> {
         scan
     }
 
-    /// The header at this place, if it can be that of the record with this number or a later one.
+    /// The header at this offset, if it can be that of the record with this number or a later one.
     fn header(&self, at: usize, number: u32) -> Option<RecordHeader<'_>> {
         let header = RecordHeader::decode(&self.bytes[at..], self.salt).ok()?;
         let later = (number..=self.most).contains(&header.number);

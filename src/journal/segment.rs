@@ -47,7 +47,7 @@ pub(super) fn runs(numbers: impl IntoIterator<Item = u32>) -> Vec<(u32, u32)> {
     runs
 }
 
-/// A lane's place in [`LaneNames`].
+/// A lane's index in [`LaneNames`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LaneId(u32);
 

@@ -83,7 +83,7 @@ pub(super) struct Missing(u64);
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// The segment, by the sequence number of its first record.
     pub(super) segment: u64,
     pub(super) number: u32,
@@ -103,56 +103,60 @@ pub(super) struct View {
 
 impl View {
     /// Where the live record of this stamp is.
-    pub(super) fn locate(&self, stamp: u64) -> Option<Place> {
+    pub(super) fn locate(&self, stamp: u64) -> Option<Position> {
         let seq = self.moved.get(&stamp).copied().unwrap_or(stamp);
         let (&segment, state) = self.segments.range(..=seq).next_back()?;
         let number = u32::try_from(seq - segment).ok()?;
-        state.is_live(number).then_some(Place { segment, number })
+        state.is_live(number).then_some(Position { segment, number })
     }
 
     /// Those of these stamps that are of live records, in groups of one segment each.
     pub(super) fn by_segment(&self, stamps: &[u64]) -> Vec<Vec<u64>> {
         let mut groups: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for stamp in stamps {
-            if let Some(place) = self.locate(*stamp) {
-                groups.entry(place.segment).or_default().push(*stamp);
+            if let Some(position) = self.locate(*stamp) {
+                groups.entry(position.segment).or_default().push(*stamp);
             }
         }
         groups.into_values().collect()
     }
 
     /// Takes these records out of the live ones, and returns the positions of those that were live.
-    pub(super) fn kill(&mut self, stamps: &[u64], indices: &Indices) -> Result<Vec<Place>, Missing> {
-        let mut places: Vec<Place> = stamps.iter().filter_map(|stamp| self.locate(*stamp)).collect();
-        places.sort_unstable();
-        places.dedup();
-        let places = self.kill_places(places, indices)?;
+    pub(super) fn kill(&mut self, stamps: &[u64], indices: &Indices) -> Result<Vec<Position>, Missing> {
+        let mut positions: Vec<Position> = stamps.iter().filter_map(|stamp| self.locate(*stamp)).collect();
+        positions.sort_unstable();
+        positions.dedup();
+        let positions = self.kill_positions(positions, indices)?;
         for stamp in stamps {
             self.moved.remove(stamp);
         }
-        Ok(places)
+        Ok(positions)
     }
 
     /// Takes the records at these positions out of the live ones, and returns those that were live.
-    pub(super) fn kill_places(&mut self, mut places: Vec<Place>, indices: &Indices) -> Result<Vec<Place>, Missing> {
+    pub(super) fn kill_positions(
+        &mut self,
+        mut positions: Vec<Position>,
+        indices: &Indices,
+    ) -> Result<Vec<Position>, Missing> {
         // All indices are there before anything is changed.
         let mut before = None;
-        for place in &places {
-            if before.replace(place.segment) != Some(place.segment)
-                && let Some(segment) = self.segments.get(&place.segment)
+        for position in &positions {
+            if before.replace(position.segment) != Some(position.segment)
+                && let Some(segment) = self.segments.get(&position.segment)
             {
-                indices.of(place.segment, segment)?;
+                indices.of(position.segment, segment)?;
             }
         }
         let Self { segments, names, .. } = self;
-        places.retain(|place| {
-            let Some(segment) = segments.get_mut(&place.segment) else { return false };
-            let Ok(index) = indices.of(place.segment, segment) else { return false };
-            let Some(slot) = index.slots.get(place.number as usize).copied() else { return false };
+        positions.retain(|position| {
+            let Some(segment) = segments.get_mut(&position.segment) else { return false };
+            let Ok(index) = indices.of(position.segment, segment) else { return false };
+            let Some(slot) = index.slots.get(position.number as usize).copied() else { return false };
             let lane = index.lanes.get(slot.lane as usize).and_then(|lane| names.get(lane));
-            segment.kill(place.number, &slot, lane)
+            segment.kill(position.number, &slot, lane)
         });
-        Ok(places)
+        Ok(positions)
     }
 
     /// Counts a record that was written to a segment whose index is in memory.

@@ -9,41 +9,41 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database failed.
-    #[error("store {place}: {fault}")]
+    #[error("store {address}: {fault}")]
     Database {
         /// Which one, without passwords.
-        place: String,
+        address: String,
         /// What is wrong with it.
         fault: Fault,
     },
     /// The connection broke while the database was committing.
     #[error(
-        "store {place}: the connection broke during a commit ({reason}): whether the change was stored is not known until it is read again"
+        "store {address}: the connection broke during a commit ({reason}): whether the change was stored is not known until it is read again"
     )]
     Uncertain {
         /// Which one, without passwords.
-        place: String,
+        address: String,
         /// Why the connection broke.
         reason: String,
     },
     /// The database was written by a newer version.
     #[error(
-        "store {place}: it has schema version {found}, and this dogsled knows up to {known}: install the newer dogsled \
+        "store {address}: it has schema version {found}, and this dogsled knows up to {known}: install the newer dogsled \
          again, or restore a backup from before the upgrade"
     )]
     NewerSchema {
         /// Which one, without passwords.
-        place: String,
+        address: String,
         /// The schema version found.
         found: i64,
         /// The highest version that this program knows.
         known: i64,
     },
     /// The secrets are sealed with a key that is not available.
-    #[error("store {place}: its secrets are {why}; nothing was changed: {advice}")]
+    #[error("store {address}: its secrets are {why}; nothing was changed: {advice}")]
     MasterKey {
         /// Which one, without passwords.
-        place: String,
+        address: String,
         /// Which key it needs.
         needed: KeyId,
         /// What is there instead.

@@ -88,8 +88,8 @@ impl Store {
     }
 
     /// Its address without passwords.
-    pub fn place(&self) -> &str {
-        self.inner.backend.place()
+    pub fn address(&self) -> &str {
+        self.inner.backend.address()
     }
 
     /// Ensures that the store has a master key and that this process has it.
@@ -161,8 +161,8 @@ impl Store {
                 Ok(keys)
             }
             Err(why) => {
-                let (place, advice) = (self.place().to_owned(), self.inner.source.advice(key));
-                Err(StoreError::MasterKey { place, needed: key, why, advice })
+                let (address, advice) = (self.address().to_owned(), self.inner.source.advice(key));
+                Err(StoreError::MasterKey { address, needed: key, why, advice })
             }
         }
     }

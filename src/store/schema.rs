@@ -47,7 +47,7 @@ pub(super) async fn migrate(backend: &Backend) -> Result<(), StoreError> {
     // Once more: another process may have upgraded it meanwhile.
     let found = match version(&mut tx, backend).await? {
         Some(found) if found > KNOWN => {
-            return Err(StoreError::NewerSchema { place: backend.place().to_owned(), found, known: KNOWN });
+            return Err(StoreError::NewerSchema { address: backend.address().to_owned(), found, known: KNOWN });
         }
         Some(found) => found,
         None => {

@@ -9,7 +9,7 @@ use super::gather::{Found, Gatherer};
 use super::json::{Scanner, Text};
 use super::part::{Context, Part, Stop, invalid, malformed};
 use super::strings;
-use super::tags::{self, Place, Search};
+use super::tags::{self, Search, TagsEnd};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -155,11 +155,11 @@ impl<'c> Splitter<'c> {
                 Tags::Null(range) => {
                     self.edits.replace(range.clone(), &quoted_raw(joined));
                 }
-                Tags::At(place) => {
-                    if place.filled {
-                        self.edits.insert(place.end, b",");
+                Tags::At(tags) => {
+                    if tags.filled {
+                        self.edits.insert(tags.end, b",");
                     }
-                    self.edits.insert(place.end, if place.array { elements } else { joined });
+                    self.edits.insert(tags.end, if tags.array { elements } else { joined });
                 }
                 Tags::Other => {}
             }
@@ -209,7 +209,7 @@ enum Tags {
     #[default]
     None,
     Null(Range<usize>),
-    At(Place),
+    At(TagsEnd),
     /// Neither text nor array: left alone.
     Other,
 }
@@ -312,7 +312,7 @@ impl<'a> Log<'a> {
         let start = scanner.at();
         let is_null = scanner.peek() == Some(b'n');
         self.tags = match tags::pass(scanner, search, edits)? {
-            Some(place) => Tags::At(place),
+            Some(tags) => Tags::At(tags),
             None if is_null => Tags::Null(start..scanner.at()),
             None => Tags::Other,
         };

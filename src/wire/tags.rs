@@ -80,7 +80,7 @@ impl<'t, 'a> Search<'t, 'a> {
 
 /// The position of an item's tags, for appending more.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct TagsEnd {
     /// The offset behind the last tag.
     pub end: usize,
     /// Whether tags precede it, after the removal.
@@ -95,7 +95,7 @@ pub(super) fn pass<'a>(
     scanner: &mut Scanner<'a>,
     search: &mut Search<'_, 'a>,
     edits: &mut Edits,
-) -> Result<Option<Place>, Stop> {
+) -> Result<Option<TagsEnd>, Stop> {
     match scanner.peek() {
         Some(b'[') => pass_array(scanner, search, edits).map(Some),
         Some(b'"') => match scanner.text()? {
@@ -109,7 +109,7 @@ pub(super) fn pass<'a>(
     }
 }
 
-fn pass_array<'a>(scanner: &mut Scanner<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<Place, Stop> {
+fn pass_array<'a>(scanner: &mut Scanner<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<TagsEnd, Stop> {
     let mut list = List::default();
     scanner.array(|scanner| {
         let start = scanner.at();
@@ -122,12 +122,12 @@ fn pass_array<'a>(scanner: &mut Scanner<'a>, search: &mut Search<'_, 'a>, edits:
         Ok(())
     })?;
     list.finish(edits);
-    Ok(Place { end: scanner.at() - 1, filled: list.kept_end.is_some(), array: true })
+    Ok(TagsEnd { end: scanner.at() - 1, filled: list.kept_end.is_some(), array: true })
 }
 
-fn joined<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<Place, Stop> {
+fn joined<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<TagsEnd, Stop> {
     if !search.is_on() {
-        return Ok(Place { end: text.end(), filled: !text.raw.is_empty(), array: false });
+        return Ok(TagsEnd { end: text.end(), filled: !text.raw.is_empty(), array: false });
     }
     if text.escaped {
         return joined_escaped(text, search, edits);
@@ -140,11 +140,11 @@ fn joined<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) ->
         at += tag.len() + 1;
     }
     list.finish(edits);
-    Ok(Place { end: text.end(), filled: list.kept_bytes > 0, array: false })
+    Ok(TagsEnd { end: text.end(), filled: list.kept_bytes > 0, array: false })
 }
 
 /// Rewrites tags with escapes (a comma may be one) if the tenant's is among them.
-fn joined_escaped<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<Place, Stop> {
+fn joined_escaped<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut Edits) -> Result<TagsEnd, Stop> {
     let meaning = text.meaning();
     let mut kept: Vec<&[u8]> = Vec::new();
     let mut found = false;
@@ -160,7 +160,7 @@ fn joined_escaped<'a>(text: Text<'a>, search: &mut Search<'_, 'a>, edits: &mut E
         strings::escape(&kept.join(&b','), &mut rewritten);
         edits.replace(text.at..text.end(), &rewritten);
     }
-    Ok(Place {
+    Ok(TagsEnd {
         end: text.end(),
         filled: kept.len() > 1 || kept.first().is_some_and(|tag| !tag.is_empty()),
         array: false,

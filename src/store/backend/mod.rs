@@ -145,10 +145,10 @@ impl Backend {
     }
 
     /// Its address without passwords, for errors.
-    pub fn place(&self) -> &str {
+    pub fn address(&self) -> &str {
         match self {
-            Self::Sqlite(sqlite) => sqlite.place(),
-            Self::Postgres(postgres) => postgres.place(),
+            Self::Sqlite(sqlite) => sqlite.address(),
+            Self::Postgres(postgres) => postgres.address(),
         }
     }
 
@@ -269,12 +269,12 @@ impl Tx {
 
 /// Waits at most [`PATIENCE`].
 async fn patiently<T>(
-    place: &str,
+    address: &str,
     what: &str,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
         let fault = Fault::Slow(format!("{what} took more than {} s", PATIENCE.as_secs()));
-        Err(StoreError::Database { place: place.to_owned(), fault })
+        Err(StoreError::Database { address: address.to_owned(), fault })
     })
 }

@@ -40,7 +40,7 @@ const LISTEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// A PostgreSQL database.
 pub struct Postgres {
-    place: String,
+    address: String,
     config: Config,
     tls: Tls,
     idle: Mutex<Vec<Client>>,
@@ -57,14 +57,14 @@ pub struct Tx {
 
 impl Postgres {
     /// Prepares connections to an address; none is made yet.
-    pub fn new(url: &Secret, place: String) -> Result<Self, StoreError> {
-        let refused = |why| StoreError::Database { place: place.clone(), fault: Fault::Other(why) };
+    pub fn new(url: &Secret, address: String) -> Result<Self, StoreError> {
+        let refused = |why| StoreError::Database { address: address.clone(), fault: Fault::Other(why) };
         let (config, tls) = configure(url.expose()).map_err(refused)?;
-        Ok(Self { place, config, tls, idle: Mutex::default(), permits: Arc::new(Semaphore::new(CONNECTIONS)) })
+        Ok(Self { address, config, tls, idle: Mutex::default(), permits: Arc::new(Semaphore::new(CONNECTIONS)) })
     }
 
-    pub fn place(&self) -> &str {
-        &self.place
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     pub async fn begin(self: &Arc<Self>, mode: Mode) -> Result<Tx, StoreError> {
@@ -72,11 +72,11 @@ impl Postgres {
             // Never closed.
             Arc::clone(&self.permits).acquire_owned().await.map_err(|_| self.failed(Fault::Busy("closed".into())))
         };
-        let permit = patiently(&self.place, "waiting for other work on it", permit).await?;
+        let permit = patiently(&self.address, "waiting for other work on it", permit).await?;
         let begin = if mode == Mode::Write { BEGIN } else { BEGIN_READ };
         // One that waited may have broken meanwhile, which shows only when it is used.
         if let Some(client) = self.take() {
-            match patiently(&self.place, "its answer", self.batch(&client, begin)).await {
+            match patiently(&self.address, "its answer", self.batch(&client, begin)).await {
                 Ok(()) => return Ok(Tx { pool: Arc::clone(self), client: Some(client), _permit: permit }),
                 Err(error) => {
                     debug!("reconnecting to the store: {error}");
@@ -85,7 +85,7 @@ impl Postgres {
                 }
             }
         }
-        let client = patiently(&self.place, "connecting", async {
+        let client = patiently(&self.address, "connecting", async {
             let (client, connection) =
                 self.config.connect(self.tls.clone()).await.map_err(|error| self.error(&error))?;
             tokio::spawn(async move {
@@ -166,7 +166,7 @@ impl Postgres {
     }
 
     fn failed(&self, fault: Fault) -> StoreError {
-        StoreError::Database { place: self.place.clone(), fault }
+        StoreError::Database { address: self.address.clone(), fault }
     }
 
     fn error(&self, error: &tokio_postgres::Error) -> StoreError {
@@ -176,7 +176,7 @@ impl Postgres {
 
 impl std::fmt::Debug for Postgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Postgres({})", self.place)
+        write!(f, "Postgres({})", self.address)
     }
 }
 
@@ -211,7 +211,8 @@ impl Tx {
     }
 
     pub async fn commit(mut self) -> Result<(), StoreError> {
-        let uncertain = |pool: &Postgres, reason: String| StoreError::Uncertain { place: pool.place.clone(), reason };
+        let uncertain =
+            |pool: &Postgres, reason: String| StoreError::Uncertain { address: pool.address.clone(), reason };
         let Some(client) = self.client.take() else { return self.client().map(drop) };
         match tokio::time::timeout(PATIENCE, client.batch_execute("COMMIT")).await {
             Ok(Ok(())) => {
@@ -247,7 +248,7 @@ impl Drop for Tx {
 
 impl std::fmt::Debug for Tx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tx({})", self.pool.place)
+        write!(f, "Tx({})", self.pool.address)
     }
 }
 

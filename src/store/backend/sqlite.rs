@@ -31,14 +31,14 @@ type Orders = mpsc::UnboundedSender<Order>;
 /// A SQLite database.
 #[derive(Debug)]
 pub struct Sqlite {
-    place: Arc<str>,
+    address: Arc<str>,
     orders: Arc<Mutex<Orders>>,
 }
 
 /// A transaction; the lock keeps others off the connection.
 #[derive(Debug)]
 pub struct Tx {
-    place: Arc<str>,
+    address: Arc<str>,
     orders: OwnedMutexGuard<Orders>,
     /// Whether nothing is left to roll back.
     done: bool,
@@ -47,7 +47,7 @@ pub struct Tx {
 impl Sqlite {
     /// Opens the file, created with mode 0600 when it is missing.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let place: Arc<str> = format!("sqlite:{}", path.display()).into();
+        let address: Arc<str> = format!("sqlite:{}", path.display()).into();
         make_private(path)?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let (opened, is_open) = oneshot::channel();
@@ -61,27 +61,27 @@ impl Sqlite {
                 let _ = opened.send(Err(error));
             }
         };
-        let failed = |fault| StoreError::Database { place: place.to_string(), fault };
+        let failed = |fault| StoreError::Database { address: address.to_string(), fault };
         std::thread::Builder::new()
             .name("store".into())
             .spawn(work)
             .map_err(|error| failed(Fault::Other(format!("its thread could not be started: {error}"))))?;
         match is_open.await {
-            Ok(Ok(())) => Ok(Self { place, orders: Arc::new(Mutex::new(orders)) }),
+            Ok(Ok(())) => Ok(Self { address, orders: Arc::new(Mutex::new(orders)) }),
             Ok(Err(error)) => Err(failed(fault(&error))),
             Err(_) => Err(failed(Fault::Other("its thread ended".into()))),
         }
     }
 
-    pub fn place(&self) -> &str {
-        &self.place
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     pub async fn begin(&self, mode: Mode) -> Result<Tx, StoreError> {
         let lock = async { Ok(Arc::clone(&self.orders).lock_owned().await) };
-        let orders = patiently(&self.place, "waiting for other work on it", lock).await?;
+        let orders = patiently(&self.address, "waiting for other work on it", lock).await?;
         // Not done yet: if this is cancelled while SQLite begins, the rollback follows.
-        let mut tx = Tx { place: Arc::clone(&self.place), orders, done: false };
+        let mut tx = Tx { address: Arc::clone(&self.address), orders, done: false };
         tx.query(if mode == Mode::Write { "BEGIN IMMEDIATE" } else { "BEGIN" }, vec![]).await?;
         Ok(tx)
     }
@@ -89,7 +89,7 @@ impl Sqlite {
     /// Empties the write-ahead log, where older versions of pages stay otherwise.
     pub async fn scrub(&self) -> Result<(), StoreError> {
         let orders = Arc::clone(&self.orders).lock_owned().await;
-        let mut outside = Tx { place: Arc::clone(&self.place), orders, done: true };
+        let mut outside = Tx { address: Arc::clone(&self.address), orders, done: true };
         outside.query("PRAGMA wal_checkpoint(TRUNCATE)", vec![]).await.map(drop)
     }
 }
@@ -97,13 +97,13 @@ impl Sqlite {
 impl Tx {
     pub async fn query(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let failed = |fault| StoreError::Database { place: self.place.to_string(), fault };
+        let failed = |fault| StoreError::Database { address: self.address.to_string(), fault };
         let ended = || failed(Fault::Other("its thread ended: restart dogsled".into()));
         let order = Order::Run { statement: statement.to_owned(), parameters, reply };
         self.orders.send(order).map_err(|_| ended())?;
         let answer = async { answer.await.map_err(|_| ended())?.map_err(|error| failed(fault(&error))) };
         // SQLite's own patience is shorter; this is for disks that hang.
-        patiently(&self.place, "its answer", answer).await
+        patiently(&self.address, "its answer", answer).await
     }
 
     pub async fn commit(mut self) -> Result<(), StoreError> {
@@ -113,8 +113,8 @@ impl Tx {
                 Ok(())
             }
             // The disk failed, or did not answer, while it was being written.
-            Err(StoreError::Database { place, fault: Fault::Unreachable(reason) | Fault::Slow(reason) }) => {
-                Err(StoreError::Uncertain { place, reason })
+            Err(StoreError::Database { address, fault: Fault::Unreachable(reason) | Fault::Slow(reason) }) => {
+                Err(StoreError::Uncertain { address, reason })
             }
             Err(error) => Err(error),
         }
@@ -257,7 +257,7 @@ mod tests {
     /// Runs statements outside any transaction.
     async fn outside(sqlite: &Sqlite, statement: &str) {
         let orders = Arc::clone(&sqlite.orders).lock_owned().await;
-        let mut tx = Tx { place: Arc::clone(&sqlite.place), orders, done: true };
+        let mut tx = Tx { address: Arc::clone(&sqlite.address), orders, done: true };
         tx.query(statement, vec![]).await.unwrap();
     }
 

@@ -103,7 +103,7 @@ fn a_check_run_without_what_is_required_is_named() {
     let good = r#"{"check":"a","host_name":"h","status":3}"#;
     for (from, to, reason) in [
         ("\"check\"", "\"chek\"", "the check run has no `check`"),
-        ("\"a\"", "\"\"", "`check` must be a string that is not empty"),
+        ("\"a\"", "\"\"", "`check` must be a non-empty string"),
         ("host_name", "host", "the check run has no `host_name`"),
         ("\"h\"", "null", "`host_name` must be a string"),
         ("\"status\"", "\"state\"", "the check run has no `status`"),

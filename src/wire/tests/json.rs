@@ -139,7 +139,7 @@ fn a_fault_names_the_byte() {
         ("[\"a\tb\"]", 3, "a control character in a string must be escaped"),
         (r#"["abc"#, 5, "the body ends inside a string"),
         ("[1,", 3, "the body ends where a value is expected"),
-        ("[] x", 3, "something follows the JSON value"),
+        ("[] x", 3, "unexpected text after the JSON value"),
     ] {
         assert_eq!(scan(text.as_bytes()), Err((at, reason.to_owned())), "{text}");
     }

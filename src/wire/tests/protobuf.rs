@@ -139,7 +139,7 @@ fn an_item_that_datadog_would_refuse_is_named_with_its_fault() {
     for form in [Form::SeriesV2Proto, Form::Sketches] {
         for (item, reason) in [
             (change(|item| item.name.clear()), "the metric's name is empty"),
-            (change(|item| item.name = "1".into()), "the metric's name holds no letter"),
+            (change(|item| item.name = "1".into()), "the metric's name contains no letter of A-Z a-z"),
             (change(|item| item.name = "a".repeat(201)), "longer than 200 bytes"),
             (change(|item| item.points.clear()), "has no points"),
             (change(|item| item.points.push((1, f64::NAN))), "point 1 has a "),
@@ -173,7 +173,7 @@ fn a_fault_of_the_wire_format_names_the_byte() {
         ("0affffffffffffffffffff01", 1, "a varint of more than 10 bytes"),
         ("0affffffffffffffffff01", 1, "a length beyond the end of the message"),
         ("00", 0, "no such protobuf field number"),
-        ("0b", 0, "no protobuf field of proto3 has this wire type"),
+        ("0b", 0, "this wire type does not exist in proto3"),
         ("0d0000", 1, "the message ends inside a fixed-width field"),
         ("0801", 0, "expected a field with a length"),
         ("0a0412ff0101", 3, "a length beyond the end of the message"),

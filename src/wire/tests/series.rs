@@ -94,7 +94,7 @@ fn a_series_that_datadog_would_refuse_is_named_with_its_fault() {
         (good.replace("metric", "name"), "the series has no `metric`"),
         (good.replace("\"a\"", "1"), "`metric` must be a string"),
         (good.replace("\"a\"", "\"\""), "the metric's name is empty"),
-        (good.replace("\"a\"", "\"1.é\""), "the metric's name holds no letter of A-Z a-z"),
+        (good.replace("\"a\"", "\"1.é\""), "the metric's name contains no letter of A-Z a-z"),
         (good.replace("\"a\"", &format!("\"{long}\"")), "the metric's name is longer than 200 bytes"),
         (good.replace("points", "values"), "the series has no points"),
         (good.replace(r#"{"timestamp":1,"value":1}"#, ""), "the series has no points"),
@@ -151,8 +151,8 @@ fn a_body_that_is_no_series_body_is_malformed() {
         ("[]", 0, "expected an object"),
         (r#" {"metrics":[]}"#, 1, "the object has no `series`"),
         (r#"{"series":{}}"#, 10, "expected an array"),
-        (r#"{"series":[],"series":[]}"#, 14, "`series` stands here twice"),
-        (r#"{"series":[]}{}"#, 13, "something follows the JSON value"),
+        (r#"{"series":[],"series":[]}"#, 14, "`series` is given twice"),
+        (r#"{"series":[]}{}"#, 13, "unexpected text after the JSON value"),
     ] {
         assert_eq!(refusal(Form::SeriesV2Json, body, &PLAIN), (at, reason.into()), "{body}");
     }

@@ -96,6 +96,6 @@ async fn a_key_cut_off_is_reported_after_restart() {
     database.execute_batch("UPDATE dogsled_leases SET expires = 0").unwrap();
     let daemon = setup.start_in(&home).await;
     let shown = Operator::of(&daemon).wait_state("acme", "unauthorized").await;
-    assert!(shown["status"].as_str().unwrap().contains("may exist without being known"), "{shown}");
+    assert!(shown["status"].as_str().unwrap().contains("may exist that is not stored here"), "{shown}");
     assert!(shown["to_do"].as_str().unwrap().contains("revokes the key"), "{shown}");
 }

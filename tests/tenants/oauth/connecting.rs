@@ -196,7 +196,7 @@ async fn what_was_held_for_another_organisation_waits_for_the_operators_word() {
     assert_ne!(second.organisation, first);
     let record = host.record(&acme).await;
     assert_eq!(record.held_for, first);
-    assert!(text(&record).to_do.unwrap().contains("decide whether to send it"));
+    assert!(text(&record).to_do.unwrap().contains("decide whether to release or to drop it"));
     let released = host.oauth.release_held(&acme).await.unwrap();
     assert_eq!((released.held_for, released.organisation), (None, second.organisation));
 
@@ -263,7 +263,7 @@ async fn a_new_key_is_not_used_before_it_is_known_whose_it_is() {
     let connected = world.connect(&host, &acme, "alpha").await.unwrap();
     assert_eq!((connected.verified, connected.organisation), (false, None));
     assert_eq!(host.key(&acme), None);
-    assert!(text(&host.record(&acme).await).text.contains("whose it is"));
+    assert!(text(&host.record(&acme).await).text.contains("organisation is being verified"));
     // Any host asks again, and after a restart too.
     let other = world.host().await;
     other.oauth.run_once().await.unwrap();

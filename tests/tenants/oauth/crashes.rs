@@ -17,7 +17,7 @@ async fn a_lost_answer_of_the_key_creation_is_never_repeated_by_itself() {
         let fault = world.fakeintake.add_fault(rule(KEYS, 1, effect));
         let error = world.connect(&host, &acme, "alpha").await.unwrap_err();
         assert_eq!(error.code(), "no_key");
-        assert!(error.to_string().contains("may exist without being known"), "{error}");
+        assert!(error.to_string().contains("may exist that is not stored here"), "{error}");
         let record = host.record(&acme).await;
         assert!(record.key_creation_begun.is_some() && record.key.is_none());
         let Connection::Unauthorized { instructions, .. } = &record.connection else { panic!("{record:?}") };
@@ -58,7 +58,7 @@ async fn a_crash_before_the_answer_is_told_at_the_next_start() {
     let host = world.host().await;
     host.oauth.run_once().await.unwrap();
     let status = oauth::status(&host.record(&acme).await, UnixMillis::now());
-    assert!(status.text.contains("stopped meanwhile") && status.to_do.unwrap().contains("revokes the key"));
+    assert!(status.text.contains("stopped in between") && status.to_do.unwrap().contains("revokes the key"));
     assert_eq!(world.connect(&host, &acme, "alpha").await.unwrap().key, KeyUse::Created);
 }
 

@@ -89,7 +89,7 @@ async fn a_lost_answer_is_told_and_not_repeated() {
     world.revoke_keys("alpha");
     world.fakeintake.add_fault(rule(KEYS, 1, Effect::AnswerLost {}));
     let told = reason(host.oauth.key_refused(&acme, &old).await.unwrap());
-    assert!(told.contains("may exist without being known here"), "{told}");
+    assert!(told.contains("may exist that is not stored here"), "{told}");
     assert_eq!(reason(host.oauth.key_refused(&acme, &old).await.unwrap()), told);
     assert_eq!(world.fakeintake.oauth_counts().keys_created, 2);
 }

@@ -43,7 +43,7 @@ async fn a_browser_is_told_that_it_is_connected_and_a_reload_that_it_was() {
     assert!(text.contains("<h1>Connected</h1>") && text.contains("The alpha &amp; Co"), "{text}");
     let reloaded = get(at, &format!("/oauth/callback?{query}")).await;
     assert_eq!(reloaded.status(), StatusCode::GONE);
-    assert!(reloaded.text().await.unwrap().contains("reloading the page does nothing"));
+    assert!(reloaded.text().await.unwrap().contains("reloading the page has no effect"));
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn every_failure_has_a_page_that_shows_nothing_of_the_query_as_html() {
     for (path, status, text) in [
         ("/oauth/callback".to_owned(), 400, "state is missing"),
         (fresh(&[("code", None)]).await, 400, "code is missing"),
-        (fresh(&[("code", Some("made-up"))]).await, 502, "did not take the authorisation code"),
+        (fresh(&[("code", Some("made-up"))]).await, 502, "refused the authorisation code"),
         (fresh(&[("domain", Some("evil.example"))]).await, 400, "This is not Datadog"),
         (fresh(&[("domain", Some(script))]).await, 400, "This is not Datadog"),
         (fresh(&[("site", Some("https://datadoghq.com.evil.example"))]).await, 400, "This is not Datadog"),

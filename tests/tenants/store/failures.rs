@@ -113,7 +113,7 @@ async fn a_database_or_user_that_does_not_exist_is_said_so() {
     for url in [cluster.url("nowhere"), nobody] {
         let url = StoreUrl::parse(&url).unwrap();
         let error = Store::open(&url, place.dir.path(), key_source(place.dir.path())).await.unwrap_err();
-        assert!(error.to_string().contains("check user, password, database"), "{error}");
+        assert!(error.to_string().contains("check the user, password, database"), "{error}");
         assert!(matches!(fault(error), Fault::Refused(_)));
     }
 }

@@ -73,7 +73,7 @@ both! {
         std::fs::rename(place.key_file(), place.dir.path().join("away")).unwrap();
 
         let error = place.try_open().await.unwrap_err().to_string();
-        assert!(error.contains(&right.to_string()) && error.contains("no master key here"), "{error}");
+        assert!(error.contains(&right.to_string()) && error.contains("there is no master key"), "{error}");
         assert!(!place.key_file().exists(), "a key for nothing would be a riddle later");
 
         let wrong = key_source(place.dir.path()).create().unwrap().id();
@@ -102,7 +102,7 @@ both! {
         Store::open(&place.url, place.dir.path(), source.clone()).await.unwrap();
         assert!(!place.key_file().exists());
         let error = place.try_open().await.unwrap_err().to_string();
-        assert!(error.contains("no master key here"), "{error}");
+        assert!(error.contains("there is no master key"), "{error}");
         Store::open(&place.url, place.dir.path(), source).await.unwrap();
     }
 }
