@@ -9,6 +9,7 @@ mod fakeintake;
 mod journal;
 mod local;
 mod run;
+mod schema;
 mod send;
 mod status;
 mod store;
@@ -39,6 +40,7 @@ enum Command {
     Store(store::Args),
     Tenant(tenant::Args),
     Status(status::Args),
+    Schema(schema::Args),
 }
 
 /// Parses and runs the command line. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
@@ -54,5 +56,6 @@ pub fn main() -> ExitCode {
         Command::Store(args) => store::main(&args),
         Command::Tenant(args) => tenant::main(&args),
         Command::Status(args) => status::main(&args),
+        Command::Schema(args) => schema::main(&args),
     }
 }

@@ -4,18 +4,22 @@
 
 use super::problems::without_keys;
 use super::units::{format_duration, format_size, parse_duration, parse_size};
+use crate::types::TenantId;
 use config::ValueKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How the value of a key is written.
 pub(crate) trait Form {
     /// What it is in the daemon.
     type Value;
-    /// Whether it is a secret, which may be in a file of its own.
+    /// Whether it must not be shown.
     const SECRET: bool = false;
+    /// Whether it may be in a file of its own, which another key names.
+    const IN_FILE: bool = false;
 
     /// Reads a value.
     fn read(&self, value: &ValueKind) -> Result<Self::Value, String>;
@@ -37,9 +41,78 @@ pub(crate) trait Form {
     }
 }
 
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+
+/// Whether a form is that of a secret.
+pub(super) const fn is_secret<F: Form>(_: &F) -> bool {
+    F::SECRET
+}
+
 /// The name of the key that names a file with the value, where the form has one.
-pub(crate) const fn file_of<F: Form>(_: &F, name: &'static str) -> Option<&'static str> {
-    if F::SECRET { Some(name) } else { None }
+pub(super) const fn file_of<F: Form>(_: &F, name: &'static str) -> Option<&'static str> {
+    if F::IN_FILE { Some(name) } else { None }
+}
+
+/// What a text means: how it is read, how it is written, and an example.
+pub(crate) struct Text<T>(pub fn(&str) -> Result<T, String>, pub fn(&T) -> String, pub &'static str);
+
+impl<T> Form for Text<T> {
+    type Value = T;
+
+    fn read(&self, value: &ValueKind) -> Result<T, String> {
+        match value {
+            ValueKind::String(text) => (self.0)(text.trim()),
+            other => Err(format!("{} is not text: put it in quotes", shown(other))),
+        }
+    }
+
+    fn print(&self, value: &T) -> Value {
+        (self.1)(value).into()
+    }
+
+    fn schema(&self) -> Value {
+        json!({ "type": "string", "examples": [self.2] })
+    }
+}
+
+/// Text as it is.
+pub(super) const fn text(example: &'static str) -> Text<String> {
+    Text(|text| Ok(text.to_owned()), String::clone, example)
+}
+
+/// A path, or "" for none.
+pub(super) const fn optional_path(example: &'static str) -> Text<Option<PathBuf>> {
+    Text(|text| Ok((!text.is_empty()).then(|| text.into())), path_or_empty, example)
+}
+
+pub(super) fn path_or_empty(path: &Option<PathBuf>) -> String {
+    path.as_deref().map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+/// Yes or no.
+pub(crate) struct Switch;
+
+impl Form for Switch {
+    type Value = bool;
+
+    fn read(&self, value: &ValueKind) -> Result<bool, String> {
+        match value {
+            ValueKind::Boolean(value) => Ok(*value),
+            ValueKind::String(text) if text == "true" || text == "false" => Ok(text == "true"),
+            other => Err(format!("{} is neither true nor false", shown(other))),
+        }
+    }
+
+    fn print(&self, value: &bool) -> Value {
+        (*value).into()
+    }
+
+    fn schema(&self) -> Value {
+        json!({ "type": "boolean" })
+    }
 }
 
 /// A whole number within a range.
@@ -102,7 +175,7 @@ impl Form for Size {
     fn schema(&self) -> Value {
         json!({
             "type": ["string", "integer"],
-            "pattern": "^\\s*[0-9]+ *([KkMmGgTt]([Ii]?[Bb])|[Bb])?\\s*$",
+            "pattern": "^[0-9]+ *([KkMmGgTt][Ii]?[Bb]|[Bb])?$",
             "minimum": self.0.start(),
             "maximum": self.0.end(),
         })
@@ -146,7 +219,7 @@ impl Form for Period {
         let (from, to) = (format_duration(*self.0.start()), format_duration(*self.0.end()));
         json!({
             "type": "string",
-            "pattern": "^\\s*(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)\\s*$",
+            "pattern": "^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
             "minLength": 1,
             "examples": [from, to],
         })
@@ -210,6 +283,23 @@ impl<F: Form> Form for Optional<F> {
         }
         schema
     }
+}
+
+/// Text of which nothing may be shown.
+pub(super) fn hidden(value: &ValueKind) -> Result<&str, String> {
+    match value {
+        ValueKind::String(text) => Ok(text.trim()),
+        _ => Err("is not text: put it in quotes".into()),
+    }
+}
+
+/// Reads the id of a tenant.
+pub(super) fn tenant_id(text: &str) -> Result<TenantId, String> {
+    // The message cuts long texts, and what is cut must not be half a key.
+    TenantId::new(text).map_err(|_| match TenantId::new(&without_keys(text)) {
+        Err(error) => error.to_string(),
+        Ok(_) => "is not a tenant id".into(),
+    })
 }
 
 /// A value for an error message.

@@ -1,69 +1,57 @@
-//! `[journal]`: the durable queue on disk, and what one tenant may keep there.
+//! `[journal]`, and how much of one tenant's telemetry is queued.
 
+use super::Settings;
+use super::form::{Choice, Period, SECOND, Size, optional_path};
+use super::key::section;
 use super::problems::Problems;
-use super::reader::Section;
-use super::source::Tree;
-use super::units::{as_duration, as_size, format_size};
-use super::{Settings, path_or_empty};
-use serde::Serialize;
+use super::units::format_size;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The durable queue.
-#[derive(Debug, Clone, Serialize)]
-pub struct Journal {
-    /// Its directory; none: `journal/` in the state directory.
-    #[serde(serialize_with = "path_or_empty")]
-    pub dir: Option<PathBuf>,
-    /// When what was written is forced to the disk.
-    pub fsync: Fsync,
-    /// Bytes of all tenants' waiting items on disk.
-    #[serde(serialize_with = "as_size")]
-    pub max_bytes: usize,
-    /// The quota of tenants without one of their own; its bytes.
-    #[serde(serialize_with = "as_size")]
-    pub max_bytes_per_tenant: usize,
-    /// Its age.
-    #[serde(serialize_with = "as_duration")]
-    pub max_age: Duration,
-    /// What becomes of what comes when it is full.
-    pub when_full: WhenFull,
+section! {
+    /// The durable queue: accepted telemetry is kept here until it is delivered, and survives a crash.
+    pub struct Journal in Settings.journal {
+        /// Its directory; "" is journal/ in the state directory.
+        dir: Option<PathBuf> = None, optional_path("/var/spool/dogsled"), restart;
+        /// When what was written is forced to the disk: always (before the answer), interval (every 200 ms: a power
+        /// failure may take the rest) or never (survives a crash of the daemon, but not of the host).
+        fsync: Fsync = Fsync::Interval, Choice(FSYNC), restart;
+        /// Bytes queued on disk. A tenant gets no more than is still free, so one alone gets half of it. The files also hold
+        /// items that are delivered and not cleaned away yet: at worst, when a few queued items are spread over every file,
+        /// they are four times as large and 128 MiB.
+        max_bytes: usize = 8 << 30, Size(Quota::SIZES);
+        /// Bytes queued on disk of one tenant.
+        max_bytes_per_tenant: usize = 1 << 30, Size(Quota::SIZES);
+        /// Older items are dropped as `expired`.
+        max_age: Duration = Duration::from_secs(48 * 3_600), Period(Quota::AGES);
+        /// What happens to new items of a tenant that has max_bytes_per_tenant queued: reject (the sender is told to come
+        /// back later, 429) or drop_oldest (they are taken, and its oldest are dropped as `evicted`). When max_bytes is
+        /// reached, it is 429 in both cases: no tenant's items are dropped for what others have queued.
+        when_full: WhenFull = WhenFull::Reject, Choice(WHEN_FULL);
+    }
 }
 
 /// When what was written is forced to the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fsync {
     /// Before a request is answered.
     Always,
-    /// Every 200 ms: a power failure may take what came since.
+    /// Every 200 ms: a power failure may take what was written since.
     Interval,
     /// When the system sees fit. Survives a crash of the daemon but not of the host.
     Never,
 }
 
-/// What becomes of what comes when a tenant's quota is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenFull {
-    /// It is refused with 429.
-    Reject,
-    /// It is taken, and the tenant's oldest items are dropped as `evicted`.
-    DropOldest,
-}
+const FSYNC: &[(&str, Fsync)] = &[("always", Fsync::Always), ("interval", Fsync::Interval), ("never", Fsync::Never)];
 
-/// What one tenant may have waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Quota {
-    /// Bytes on disk.
-    #[serde(serialize_with = "as_size")]
-    pub max_bytes: usize,
-    /// Older items are dropped as `expired`.
-    #[serde(serialize_with = "as_duration")]
-    pub max_age: Duration,
-    /// What becomes of what comes when `max_bytes` are waiting.
-    pub when_full: WhenFull,
+/// What happens to new items when a tenant's quota is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// They are refused with 429.
+    Reject,
+    /// They are taken, and the tenant's oldest items are dropped as `evicted`.
+    DropOldest,
 }
 
 pub(super) const WHEN_FULL: &[(&str, WhenFull)] =
@@ -79,21 +67,29 @@ impl WhenFull {
     }
 }
 
-impl Journal {
-    pub(super) fn read(&mut self, tree: &mut Tree, problems: &mut Problems) {
-        let mut section = Section::take(tree, "journal", problems);
-        let mut dir = String::new();
-        section.text("dir", &mut dir);
-        self.dir = Some(dir).filter(|dir| !dir.is_empty()).map(PathBuf::from);
-        let modes = [("always", Fsync::Always), ("interval", Fsync::Interval), ("never", Fsync::Never)];
-        section.choice("fsync", &mut self.fsync, &modes);
-        section.size("max_bytes", &mut self.max_bytes, Quota::SIZES);
-        section.size("max_bytes_per_tenant", &mut self.max_bytes_per_tenant, Quota::SIZES);
-        section.duration("max_age", &mut self.max_age, Quota::AGES);
-        section.choice("when_full", &mut self.when_full, WHEN_FULL);
-        section.finish();
-    }
+/// How much of one tenant's telemetry is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Bytes on disk.
+    pub max_bytes: usize,
+    /// Older items are dropped as `expired`.
+    pub max_age: Duration,
+    /// What happens to new items when `max_bytes` are queued.
+    pub when_full: WhenFull,
+}
 
+impl Quota {
+    pub(super) const SIZES: RangeInclusive<u64> = 1 << 20..=1 << 50;
+    pub(super) const AGES: RangeInclusive<Duration> = SECOND..=Duration::from_secs(365 * 86_400);
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Journal::default().quota()
+    }
+}
+
+impl Journal {
     /// The quota of tenants without one of their own.
     pub fn quota(&self) -> Quota {
         Quota { max_bytes: self.max_bytes_per_tenant, max_age: self.max_age, when_full: self.when_full }
@@ -104,32 +100,6 @@ impl Settings {
     /// The directory of the journal.
     pub fn journal_dir(&self) -> PathBuf {
         self.journal.dir.clone().unwrap_or_else(|| self.state.dir.join("journal"))
-    }
-}
-
-impl Quota {
-    /// What `max_bytes` may be.
-    pub const SIZES: RangeInclusive<u64> = 1 << 20..=1 << 50;
-    /// What `max_age` may be.
-    pub const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
-}
-
-impl Default for Journal {
-    fn default() -> Self {
-        Self {
-            dir: None,
-            fsync: Fsync::Interval,
-            max_bytes: 8 << 30,
-            max_bytes_per_tenant: 1 << 30,
-            max_age: Duration::from_secs(48 * 3_600),
-            when_full: WhenFull::Reject,
-        }
-    }
-}
-
-impl Default for Quota {
-    fn default() -> Self {
-        Journal::default().quota()
     }
 }
 

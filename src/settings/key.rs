@@ -4,13 +4,13 @@
 //! reloading, the annotated file, the JSON Schema, the admin API and the options of `dogsled tenant set` all walk these
 //! keys, so that a new key needs its declaration and its use, and nothing else.
 
+use super::Settings;
 use config::ValueKind;
 use serde_json::{Map, Value};
 
 /// One key of `Root`, which is the whole configuration or a table that stands for itself.
-#[expect(dead_code, reason = "the sections of the configuration file are declared so next")]
 pub(crate) struct Key<Root: 'static> {
-    /// The section, such as `ingest`; empty where the table has no name of its own.
+    /// The section, such as `ingest`; empty where the table stands for itself.
     pub section: &'static str,
     /// The name within its section, such as `max_body`.
     pub name: &'static str,
@@ -18,7 +18,9 @@ pub(crate) struct Key<Root: 'static> {
     pub help: &'static [&'static str],
     /// Whether a change waits for a restart.
     pub restart: bool,
-    /// The name of the key that gives the value in a file, where there is one: such as `api_key_file`.
+    /// Whether the value is a secret.
+    pub secret: bool,
+    /// The name of the key that names a file with the value, where there is one: such as `api_key_file`.
     pub file: Option<&'static str>,
     /// Takes a value that was written for it. The error says what is wrong, without naming the key.
     pub read: fn(&mut Root, &ValueKind) -> Result<(), String>,
@@ -39,8 +41,23 @@ pub(crate) struct Key<Root: 'static> {
 impl<Root> Key<Root> {
     /// What the key does, in one line.
     pub fn help(&self) -> String {
-        self.help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+        one_line(self.help)
     }
+}
+
+/// The lines of a documentation comment in one.
+pub(super) fn one_line(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+/// A section of the configuration file.
+pub(super) struct Section {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is about, in lines.
+    pub about: &'static [&'static str],
+    /// Its keys.
+    pub keys: &'static [Key<Settings>],
 }
 
 /// Declares a table of the configuration: a struct, its defaults, and its keys.
@@ -60,12 +77,20 @@ impl<Root> Key<Root> {
 /// follow a change. Without `in`, the table stands for itself, as `[tenants.<id>]` does.
 macro_rules! section {
     ($(#[doc = $about:literal])+ pub struct $Section:ident in $Root:ident.$field:ident { $($keys:tt)* }) => {
-        section!(@build [$($about)+] $Section, $Root, [.$field], stringify!($field), { $($keys)* });
+        section!(@build [$($about)+] $Section, $crate::settings::$Root, [.$field], stringify!($field), { $($keys)* });
+
+        impl $Section {
+            pub(super) const SECTION: $crate::settings::key::Section = $crate::settings::key::Section {
+                name: stringify!($field),
+                about: Self::ABOUT,
+                keys: Self::KEYS,
+            };
+        }
     };
     ($(#[doc = $about:literal])+ pub struct $Section:ident { $($keys:tt)* }) => {
         section!(@build [$($about)+] $Section, $Section, [], "", { $($keys)* });
     };
-    (@build [$($about:literal)+] $Section:ident, $Root:ident, $within:tt, $name:expr, {
+    (@build [$($about:literal)+] $Section:ident, $Root:path, $within:tt, $name:expr, {
         $($(#[doc = $help:literal])+ $key:ident: $Type:ty = $default:expr, $form:expr $(, $restart:ident)?;)*
         $(also { $($(#[doc = $more_help:literal])+ $more:ident: $More:ty,)+ })?
     }) => {
@@ -83,16 +108,18 @@ macro_rules! section {
         }
 
         impl $Section {
+            pub(crate) const ABOUT: &'static [&'static str] = &[$($about),+];
             pub(crate) const KEYS: &'static [$crate::settings::key::Key<$Root>] =
                 &[$(section!(@key $Root, $within, $name, [$($help)+] $key, $form, [$($restart)?])),*];
         }
     };
-    (@key $Root:ident, [$($within:tt)*], $name:expr, [$($help:literal)+] $key:ident, $form:expr, [$($restart:ident)?]) => {
+    (@key $Root:path, [$($within:tt)*], $name:expr, [$($help:literal)+] $key:ident, $form:expr, [$($restart:ident)?]) => {
         $crate::settings::key::Key {
             section: $name,
             name: stringify!($key),
             help: &[$($help),+],
             restart: section!(@restart $($restart)?),
+            secret: $crate::settings::form::is_secret(&$form),
             file: $crate::settings::form::file_of(&$form, concat!(stringify!($key), "_file")),
             read: |root: &mut $Root, value| {
                 root $($within)* .$key = $crate::settings::form::Form::read(&$form, value)?;

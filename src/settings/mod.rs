@@ -1,39 +1,130 @@
-//! The typed configuration: its loading from TOML and environment, its checking, and its printing without secrets.
+//! The typed configuration: loaded from TOML and environment, checked, printed without secrets, and reloaded.
+//!
+//! A file a section, and in it one declaration a key (see [`key`]), from which everything else about the key follows.
 
-mod allowance;
-mod check;
+mod address;
+mod admin;
+mod batch;
+mod datadog;
+mod delivery;
 mod form;
+mod ingest;
 mod journal;
 mod key;
+mod limits;
 mod load;
-mod model;
+mod log;
+mod memory;
 mod oauth;
 mod overrides;
 mod print;
 mod problems;
 mod reader;
 mod reload;
+mod schema;
 mod secrets;
+mod shutdown;
 mod sites;
 mod source;
+mod state;
+mod store;
 mod store_url;
+mod tenancy;
+mod tenant;
 mod units;
 
 #[cfg(test)]
 mod tests;
 
-pub use allowance::{Allowance, Limits};
+use crate::types::TenantId;
+use key::Section;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use admin::Admin;
+pub use batch::{Batch, Compression};
+pub use datadog::Datadog;
+pub use delivery::Delivery;
+pub use ingest::Ingest;
 pub use journal::{Fsync, Journal, Quota, WhenFull};
+pub use limits::{Allowance, Limits};
 pub use load::DEFAULT_PATH;
-use model::path_or_empty;
-pub use model::{
-    Admin, Batch, Compression, Datadog, Delivery, Ingest, Log, LogFormat, Memory, Oauth, Settings, Shutdown, State,
-    StaticTenant, Store, Tenancy,
-};
+pub use log::{Log, LogFormat};
+pub use memory::Memory;
+pub use oauth::Oauth;
 pub(crate) use overrides::OwnTable;
 pub use overrides::{Overrides, OverridesPatch, OwnLimits, OwnQuota, TablePatch};
-pub use problems::{Place, Problem, SettingsError};
+pub use problems::{Origin, Problem, SettingsError};
 pub use reload::{Difference, Plan};
+pub use shutdown::Shutdown;
 pub use sites::{Site, SiteHosts, Sites};
+pub use state::State;
+pub use store::Store;
 pub use store_url::StoreUrl;
+pub use tenancy::Tenancy;
+pub use tenant::StaticTenant;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `[state]`
+    pub state: State,
+    /// `[ingest]`
+    pub ingest: Ingest,
+    /// `[tenancy]`
+    pub tenancy: Tenancy,
+    /// `[tenants.<id>]`
+    pub tenants: BTreeMap<TenantId, StaticTenant>,
+    /// `[oauth]`
+    pub oauth: Oauth,
+    /// `[store]`
+    pub store: Store,
+    /// `[batch]`
+    pub batch: Batch,
+    /// `[delivery]`
+    pub delivery: Delivery,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[journal]`
+    pub journal: Journal,
+    /// `[memory]`
+    pub memory: Memory,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[log]`
+    pub log: Log,
+    /// `[shutdown]`
+    pub shutdown: Shutdown,
+    /// `[datadog]`
+    pub datadog: Datadog,
+    /// What is allowed but probably not meant, one line each, found while loading.
+    pub warnings: Vec<String>,
+    /// The files that secrets were read from, by key: such as `tenants.acme.api_key`, which `tenants.acme.api_key_file` names.
+    pub secret_files: BTreeMap<String, PathBuf>,
+}
+
+impl Settings {
+    /// The sections in the order of the configuration file, apart from `[tenants]`.
+    const SECTIONS: [Section; 14] = [
+        State::SECTION,
+        Ingest::SECTION,
+        Tenancy::SECTION,
+        Oauth::SECTION,
+        Store::SECTION,
+        Batch::SECTION,
+        Delivery::SECTION,
+        Limits::SECTION,
+        Journal::SECTION,
+        Memory::SECTION,
+        Admin::SECTION,
+        Log::SECTION,
+        Shutdown::SECTION,
+        Datadog::SECTION,
+    ];
+
+    /// The key under which a value was written: itself, or the one that names a file.
+    fn written_as(&self, key: String) -> String {
+        if self.secret_files.contains_key(&key) { format!("{key}_file") } else { key }
+    }
+}

@@ -1,64 +1,61 @@
-//! `[oauth]`: the client with which customers connect.
+//! `[oauth]`
 
-use super::check::{is_loopback, listen_address};
+use super::Settings;
+use super::address::{is_loopback, listen_address, web_address};
+use super::form::{Text, text};
+use super::ingest::listen;
+use super::key::section;
 use super::problems::Problems;
-use super::reader::Section;
-use super::source::Tree;
-use super::{Oauth, Settings, secrets};
+use super::secrets::{SecretText, secret};
 use crate::types::Secret;
-use url::{Host, Url};
 
-pub(super) fn read(tree: &mut Tree, problems: &mut Problems) -> Oauth {
-    let mut section = Section::take(tree, "oauth", problems);
-    let mut oauth = Oauth::default();
-    section.text("client_id", &mut oauth.client_id);
-    let inline = section.secret("client_secret");
-    let from_file = secrets::from_file(&mut section, "client_secret_file");
-    if inline.is_some() && from_file.is_some() {
-        section.error("client_secret", "given here and as client_secret_file too: keep one");
+section! {
+    /// The OAuth client with which customers connect their Datadog organisations; docs/oauth.md tells the whole way.
+    pub struct Oauth in Settings.oauth {
+        /// The id of the client, as Datadog's Developer Platform shows it. Without one, nobody can connect.
+        client_id: String = String::new(), text("3f0c9a7e-0000-4000-8000-5f7a1b2c3d4e");
+        /// The secret of the client, or a file with it.
+        client_secret: Option<Secret> = None, SecretText::<true>(secret);
+        /// Where Datadog sends the customer's browser back to: one of the client's redirect URIs, to the letter. It leads
+        /// to the connect listener below, or to a page of your application that hands the query on through the admin API.
+        redirect_uri: String = String::new(), Text(redirect_uri, String::clone, "https://connect.example.com/oauth/callback");
+        /// The connect listener, which serves /oauth/callback: an address and a port such as 127.0.0.1:8284, "" for none.
+        /// Plain HTTP: beyond loopback, put a proxy with TLS before it.
+        listen: String = String::new(), Text(listen, String::clone, "127.0.0.1:8284"), restart;
+        /// Where the browser goes once a customer is connected, with ?tenant=<id>; "" shows a page that says so.
+        success_url: String = String::new(), Text(success_url, String::clone, "https://app.example.com/connected");
     }
-    oauth.client_secret = inline.or(from_file).map(Secret::new);
-    section.text("redirect_uri", &mut oauth.redirect_uri);
-    section.text("listen", &mut oauth.listen);
-    section.text("success_url", &mut oauth.success_url);
-    section.finish();
-    oauth
 }
 
-/// What must hold of it, and between it and other sections.
+impl Oauth {
+    /// Whether customers can connect.
+    pub fn is_configured(&self) -> bool {
+        !self.client_id.is_empty()
+    }
+}
+
+fn success_url(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { web_address(text).map(|_| text.to_owned()) }
+}
+
+fn redirect_uri(text: &str) -> Result<String, String> {
+    if !text.is_empty() && web_address(text)?.fragment().is_some() {
+        return Err("has a fragment (#…), which no redirect URI may have: remove it".into());
+    }
+    Ok(text.to_owned())
+}
+
 pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     let oauth = &settings.oauth;
-    let listen_at = listen_address("oauth.listen", &oauth.listen, problems);
-    if let Some(at) = listen_at.filter(|at| at.port() != 0) {
-        for (key, taken) in [("ingest.listen", &settings.ingest.listen), ("admin.listen", &settings.admin.listen)] {
-            if taken.parse() == Ok(at) {
-                problems.error("oauth.listen", format!("{at} is the address of {key} too: choose another port"));
-            }
-        }
-        if !is_loopback(at.ip()) {
-            let message = format!("{at} is reachable from other machines without TLS: put a proxy with TLS before it");
-            problems.warning("oauth.listen", message);
-        }
-    }
-    if !oauth.redirect_uri.is_empty() {
-        match web_address(&oauth.redirect_uri) {
-            Ok(url) if url.fragment().is_some() => {
-                problems.error("oauth.redirect_uri", "has a fragment (#…), which no redirect URI may have: remove it");
-            }
-            Ok(_) => {}
-            Err(why) => problems.error("oauth.redirect_uri", why),
-        }
-    }
-    if !oauth.success_url.is_empty()
-        && let Err(why) = web_address(&oauth.success_url)
-    {
-        problems.error("oauth.success_url", why);
+    if let Some(at) = listen_address(&oauth.listen).ok().flatten().filter(|at| !is_loopback(at.ip())) {
+        let message = format!("{at} is reachable from other machines without TLS: put a proxy with TLS before it");
+        problems.warning("oauth.listen", message);
     }
     let has_secret = oauth.client_secret.is_some() || !problems.are_fine(&["oauth.client_secret_file"]);
     let given = [
         ("client_id", oauth.is_configured()),
         ("client_secret_file", has_secret),
-        ("redirect_uri", !oauth.redirect_uri.is_empty()),
+        ("redirect_uri", !oauth.redirect_uri.is_empty() || !problems.are_fine(&["oauth.redirect_uri"])),
         ("listen", !oauth.listen.is_empty()),
         ("success_url", !oauth.success_url.is_empty()),
     ];
@@ -68,25 +65,5 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
             let message = format!("is missing, but oauth.{because} is set: Datadog's Developer Platform shows it");
             problems.error(&format!("oauth.{key}"), message);
         }
-    }
-}
-
-/// An address that a browser may be sent to. What is wrong is said without the address, whose query may hold anything.
-fn web_address(text: &str) -> Result<Url, &'static str> {
-    let url =
-        Url::parse(text).map_err(|_| "is no address: write one such as https://connect.example.com/oauth/callback")?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds a user name or password: remove it");
-    }
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => is_loopback(ip.into()),
-        Some(Host::Ipv6(ip)) => is_loopback(ip.into()),
-        None => false,
-    };
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if loopback => Ok(url),
-        _ => Err("must begin with https:// (http:// is for loopback): what passes there must not be read on the way"),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::form::{Choice, Number, Optional, Period, Size, from_json};
 use super::journal::WHEN_FULL;
-use super::key::{Key, section, to_api};
+use super::key::{Key, one_line, section, to_api};
 use super::problems::nearest;
 use super::{Allowance, Limits, Quota, WhenFull};
 use config::ValueKind;
@@ -66,6 +66,8 @@ pub struct TablePatch<T>(Option<Value>, PhantomData<T>);
 pub(crate) trait OwnTable: Copy + Default + 'static {
     /// Its name in the admin API.
     const NAME: &'static str;
+    /// What it is about, in lines.
+    const LINES: &'static [&'static str];
     /// Its keys.
     const TABLE: &'static [Key<Self>];
 
@@ -211,7 +213,12 @@ fn object<T: OwnTable>() -> RefOr<Schema> {
         (key.name.to_owned(), schema)
     };
     let properties: Map<_, _> = T::TABLE.iter().map(described).collect();
-    let schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    let schema = json!({
+        "type": "object",
+        "description": one_line(T::LINES),
+        "properties": properties,
+        "additionalProperties": false,
+    });
     // Every schema here is a form that OpenAPI has; a test looks at it.
     serde_json::from_value(schema).unwrap_or_default()
 }
@@ -222,6 +229,7 @@ macro_rules! own_table {
 
         impl OwnTable for $Table {
             const NAME: &'static str = $name;
+            const LINES: &'static [&'static str] = Self::ABOUT;
             const TABLE: &'static [Key<Self>] = Self::KEYS;
         }
 

@@ -1,11 +1,11 @@
-//! What is wrong with a configuration: everything at once, each with its place, and never with a secret in it.
+//! What is wrong with a configuration: everything at once, each problem with its origin, and never with a secret in it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where something was written. In the order in which problems are told: by line, then by variable.
+/// Where a value was written. Sorted as problems are told: by line, then by variable.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Origin {
     /// A whole file.
     File(String),
     /// A line of a file, and a column where that helps; both from 1.
@@ -14,7 +14,7 @@ pub enum Place {
     Variable(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(name) | Self::Variable(name) => f.write_str(name),
@@ -27,8 +27,8 @@ impl fmt::Display for Place {
 /// One thing that is wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it was written; nothing for a default.
-    pub place: Option<Place>,
+    /// Where the value was written; none for a default.
+    pub origin: Option<Origin>,
     /// The key, such as `ingest.max_body`; empty when the whole file is meant.
     pub key: String,
     /// What is wrong and what to do.
@@ -37,8 +37,8 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.place {
-            write!(f, "{place}: ")?;
+        if let Some(origin) = &self.origin {
+            write!(f, "{origin}: ")?;
         }
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
@@ -55,9 +55,9 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    /// The same, with each of the reasons told otherwise.
-    pub(super) fn map(self, tell: impl FnMut(Problem) -> Problem) -> Self {
-        Self { problems: self.problems.into_iter().map(tell).collect() }
+    /// The same with other words for each problem.
+    pub(super) fn map(self, reword: impl FnMut(Problem) -> Problem) -> Self {
+        Self { problems: self.problems.into_iter().map(reword).collect() }
     }
 
     /// Everything that is wrong, at least one.
@@ -72,38 +72,44 @@ pub(super) struct Problems {
     errors: Vec<Problem>,
     warnings: Vec<String>,
     /// Where each key was written.
-    places: BTreeMap<String, Place>,
+    origins: BTreeMap<String, Origin>,
+    /// The first key with a secret in the configuration file itself.
+    inline_secret: Option<String>,
 }
 
 impl Problems {
-    /// Notes where a key was written; the last place counts.
-    pub fn place(&mut self, key: &str, place: Place) {
-        self.places.insert(key.to_owned(), place);
+    /// Notes where a key was written; the last origin counts.
+    pub fn note_origin(&mut self, key: &str, origin: Origin) {
+        self.origins.insert(key.to_owned(), origin);
+    }
+
+    /// Notes that a key holds a secret.
+    pub fn note_secret(&mut self, key: &str) {
+        if matches!(self.origins.get(key), Some(Origin::Line(..))) {
+            self.inline_secret.get_or_insert_with(|| key.to_owned());
+        }
     }
 
     /// Adds an error about a key.
     pub fn error(&mut self, key: &str, message: impl AsRef<str>) {
-        self.error_at(self.places.get(key).cloned(), key, message);
+        self.error_at(self.origins.get(key).cloned(), key, message);
     }
 
-    /// Adds an error about something at a place.
-    pub fn error_at(&mut self, place: Option<Place>, key: &str, message: impl AsRef<str>) {
-        self.errors.push(Problem { place, key: without_keys(key), message: without_keys(message.as_ref()) });
+    /// Adds an error about something that was written there.
+    pub fn error_at(&mut self, origin: Option<Origin>, key: &str, message: impl AsRef<str>) {
+        self.errors.push(Problem { origin, key: without_keys(key), message: without_keys(message.as_ref()) });
     }
 
     /// Adds a warning about a key.
     pub fn warning(&mut self, key: &str, message: impl AsRef<str>) {
-        let place = self.places.get(key).cloned();
+        let origin = self.origins.get(key).cloned();
         self.warnings
-            .push(without_keys(&Problem { place, key: key.into(), message: message.as_ref().into() }.to_string()));
+            .push(without_keys(&Problem { origin, key: key.into(), message: message.as_ref().into() }.to_string()));
     }
 
-    /// The first key that holds a secret and was written in that file.
-    pub fn first_inline_secret(&self, file: &str) -> Option<String> {
-        let is_secret =
-            |key: &str| key.ends_with(".api_key") || key.ends_with(".ingest_tokens") || key == "store.master_key";
-        let is_in_file = |place: &Place| matches!(place, Place::Line(name, ..) if name == file);
-        self.places.iter().find(|(key, place)| is_secret(key) && is_in_file(place)).map(|(key, _)| key.clone())
+    /// The first key with a secret in the configuration file itself, which others should not be able to read then.
+    pub fn inline_secret(&self) -> Option<String> {
+        self.inline_secret.clone()
     }
 
     /// Whether there is an error about a key, or within it.
@@ -118,9 +124,9 @@ impl Problems {
         !keys.iter().any(|key| self.has_error(key))
     }
 
-    /// The warnings, or all errors in the order of their places.
+    /// The warnings, or all errors in the order of their origins.
     pub fn finish(mut self) -> Result<Vec<String>, SettingsError> {
-        self.errors.sort_by(|a, b| a.place.cmp(&b.place));
+        self.errors.sort_by(|a, b| a.origin.cmp(&b.origin));
         if self.errors.is_empty() { Ok(self.warnings) } else { Err(SettingsError { problems: self.errors }) }
     }
 }

@@ -1,15 +1,15 @@
-//! What becomes of a configuration that is read again while the daemon runs. Pure.
+//! What a configuration that is read again changes of the one in force. Pure.
 
+use super::key::Key;
 use super::problems::{Problem, Problems, join};
-use super::{Datadog, Delivery, Ingest, Journal, Log, Oauth, Settings, SettingsError, StoreUrl, Tenancy, check};
-use crate::types::Secret;
-use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use super::{OwnLimits, OwnQuota, Settings, SettingsError, StaticTenant};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// What a configuration changes of the one that is in force.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What is to be in force: the new one, but for what cannot change without a restart.
+    /// What is to be in force: the new configuration, with the present values of all keys that need a restart.
     pub settings: Settings,
     /// What that changes.
     pub changed: Vec<Difference>,
@@ -35,67 +35,25 @@ impl Settings {
     /// When what can be changed at once does not go with what cannot, such as tokens that are no longer asked for at an
     /// address that is still open to others.
     pub fn plan(&self, wanted: &Self) -> Result<Plan, SettingsError> {
-        let settings = self.as_far_as_possible(wanted);
+        let mut settings = wanted.clone();
+        for key in Self::SECTIONS.iter().flat_map(|section| section.keys).filter(|key| key.restart) {
+            (key.copy)(self, &mut settings);
+        }
         let (changed, needs_restart) = (differences(self, &settings), differences(&settings, wanted));
         let mut problems = Problems::default();
-        check::check(&settings, &mut problems);
+        settings.check(&mut problems);
         problems.finish().map_err(|error| error.map(|problem| without_restart(problem, &needs_restart)))?;
         Ok(Plan { settings, changed, needs_restart })
     }
+}
 
-    /// The new configuration, with the present values of all that is looked at only when the daemon starts.
-    fn as_far_as_possible(&self, wanted: &Self) -> Self {
-        let (this, new) = (self.clone(), wanted.clone());
-        Self {
-            state: this.state,
-            store: this.store,
-            memory: this.memory,
-            admin: this.admin,
-            ingest: Ingest {
-                require_token: new.ingest.require_token,
-                allow_anonymous: new.ingest.allow_anonymous,
-                header_timeout: new.ingest.header_timeout,
-                body_timeout: new.ingest.body_timeout,
-                ..this.ingest
-            },
-            tenancy: Tenancy { max_labels: this.tenancy.max_labels, ..new.tenancy },
-            oauth: Oauth { listen: this.oauth.listen, ..new.oauth },
-            delivery: Delivery {
-                concurrency_per_tenant: this.delivery.concurrency_per_tenant,
-                concurrency: this.delivery.concurrency,
-                timeout: this.delivery.timeout,
-                ..new.delivery
-            },
-            journal: Journal { dir: this.journal.dir, fsync: this.journal.fsync, ..new.journal },
-            log: Log { format: this.log.format, ..new.log },
-            datadog: Datadog { ca_file: this.datadog.ca_file, ..new.datadog },
-            ..new
-        }
-    }
-
-    /// What must not be shown, by its keys.
-    fn secrets(&self) -> BTreeMap<String, Vec<&Secret>> {
-        let mut secrets = BTreeMap::new();
-        let mut add = |path: &str, key: &str, values: Vec<_>| {
-            if !values.is_empty() {
-                secrets.insert(join(path, key), values);
-            }
-        };
-        for (id, tenant) in &self.tenants {
-            let path = join("tenants", id.as_str());
-            add(&path, "api_key", tenant.api_key.iter().collect());
-            add(&path, "ingest_tokens", tenant.ingest_tokens.iter().collect());
-        }
-        add("oauth", "client_secret", self.oauth.client_secret.iter().collect());
-        add("store", "master_key", self.store.master_key.iter().collect());
-        if let StoreUrl::Postgres(url) = &self.store.url {
-            add("store", "url", vec![url]);
-        }
-        secrets
+impl Difference {
+    fn new(key: String, from: Option<Value>, to: Option<Value>) -> Self {
+        Self { key, from: from.as_ref().map(shown), to: to.as_ref().map(shown) }
     }
 }
 
-/// What was fine by itself.
+/// A problem that the new configuration by itself does not have.
 fn without_restart(problem: Problem, needs_restart: &[Difference]) -> Problem {
     let keys: Vec<_> = needs_restart.iter().map(|difference| difference.key.as_str()).collect();
     let message =
@@ -105,35 +63,44 @@ fn without_restart(problem: Problem, needs_restart: &[Difference]) -> Problem {
 
 fn differences(from: &Settings, to: &Settings) -> Vec<Difference> {
     let mut found = Vec::new();
-    compare(String::new(), Some(&from.to_json()), Some(&to.to_json()), &mut found);
-    // Printed, they are all alike.
-    let (theirs, ours) = (from.secrets(), to.secrets());
-    for (key, secret) in &ours {
-        let known = found.iter().any(|difference| is_within(key, &difference.key));
-        if !known && theirs.get(key).is_some_and(|other| other != secret) {
-            let shown = Some("[redacted]".to_owned());
-            found.push(Difference { key: key.clone(), from: shown.clone(), to: shown });
+    for section in &Settings::SECTIONS {
+        compare(section.name, section.keys, from, to, &mut found);
+    }
+    for id in from.tenants.keys().chain(to.tenants.keys()).collect::<BTreeSet<_>>() {
+        let table = join("tenants", id.as_str());
+        match (from.tenants.get(id), to.tenants.get(id)) {
+            (Some(old), Some(new)) => {
+                compare(&table, StaticTenant::KEYS, old, new, &mut found);
+                compare(&table, OwnLimits::KEYS, &old.own.limits, &new.own.limits, &mut found);
+                compare(&table, OwnQuota::KEYS, &old.own.journal, &new.own.journal, &mut found);
+            }
+            (old, new) => {
+                let [old, new] = [old, new].map(|tenant| tenant.map(StaticTenant::to_json));
+                found.push(Difference::new(table, old, new));
+            }
+        }
+    }
+    let (old, new) = (from.sites_to_json(), to.sites_to_json());
+    for site in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+        let (table, old, new) = (join("datadog.sites", site), old.get(site), new.get(site));
+        if let (Some(Value::Object(old)), Some(new)) = (old, new) {
+            let hosts = old.iter().filter(|(host, value)| new.get(host) != Some(value));
+            let difference = |(host, value): (&String, &Value)| {
+                Difference::new(join(&table, host), Some(value.clone()), new.get(host).cloned())
+            };
+            found.extend(hosts.map(difference));
+        } else {
+            found.push(Difference::new(table, old.cloned(), new.cloned()));
         }
     }
     found.sort_by(|a, b| a.key.cmp(&b.key));
     found
 }
 
-fn is_within(key: &str, table: &str) -> bool {
-    key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-fn compare(path: String, from: Option<&Value>, to: Option<&Value>, found: &mut Vec<Difference>) {
-    // These are left out where there are none, and their tables are compared one by one.
-    let is_map = ["tenants", "datadog.sites"].contains(&path.as_str());
-    let none = Value::Object(Map::new());
-    let [old, new] = [from, to].map(|value| value.or(is_map.then_some(&none)).and_then(Value::as_object));
-    if let (Some(from), Some(to)) = (old, new) {
-        for key in from.keys().chain(to.keys()).collect::<BTreeSet<_>>() {
-            compare(join(&path, key), from.get(key), to.get(key), found);
-        }
-    } else if from != to {
-        found.push(Difference { key: path, from: from.map(shown), to: to.map(shown) });
+fn compare<Root>(table: &str, keys: &[Key<Root>], from: &Root, to: &Root, found: &mut Vec<Difference>) {
+    for key in keys.iter().filter(|key| !(key.same)(from, to)) {
+        let [old, new] = [from, to].map(|root| Some((key.print)(root)).filter(|value| !value.is_null()));
+        found.push(Difference::new(join(table, key.name), old, new));
     }
 }
 
@@ -161,6 +128,43 @@ mod tests {
             (Some(from), Some(to)) => format!("{key}: {to} instead of {from}"),
         };
         differences.iter().map(one).collect()
+    }
+
+    /// Values that a key may have, by its schema.
+    fn candidates(schema: &Value, pem: &str) -> Vec<Value> {
+        let mut values = vec![true.into(), false.into(), "another".into(), pem.into(), "512MiB".into(), 3.into()];
+        values.extend(["minimum", "maximum"].iter().filter_map(|bound| schema.get(*bound).cloned()));
+        values.extend(["enum", "examples"].iter().filter_map(|list| schema[*list].as_array()).flatten().cloned());
+        values
+    }
+
+    #[test]
+    fn every_key_is_live_unless_it_says_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let pem = dir.path().join("ca.pem");
+        std::fs::write(&pem, "-----BEGIN CERTIFICATE-----").unwrap();
+        let base: toml::Table = toml::from_str(
+            "oauth = { client_id = \"c\", client_secret = \"s\", redirect_uri = \"https://a.example/\" }",
+        )
+        .unwrap();
+        let running = settings(&base.to_string());
+        for key in Settings::SECTIONS.iter().flat_map(|section| section.keys) {
+            let changed = |value: Value| {
+                let mut table = base.clone();
+                let section = table.entry(key.section).or_insert_with(|| toml::Table::new().into());
+                section.as_table_mut().unwrap().insert(key.name.into(), toml::Value::try_from(value).unwrap());
+                Settings::from_toml(&table.to_string()).ok().filter(|wanted| !(key.same)(&running, wanted))
+            };
+            let name = join(key.section, key.name);
+            let wanted = candidates(&(key.schema)(), pem.to_str().unwrap()).into_iter().find_map(changed);
+            let wanted = wanted.unwrap_or_else(|| panic!("no other value of {name} is known"));
+            let plan = running.plan(&wanted).unwrap();
+            let keys = |differences: &[Difference]| differences.iter().map(|one| one.key.clone()).collect::<Vec<_>>();
+            let (changed, waiting) = (keys(&plan.changed), keys(&plan.needs_restart));
+            let expected = if key.restart { (vec![], vec![name]) } else { (vec![name], vec![]) };
+            assert_eq!((changed, waiting), expected);
+            assert_eq!((key.same)(&plan.settings, &wanted), !key.restart, "{}", key.name);
+        }
     }
 
     #[test]

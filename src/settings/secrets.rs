@@ -1,7 +1,10 @@
-//! Secrets that are given in files.
+//! Secrets: what they must look like, and the files that hold them.
 
+use super::form::{Form, hidden};
 use super::problems::Problems;
-use super::reader::Section;
+use crate::types::Secret;
+use config::ValueKind;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -11,30 +14,7 @@ use std::path::Path;
 const MAX_FILE: u64 = 1 << 20;
 
 /// Digits of a Datadog API key and of an ingest token.
-pub(super) const HEX_DIGITS: usize = 32;
-
-/// Reads the file that `key` of a section names; nothing when the key is absent or the file is no good, which is noted.
-pub(super) fn from_file(section: &mut Section<'_>, key: &'static str) -> Option<String> {
-    let mut path = String::new();
-    section.text(key, &mut path);
-    if path.is_empty() {
-        return None;
-    }
-    if is_hex_key(&path) {
-        section.error(key, "looks like a secret itself, but must be the path of a file that holds it");
-        return None;
-    }
-    match read(Path::new(&path)) {
-        Ok((text, mode)) => {
-            warn_if_open(section.path(key).as_str(), Path::new(&path), mode, section.problems());
-            Some(text)
-        }
-        Err(why) => {
-            section.error(key, format!("{path:?} {why}"));
-            None
-        }
-    }
-}
+const HEX_DIGITS: usize = 32;
 
 /// Warns when a file with secrets can be read by every user of the machine.
 pub(super) fn warn_if_open(key: &str, path: &Path, mode: u32, problems: &mut Problems) {
@@ -56,13 +36,8 @@ pub(super) fn looks_like_master_key(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=-_".contains(&b))
 }
 
-/// Whether a text can stand in an HTTP header as it is.
-pub(super) fn fits_header(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
-}
-
 /// The trimmed text of a file and its mode.
-fn read(path: &Path) -> Result<(String, u32), String> {
+pub(super) fn read(path: &Path) -> Result<(String, u32), String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
@@ -77,3 +52,83 @@ fn read(path: &Path) -> Result<(String, u32), String> {
         text => Ok((text.to_owned(), metadata.permissions().mode())),
     }
 }
+
+/// A secret text, in a file of its own where that says so; a function says what it may look like. Empty text is none.
+pub(crate) struct SecretText<const IN_FILE: bool>(pub fn(&str) -> Result<(), String>);
+
+impl<const IN_FILE: bool> Form for SecretText<IN_FILE> {
+    type Value = Option<Secret>;
+    const SECRET: bool = true;
+    const IN_FILE: bool = IN_FILE;
+
+    fn read(&self, value: &ValueKind) -> Result<Option<Secret>, String> {
+        let text = hidden(value)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        (self.0)(text).map(|()| Some(Secret::new(text)))
+    }
+
+    fn print(&self, value: &Option<Secret>) -> Value {
+        value.as_ref().map_or(Value::Null, |secret| secret.to_string().into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({ "type": "string", "writeOnly": true })
+    }
+}
+
+/// Any secret.
+pub(super) fn secret(_: &str) -> Result<(), String> {
+    Ok(())
+}
+
+/// An API key of Datadog, or whatever a private endpoint takes as one.
+pub(super) fn api_key(text: &str) -> Result<(), String> {
+    if text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err("holds characters that no API key has, such as a space or a line break in it".into())
+}
+
+/// Ingest tokens: a list, or text in which commas or white space separate them.
+pub(crate) struct Tokens;
+
+impl Form for Tokens {
+    type Value = Vec<Secret>;
+    const SECRET: bool = true;
+    const IN_FILE: bool = true;
+
+    fn read(&self, value: &ValueKind) -> Result<Vec<Secret>, String> {
+        let texts: Vec<&str> = match value {
+            ValueKind::String(text) => text.split([',', ' ', '\t', '\r', '\n']).collect(),
+            ValueKind::Array(items) => {
+                let item = |(index, item): (usize, &config::Value)| match &item.kind {
+                    ValueKind::String(_) => Ok(index),
+                    _ => Err(format!("item {} is not text: put it in quotes", index + 1)),
+                };
+                items.iter().enumerate().try_for_each(|each| item(each).map(drop))?;
+                items.iter().filter_map(|item| hidden(&item.kind).ok()).collect()
+            }
+            _ => return Err("is not a list: write [\"…\", \"…\"]".into()),
+        };
+        let texts: Vec<&str> = texts.into_iter().map(str::trim).filter(|text| !text.is_empty()).collect();
+        let wrong: Vec<_> =
+            texts.iter().zip(1..).filter(|(text, _)| !is_hex_key(text)).map(|(_, n)| n.to_string()).collect();
+        match &wrong[..] {
+            [] => Ok(texts.into_iter().map(Secret::new).collect()),
+            [one] => Err(format!("token {one} is not one: {TOKEN_ADVICE}")),
+            several => Err(format!("tokens {} are none: {TOKEN_ADVICE}", several.join(", "))),
+        }
+    }
+
+    fn print(&self, value: &Vec<Secret>) -> Value {
+        value.iter().map(Secret::to_string).collect()
+    }
+
+    fn schema(&self) -> Value {
+        json!({ "type": "array", "items": { "type": "string", "pattern": "^[0-9A-Fa-f]{32}$" }, "writeOnly": true })
+    }
+}
+
+const TOKEN_ADVICE: &str = "a token is exactly 32 hexadecimal digits, such as `openssl rand -hex 16` prints";

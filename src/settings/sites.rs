@@ -1,7 +1,6 @@
 //! Datadog's sites and the hosts of each.
 
 use crate::types::HostRole;
-use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// The sites that a tenant may be on. Nothing is ever sent to a host that this table does not give.
@@ -20,7 +19,7 @@ pub struct Site {
 }
 
 /// The base addresses of a site's hosts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteHosts {
     /// For [`HostRole::Api`].
     pub api: String,
@@ -72,6 +71,16 @@ impl SiteHosts {
         }
     }
 
+    /// Each base address, by the name of its key.
+    pub(super) fn by_name_mut(&mut self) -> [(&'static str, &mut String); 4] {
+        [("api", &mut self.api), ("logs", &mut self.logs), ("events", &mut self.events), ("app", &mut self.app)]
+    }
+
+    /// The same to be read.
+    pub(super) fn by_name(&self) -> [(&'static str, &str); 4] {
+        [("api", &self.api), ("logs", &self.logs), ("events", &self.events), ("app", &self.app)]
+    }
+
     /// The base address for a role.
     pub fn base(&self, role: HostRole) -> &str {
         match role {
@@ -101,11 +110,6 @@ impl Sites {
         self.known.insert(name.to_owned(), hosts);
     }
 
-    /// Whether every site is as Datadog has it.
-    pub fn is_standard(&self) -> bool {
-        self.changed().next().is_none()
-    }
-
     /// The site that a person means by another name for it: a region as of Datadog's documentation, the address of its
     /// web application or API, or a misspelling.
     pub(super) fn meant_by(&self, text: &str) -> Option<&str> {
@@ -122,7 +126,8 @@ impl Sites {
             .or_else(|| super::problems::nearest(host, names()))
     }
 
-    fn changed(&self) -> impl Iterator<Item = (&String, &SiteHosts)> {
+    /// The sites that are not as Datadog has them.
+    pub(super) fn changed(&self) -> impl Iterator<Item = (&String, &SiteHosts)> {
         let standard = |name: &str| BUILT_IN.iter().find(|(site, _)| *site == name);
         self.known.iter().filter(move |(name, hosts)| {
             standard(name).is_none_or(|(site, app)| SiteHosts::standard(site, app) != **hosts)
@@ -132,13 +137,6 @@ impl Sites {
     /// The names of the known sites.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.known.keys().map(String::as_str)
-    }
-}
-
-impl Serialize for Sites {
-    /// Writes the sites that are not as Datadog has them.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.changed())
     }
 }
 

@@ -4,7 +4,7 @@
 //! crate for two reasons: to keep the line of every key, and because its syntax errors quote the offending line, which
 //! may hold an API key.
 
-use super::problems::{Place, Problems, join, nearest};
+use super::problems::{Origin, Problems, join, nearest};
 use super::{Settings, Sites};
 use config::{Config, Map, Value, ValueKind};
 use std::collections::BTreeSet;
@@ -15,11 +15,8 @@ use toml::de::{DeTable, DeValue};
 /// A tree of values by key.
 pub(super) type Tree = Map<String, Value>;
 
-/// The sections of this version.
-pub(super) const SECTIONS: [&str; 15] = [
-    "state", "ingest", "tenancy", "tenants", "oauth", "store", "batch", "delivery", "limits", "journal", "memory",
-    "admin", "log", "shutdown", "datadog",
-];
+/// The section with a table for each tenant.
+const TENANTS: &str = "tenants";
 
 /// Sections that are documented for later versions, and what they are about.
 const LATER: [(&str, &str); 2] = [("dogstatsd", "DogStatsD"), ("otlp", "OTLP")];
@@ -27,21 +24,21 @@ const LATER: [(&str, &str); 2] = [("dogstatsd", "DogStatsD"), ("otlp", "OTLP")];
 /// What the environment variables start with.
 const PREFIX: &str = "DOGSLED_";
 
-/// Reads TOML; `name` is what its places are called. Unknown sections are noted and left out; nothing when it is not
+/// Reads TOML; `name` is how its origins are named. Unknown sections are noted and left out; nothing when it is not
 /// TOML, which is noted too.
 pub(super) fn from_toml(name: &str, text: &str, problems: &mut Problems) -> Option<Tree> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let lines = Lines::new(name, text);
     for error in &errors {
-        let place = match error.span() {
+        let origin = match error.span() {
             Some(span) => {
                 let before = text.get(..span.start).unwrap_or(text);
                 let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-                Place::Line(name.to_owned(), lines.line(span.start), Some(column))
+                Origin::Line(name.to_owned(), lines.line(span.start), Some(column))
             }
-            None => Place::File(name.to_owned()),
+            None => Origin::File(name.to_owned()),
         };
-        problems.error_at(Some(place), "", format!("not TOML: {}", error.message()));
+        problems.error_at(Some(origin), "", format!("not TOML: {}", error.message()));
     }
     if !errors.is_empty() {
         // What the parser made of the rest is a guess; complaints about it would mislead.
@@ -54,16 +51,17 @@ pub(super) fn from_toml(name: &str, text: &str, problems: &mut Problems) -> Opti
 
 /// Whether a section is one of this version's; notes an error about `key` when not.
 fn is_known_section(section: &str, key: &str, problems: &mut Problems) -> bool {
-    if SECTIONS.contains(&section) {
+    let sections = Settings::SECTIONS.map(|section| section.name);
+    if section == TENANTS || sections.contains(&section) {
         return true;
     }
     let key = join("", key);
     if let Some((_, what)) = LATER.iter().find(|(name, _)| *name == section) {
         problems.error(&key, format!("this version does not have {what} yet: remove it"));
-    } else if let Some(near) = nearest(section, SECTIONS) {
+    } else if let Some(near) = nearest(section, sections.into_iter().chain([TENANTS])) {
         problems.error(&key, format!("unknown section; did you mean {near:?}?"));
     } else {
-        problems.error(&key, format!("unknown section; there are {}", SECTIONS.join(", ")));
+        problems.error(&key, format!("unknown section; there are {}", [&sections[..], &[TENANTS]].concat().join(", ")));
     }
     false
 }
@@ -88,7 +86,7 @@ impl<'a> Lines<'a> {
         let mut tree = Tree::new();
         for (key, value) in table {
             let path = join(path, key.get_ref());
-            problems.place(&path, Place::Line(self.name.to_owned(), self.line(key.span().start), None));
+            problems.note_origin(&path, Origin::Line(self.name.to_owned(), self.line(key.span().start), None));
             if let Some(value) = self.value(&path, value, problems) {
                 tree.insert(key.into_inner().into_owned(), value);
             }
@@ -144,19 +142,17 @@ pub(super) fn from_environment(
 
 /// The variable that was meant by one with single underscores only.
 fn meant_by(name: &str) -> Option<String> {
-    let sections = Settings::default().to_json();
-    let variables = sections.as_object()?.iter().flat_map(|(section, keys)| {
-        let keys = keys.as_object().into_iter().flat_map(|keys| keys.keys());
-        keys.map(move |key| format!("{PREFIX}{section}__{key}").to_ascii_uppercase())
+    let keys = Settings::SECTIONS.iter().flat_map(|section| section.keys).flat_map(|key| {
+        let names = [Some(key.name), key.file].into_iter().flatten();
+        names.map(|name| format!("{PREFIX}{}__{name}", key.section).to_ascii_uppercase())
     });
-    let mut variables = variables.filter(|variable| variable.replace("__", "_") == name);
-    variables.next()
+    keys.into_iter().find(|variable| variable.replace("__", "_") == name)
 }
 
 fn from_variable(name: &str, value: OsString, file: &Tree, problems: &mut Problems) -> Option<Layer> {
     let lower = name[PREFIX.len()..].to_ascii_lowercase();
     let mut keys: Vec<String> = lower.split("__").map(str::to_owned).collect();
-    problems.place(&join("", &keys[0]), Place::Variable(name.to_owned()));
+    problems.note_origin(&join("", &keys[0]), Origin::Variable(name.to_owned()));
     if !is_known_section(&keys[0], &keys[0], problems) {
         return None;
     }
@@ -172,13 +168,13 @@ fn from_variable(name: &str, value: OsString, file: &Tree, problems: &mut Proble
     match spelt {
         Some((index, Ok(name))) => keys[index] = name,
         Some((_, Err(message))) => {
-            problems.error_at(Some(Place::Variable(name.to_owned())), "", message);
+            problems.error_at(Some(Origin::Variable(name.to_owned())), "", message);
             return None;
         }
         None => {}
     }
     let path = keys.iter().fold(String::new(), |path, key| join(&path, key));
-    problems.place(&path, Place::Variable(name.to_owned()));
+    problems.note_origin(&path, Origin::Variable(name.to_owned()));
     let Ok(value) = value.into_string() else {
         problems.error(&path, "is not UTF-8 text");
         return None;

@@ -1,7 +1,9 @@
 //! The address of the store: which database, and what of it may be shown.
 
+use super::form::{Form, hidden};
 use crate::types::Secret;
-use serde::{Serialize, Serializer};
+use config::ValueKind;
+use serde_json::{Value, json};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -93,9 +95,23 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-impl Serialize for StoreUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+/// The address of any database that is known.
+pub(crate) struct AnyStore;
+
+impl Form for AnyStore {
+    type Value = StoreUrl;
+    const IN_FILE: bool = true;
+
+    fn read(&self, value: &ValueKind) -> Result<StoreUrl, String> {
+        StoreUrl::parse(hidden(value)?)
+    }
+
+    fn print(&self, value: &StoreUrl) -> Value {
+        value.to_string().into()
+    }
+
+    fn schema(&self) -> Value {
+        json!({ "type": "string", "examples": ["postgres://dogsled@db.example.com/dogsled"] })
     }
 }
 
@@ -140,7 +156,7 @@ mod tests {
             let url = StoreUrl::parse(url).unwrap();
             assert_eq!(url.to_string(), shown);
             assert!(!format!("{url:?}").contains("hunter2"));
-            assert!(!serde_json::to_string(&url).unwrap().contains("hunter2"));
+            assert!(!AnyStore.print(&url).to_string().contains("hunter2"));
         }
         for url in ["postgres://me:hun?ter2@h/d", "postgres://me:hun/ter2@h/d", "postgres://h/d?password=hun@ter2"] {
             let error = StoreUrl::parse(url).unwrap_err();

@@ -1,6 +1,5 @@
 //! Durations and sizes as people write them: `1h30m`, `200ms`, `64MiB`, `5MB`.
 
-use serde::Serializer;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -100,19 +99,6 @@ pub fn format_duration(duration: Duration) -> String {
 pub fn format_size(bytes: u64) -> String {
     let unit = SIZES.iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
     unit.map_or_else(|| "0B".into(), |(name, size)| format!("{}{name}", bytes / size))
-}
-
-/// Serialises a duration as text.
-pub(super) fn as_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&format_duration(*duration))
-}
-
-/// Serialises a size as text; none as 0, which needs no unit.
-pub(super) fn as_size<S: Serializer>(bytes: &usize, serializer: S) -> Result<S::Ok, S::Error> {
-    if *bytes == 0 {
-        return serializer.serialize_u64(0);
-    }
-    serializer.serialize_str(&format_size(*bytes as u64))
 }
 
 #[cfg(test)]

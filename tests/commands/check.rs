@@ -70,6 +70,14 @@ fn json_is_printed_for_programs() {
 }
 
 #[test]
+fn the_schema_is_printed_for_editors() {
+    let output = Command::new(env!("CARGO_BIN_EXE_dogsled")).arg("schema").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(schema["properties"]["ingest"]["properties"]["max_body"]["default"], "16MiB");
+}
+
+#[test]
 fn a_bad_configuration_is_refused_with_all_its_errors_a_line_each_and_exits_with_2() {
     let config = Config::new("[ingest]\nlisten = \"0.0.0.0:8282\"\nmax_boddy = \"1MiB\"\n[otlp]\n");
     let output = check(&config.path(), &[], &[("DOGSLED_BATCH__LEVEL", "high")]);
