@@ -6,7 +6,9 @@ use crate::types::redacted;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use serde::Serialize;
 
 /// JSON: the body of an answer, or of a request once it was read.
@@ -96,7 +98,10 @@ pub(super) fn finished(mut response: Response<Body>) -> Response<Body> {
         response = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", message).into_response();
         response.headers_mut().insert(ALLOW, allow);
     }
+    let headers = response.headers_mut();
     // There are secrets among them, so nobody on the way may keep any.
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Nor may a browser take what others have said in them for a page or a script.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -101,6 +101,33 @@ async fn without_a_token_only_probes_answer() {
 }
 
 #[tokio::test]
+async fn no_answer_may_be_sniffed_or_cached() {
+    let fakeintake = FakeIntake::start();
+    let daemon = Setup::new(&fakeintake, &[]).start().await;
+    let operator = Operator::of(&daemon);
+    operator.create("acme").await;
+    let token = operator.post("tenants/acme/tokens", json!({})).await.body["id"].as_str().unwrap().to_owned();
+    for (method, path, status) in [
+        ("GET", "status", 200),
+        ("HEAD", "status", 200),
+        ("GET", "openapi.json", 200),
+        ("DELETE", &format!("tenants/acme/tokens/{token}"), 204),
+        ("GET", "tenants/nobody", 404),
+        ("PUT", "tenants", 405),
+        ("GET", "../../metrics", 200),
+        ("POST", "../../metrics", 405),
+        ("GET", "../../readyz", 200),
+        ("GET", "../../", 404),
+    ] {
+        let reply = operator.request(method.parse().unwrap(), path).send().await.unwrap();
+        assert_eq!(reply.status(), status, "{method} {path}");
+        let header = |name: &str| reply.headers().get(name).and_then(|value| value.to_str().ok());
+        let told = (header("x-content-type-options"), header("cache-control"));
+        assert_eq!(told, (Some("nosniff"), Some("no-store")), "{method} {path}");
+    }
+}
+
+#[tokio::test]
 async fn connecting_without_an_oauth_client_is_refused() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &[]).start().await;
