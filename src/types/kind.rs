@@ -1,52 +1,201 @@
 //! What Datadog takes: the one place that knows an endpoint and its limits.
+//!
+//! A kind is one literal, and so is an endpoint: nothing else in the program is parallel to them.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A form of telemetry: one intake endpoint in one body format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Kind {
-    /// Metric series, v2, JSON.
-    SeriesV2Json,
-    /// Metric series, v2, protobuf (`MetricPayload`).
-    SeriesV2Proto,
-    /// Metric series, v1, JSON.
-    SeriesV1,
-    /// Distribution points, v1, JSON.
-    Distributions,
-    /// Distribution sketches, protobuf (`SketchPayload`).
-    Sketches,
-    /// Logs, v2, JSON.
-    Logs,
-    /// Events, v1, JSON; one a request.
-    EventV1,
-    /// Events, v2, JSON; one a request.
-    EventV2,
-    /// Service checks, JSON.
-    CheckRun,
+/// Declares an enum with what is true of each variant, found by an index into a table.
+macro_rules! table {
+    (
+        $(#[$of_enum:meta])*
+        pub enum $Enum:ident: $Facts:ident {
+            $($(#[$of_variant:meta])* $Variant:ident = { $($facts:tt)* },)*
+        }
+    ) => {
+        $(#[$of_enum])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum $Enum {
+            $($(#[$of_variant])* $Variant,)*
+        }
+
+        impl $Enum {
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// All of them, in the order of their discriminants.
+            pub const ALL: [Self; [$(stringify!($Variant)),*].len()] = [$(Self::$Variant),*];
+
+            #[inline]
+            fn facts(self) -> &'static $Facts {
+                static FACTS: [$Facts; $Enum::COUNT] = [$($Facts { $($facts)* }),*];
+                &FACTS[self as usize]
+            }
+        }
+    };
 }
 
-/// A Datadog endpoint. A rate limit or an outage is a matter of the endpoint, so kinds that share one wait together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Endpoint {
-    /// `/api/v2/series`
-    SeriesV2,
-    /// `/api/v1/series`
-    SeriesV1,
-    /// `/api/v1/distribution_points`
-    Distributions,
-    /// `/api/beta/sketches`
-    Sketches,
-    /// `/api/v2/logs`
-    Logs,
-    /// `/api/v1/events`
-    EventsV1,
-    /// `/api/v2/events`
-    EventsV2,
-    /// `/api/v1/check_run`
-    CheckRun,
+/// What is true of a kind.
+#[derive(Debug)]
+struct KindFacts {
+    /// The name used in metrics, logs, file names and the journal.
+    name: &'static str,
+    endpoint: Endpoint,
+    framing: Framing,
+    limits: Limits,
+    /// The preferred one first.
+    encodings: &'static [Encoding],
+    max_age: Duration,
+}
+
+/// docs.datadoghq.com/api/latest/metrics: less than 5,242,880 bytes decompressed, 512,000 as sent.
+const SERIES_V2: Limits = Limits { items: 10_000, uncompressed: 5_242_879, compressed: 512_000 };
+
+/// docs.datadoghq.com/api/latest/metrics: less than 62,914,560 bytes decompressed, 3,200,000 as sent.
+const SERIES_V1: Limits = Limits { items: 10_000, uncompressed: 62_914_559, compressed: 3_200_000 };
+
+/// One event a request (docs.datadoghq.com/api/latest/events).
+const EVENT: Limits = Limits { items: 1, uncompressed: 1_048_576, compressed: 1_048_576 };
+
+/// docs.datadoghq.com/api/latest/metrics: points may be an hour old.
+const METRICS_AGE: Duration = Duration::from_hours(1);
+
+/// docs.datadoghq.com/api/latest/logs, .../events: entries may be 18 hours old.
+const LOGS_AGE: Duration = Duration::from_hours(18);
+
+/// The published list for series v2 and what the Agent sends logs with.
+const ALL_ENCODINGS: &[Encoding] = &[Encoding::Zstd, Encoding::Gzip, Encoding::Deflate, Encoding::Identity];
+
+table! {
+    /// A form of telemetry: one intake endpoint in one body format.
+    pub enum Kind: KindFacts {
+        /// Metric series, v2, JSON.
+        SeriesV2Json = {
+            name: "series_v2",
+            endpoint: Endpoint::SeriesV2,
+            framing: Framing::SeriesObject,
+            limits: SERIES_V2,
+            encodings: ALL_ENCODINGS,
+            max_age: METRICS_AGE,
+        },
+        /// Metric series, v2, protobuf (`MetricPayload`).
+        SeriesV2Proto = {
+            name: "series_v2_protobuf",
+            endpoint: Endpoint::SeriesV2,
+            framing: Framing::Protobuf,
+            limits: SERIES_V2,
+            encodings: ALL_ENCODINGS,
+            max_age: METRICS_AGE,
+        },
+        /// Metric series, v1, JSON.
+        SeriesV1 = {
+            name: "series_v1",
+            endpoint: Endpoint::SeriesV1,
+            framing: Framing::SeriesObject,
+            limits: SERIES_V1,
+            encodings: &[Encoding::Deflate, Encoding::Gzip, Encoding::Identity],
+            max_age: METRICS_AGE,
+        },
+        /// Distribution points, v1, JSON. No limit is published: those of v1 series.
+        Distributions = {
+            name: "distribution_points",
+            endpoint: Endpoint::Distributions,
+            framing: Framing::SeriesObject,
+            limits: SERIES_V1,
+            encodings: &[Encoding::Deflate, Encoding::Identity],
+            max_age: METRICS_AGE,
+        },
+        /// Distribution sketches, protobuf (`SketchPayload`). No limit is published: the smallest that any of Datadog's own
+        /// senders uses. zstd is what the Agent sends.
+        Sketches = {
+            name: "sketches",
+            endpoint: Endpoint::Sketches,
+            framing: Framing::Protobuf,
+            limits: Limits { items: 10_000, uncompressed: 4_194_304, compressed: 512_000 },
+            encodings: &[Encoding::Zstd, Encoding::Deflate, Encoding::Identity],
+            max_age: METRICS_AGE,
+        },
+        /// Logs, v2, JSON: 5 MB uncompressed and 1,000 entries (docs.datadoghq.com/api/latest/logs).
+        Logs = {
+            name: "logs",
+            endpoint: Endpoint::Logs,
+            framing: Framing::Array,
+            limits: Limits { items: 1_000, uncompressed: 5_000_000, compressed: 5_000_000 },
+            encodings: ALL_ENCODINGS,
+            max_age: LOGS_AGE,
+        },
+        /// Events, v1, JSON; one a request. Every sender sends them plain.
+        EventV1 = {
+            name: "event_v1",
+            endpoint: Endpoint::EventsV1,
+            framing: Framing::Single,
+            limits: EVENT,
+            encodings: &[Encoding::Identity],
+            max_age: LOGS_AGE,
+        },
+        /// Events, v2, JSON; one a request. Every sender sends them plain.
+        EventV2 = {
+            name: "event_v2",
+            endpoint: Endpoint::EventsV2,
+            framing: Framing::Single,
+            limits: EVENT,
+            encodings: &[Encoding::Identity],
+            max_age: LOGS_AGE,
+        },
+        /// Service checks, JSON. No limit is published: the Agent's, which also sends them compressed. They may be ten minutes
+        /// old (docs.datadoghq.com/api/latest/service-checks).
+        CheckRun = {
+            name: "check_run",
+            endpoint: Endpoint::CheckRun,
+            framing: Framing::Array,
+            limits: Limits { items: 1_000, uncompressed: 2_097_152, compressed: 2_097_152 },
+            encodings: &[Encoding::Deflate, Encoding::Identity],
+            max_age: Duration::from_mins(10),
+        },
+    }
+}
+
+/// What is true of an endpoint.
+#[derive(Debug)]
+struct EndpointFacts {
+    host: HostRole,
+    path: &'static str,
+}
+
+table! {
+    /// A Datadog endpoint. A rate limit or an outage is a matter of the endpoint, so kinds that share one wait together.
+    pub enum Endpoint: EndpointFacts {
+        /// Metric series, v2, in either format.
+        SeriesV2 = { host: HostRole::Api, path: "/api/v2/series" },
+        /// Metric series, v1.
+        SeriesV1 = { host: HostRole::Api, path: "/api/v1/series" },
+        /// Distribution points.
+        Distributions = { host: HostRole::Api, path: "/api/v1/distribution_points" },
+        /// Distribution sketches.
+        Sketches = { host: HostRole::Api, path: "/api/beta/sketches" },
+        /// Logs.
+        Logs = { host: HostRole::Logs, path: "/api/v2/logs" },
+        /// Events, v1.
+        EventsV1 = { host: HostRole::Api, path: "/api/v1/events" },
+        /// Events, v2.
+        EventsV2 = { host: HostRole::Events, path: "/api/v2/events" },
+        /// Service checks.
+        CheckRun = { host: HostRole::Api, path: "/api/v1/check_run" },
+    }
+}
+
+/// How items stand in a request body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// JSON values in the array `series` of an object.
+    SeriesObject,
+    /// JSON values in an array.
+    Array,
+    /// One JSON value alone.
+    Single,
+    /// Fields of a protobuf message.
+    Protobuf,
 }
 
 /// Which of a site's hosts an endpoint lives on.
@@ -87,32 +236,9 @@ pub struct Limits {
 }
 
 impl Kind {
-    /// Every kind, in the order of their discriminants.
-    pub const ALL: [Self; 9] = [
-        Self::SeriesV2Json,
-        Self::SeriesV2Proto,
-        Self::SeriesV1,
-        Self::Distributions,
-        Self::Sketches,
-        Self::Logs,
-        Self::EventV1,
-        Self::EventV2,
-        Self::CheckRun,
-    ];
-
     /// The name used in metrics, logs and file names.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::SeriesV2Json => "series_v2",
-            Self::SeriesV2Proto => "series_v2_protobuf",
-            Self::SeriesV1 => "series_v1",
-            Self::Distributions => "distribution_points",
-            Self::Sketches => "sketches",
-            Self::Logs => "logs",
-            Self::EventV1 => "event_v1",
-            Self::EventV2 => "event_v2",
-            Self::CheckRun => "check_run",
-        }
+        self.facts().name
     }
 
     /// The kind of that [`name`](Self::name).
@@ -122,42 +248,25 @@ impl Kind {
 
     /// The endpoint that takes this kind.
     pub fn endpoint(self) -> Endpoint {
-        match self {
-            Self::SeriesV2Json | Self::SeriesV2Proto => Endpoint::SeriesV2,
-            Self::SeriesV1 => Endpoint::SeriesV1,
-            Self::Distributions => Endpoint::Distributions,
-            Self::Sketches => Endpoint::Sketches,
-            Self::Logs => Endpoint::Logs,
-            Self::EventV1 => Endpoint::EventsV1,
-            Self::EventV2 => Endpoint::EventsV2,
-            Self::CheckRun => Endpoint::CheckRun,
-        }
+        self.facts().endpoint
     }
 
     /// What one request may hold.
-    ///
-    /// Metrics v2: docs.datadoghq.com/api/latest/metrics (512,000 bytes, less than 5,242,880 decompressed). Metrics v1:
-    /// the same page (3,200,000, less than 62,914,560). Distribution points: no limit is published; those of v1 series. Sketches: no limit
-    /// is published; the smallest that any of Datadog's own senders uses. Logs: docs.datadoghq.com/api/latest/logs
-    /// (5 MB uncompressed, 1,000 entries). Events: one a request. Check runs: no limit is published; the Agent's.
     pub fn limits(self) -> Limits {
-        let (items, uncompressed, compressed) = match self {
-            Self::SeriesV2Json | Self::SeriesV2Proto => (10_000, 5_242_879, 512_000),
-            Self::SeriesV1 | Self::Distributions => (10_000, 62_914_559, 3_200_000),
-            Self::Sketches => (10_000, 4_194_304, 512_000),
-            Self::Logs => (1_000, 5_000_000, 5_000_000),
-            Self::EventV1 | Self::EventV2 => (1, 1_048_576, 1_048_576),
-            Self::CheckRun => (1_000, 2_097_152, 2_097_152),
-        };
-        Limits { items, uncompressed, compressed }
+        self.facts().limits
+    }
+
+    /// How items stand in a request body.
+    pub fn framing(self) -> Framing {
+        self.facts().framing
     }
 
     /// What stands before the first item of a request body.
     pub fn prefix(self) -> &'static [u8] {
-        match self {
-            Self::SeriesV2Json | Self::SeriesV1 | Self::Distributions => b"{\"series\":[",
-            Self::Logs | Self::CheckRun => b"[",
-            Self::SeriesV2Proto | Self::Sketches | Self::EventV1 | Self::EventV2 => b"",
+        match self.framing() {
+            Framing::SeriesObject => b"{\"series\":[",
+            Framing::Array => b"[",
+            Framing::Single | Framing::Protobuf => b"",
         }
     }
 
@@ -168,16 +277,16 @@ impl Kind {
 
     /// What stands after the last item of a request body.
     pub fn suffix(self) -> &'static [u8] {
-        match self {
-            Self::SeriesV2Json | Self::SeriesV1 | Self::Distributions => b"]}",
-            Self::Logs | Self::CheckRun => b"]",
-            Self::SeriesV2Proto | Self::Sketches | Self::EventV1 | Self::EventV2 => b"",
+        match self.framing() {
+            Framing::SeriesObject => b"]}",
+            Framing::Array => b"]",
+            Framing::Single | Framing::Protobuf => b"",
         }
     }
 
     /// Whether items are protobuf fields (else JSON values).
     pub fn is_protobuf(self) -> bool {
-        matches!(self, Self::SeriesV2Proto | Self::Sketches)
+        self.framing() == Framing::Protobuf
     }
 
     /// The `Content-Type` of a request.
@@ -185,29 +294,15 @@ impl Kind {
         if self.is_protobuf() { "application/x-protobuf" } else { "application/json" }
     }
 
-    /// The encodings that the endpoint takes, the preferred one first.
-    ///
-    /// The published lists, and what Datadog's own senders use where those are silent: zstd on logs and sketches is
-    /// what the Agent sends; service checks are sent compressed by the Agent; events are sent plain by every sender.
+    /// The encodings that the endpoint takes, the preferred one first: the published lists, and what Datadog's own senders
+    /// use where those are silent.
     pub fn encodings(self) -> &'static [Encoding] {
-        use Encoding::{Deflate, Gzip, Identity, Zstd};
-        match self {
-            Self::SeriesV2Json | Self::SeriesV2Proto | Self::Logs => &[Zstd, Gzip, Deflate, Identity],
-            Self::SeriesV1 => &[Deflate, Gzip, Identity],
-            Self::Sketches => &[Zstd, Deflate, Identity],
-            Self::Distributions | Self::CheckRun => &[Deflate, Identity],
-            Self::EventV1 | Self::EventV2 => &[Identity],
-        }
+        self.facts().encodings
     }
 
-    /// The age past which Datadog does not keep an item: metrics one hour, logs and events 18 hours, service checks
-    /// ten minutes (docs.datadoghq.com/api/latest/metrics, .../logs, .../events, .../service-checks).
+    /// The age past which Datadog does not keep an item.
     pub fn max_age(self) -> Duration {
-        Duration::from_secs(match self {
-            Self::SeriesV2Json | Self::SeriesV2Proto | Self::SeriesV1 | Self::Distributions | Self::Sketches => 3_600,
-            Self::Logs | Self::EventV1 | Self::EventV2 => 18 * 3_600,
-            Self::CheckRun => 600,
-        })
+        self.facts().max_age
     }
 }
 
@@ -218,42 +313,14 @@ impl fmt::Display for Kind {
 }
 
 impl Endpoint {
-    /// How many endpoints there are.
-    pub const COUNT: usize = 8;
-
-    /// Every endpoint, in the order of their discriminants.
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::SeriesV2,
-        Self::SeriesV1,
-        Self::Distributions,
-        Self::Sketches,
-        Self::Logs,
-        Self::EventsV1,
-        Self::EventsV2,
-        Self::CheckRun,
-    ];
-
     /// The path on its host.
     pub fn path(self) -> &'static str {
-        match self {
-            Self::SeriesV2 => "/api/v2/series",
-            Self::SeriesV1 => "/api/v1/series",
-            Self::Distributions => "/api/v1/distribution_points",
-            Self::Sketches => "/api/beta/sketches",
-            Self::Logs => "/api/v2/logs",
-            Self::EventsV1 => "/api/v1/events",
-            Self::EventsV2 => "/api/v2/events",
-            Self::CheckRun => "/api/v1/check_run",
-        }
+        self.facts().path
     }
 
     /// Which host of the site serves it.
     pub fn host_role(self) -> HostRole {
-        match self {
-            Self::Logs => HostRole::Logs,
-            Self::EventsV2 => HostRole::Events,
-            _ => HostRole::Api,
-        }
+        self.facts().host
     }
 }
 

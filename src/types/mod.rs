@@ -13,6 +13,6 @@ pub use chunk::Chunk;
 pub use current::Current;
 pub use follow::{Fate, Follow};
 pub use html::escape_html;
-pub use kind::{Encoding, Endpoint, HostRole, Kind, Limits};
+pub use kind::{Encoding, Endpoint, Framing, HostRole, Kind, Limits};
 pub use secret::{Secret, redacted};
 pub use tenant_id::{InvalidTenantId, TenantId};

@@ -23,7 +23,7 @@ mod tests;
 
 pub use part::{Context, Form, LogDefaults, Part, Refusal};
 
-use crate::types::{Kind, UnixMillis};
+use crate::types::{Framing, Kind, UnixMillis};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -58,10 +58,10 @@ pub fn split(form: Form, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part
 /// `run` has passed [`split`] before, or is several such runs joined by [`Kind::separator`]. In any other text, the
 /// unreadable rest is one last item.
 pub fn boundaries(kind: Kind, run: &[u8]) -> Vec<Range<usize>> {
-    match kind {
-        Kind::EventV1 | Kind::EventV2 => std::iter::once(0..run.len()).collect(),
-        Kind::SeriesV2Proto | Kind::Sketches => protobuf::boundaries(run),
-        Kind::SeriesV2Json | Kind::SeriesV1 | Kind::Distributions | Kind::Logs | Kind::CheckRun => elements(run),
+    match kind.framing() {
+        Framing::Single => std::iter::once(0..run.len()).collect(),
+        Framing::Protobuf => protobuf::boundaries(run),
+        Framing::SeriesObject | Framing::Array => elements(run),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::body::BodyError;
 use super::encoding::{DecodeError, Unsupported};
-use super::route::Intake;
 use crate::ingest::accept::Rejection;
 use crate::tenancy::Denied;
 use crate::types::redacted;
@@ -168,17 +167,4 @@ pub(super) fn json(status: StatusCode, body: Bytes) -> Answer {
 /// A JSON answer that never changes.
 pub(super) fn fixed(status: StatusCode, body: &'static str) -> Answer {
     json(status, Bytes::from_static(body.as_bytes()))
-}
-
-/// Datadog's answer when everything was taken (docs.datadoghq.com/api/latest: metrics, logs, service-checks). Events
-/// have an answer of their own, but for probes. datadogpy raises on any answer with the key `errors` from a v1 path.
-pub(super) fn taken(intake: Intake) -> Answer {
-    match intake {
-        Intake::SeriesV2 => fixed(StatusCode::ACCEPTED, r#"{"errors":[]}"#),
-        Intake::LogsV2 | Intake::EventsV2 | Intake::Sketches => fixed(StatusCode::ACCEPTED, "{}"),
-        Intake::LogsV1 => fixed(StatusCode::OK, "{}"),
-        Intake::SeriesV1 | Intake::Distributions | Intake::EventsV1 | Intake::Agent | Intake::CheckRun => {
-            fixed(StatusCode::ACCEPTED, r#"{"status":"ok"}"#)
-        }
-    }
 }

@@ -6,7 +6,7 @@ use super::budget::{Budget, Reservation};
 use super::encoding::Encodings;
 use super::event;
 use super::query::Query;
-use super::route::{self, Intake, Route, Target};
+use super::route::{self, Echo, Intake, Route, Target};
 use crate::ingest::accept::{Door, Rejection, Sender, Submission, Submit};
 use crate::queue::Queues;
 use crate::serve::{Bounds, Connection, Service};
@@ -228,14 +228,14 @@ impl<Q: Submit> Handler<Q> {
         head: &request::Parts,
         body: &mut Incoming,
         tenant: Option<&str>,
-        intake: Intake,
+        intake: &'static Intake,
         key: Option<&str>,
     ) -> Result<Answer, Problem> {
         if self.door.is_closed() {
             return Err(Rejection::Stopping.into());
         }
         let rules = self.rules.get();
-        let query = Query::parse(head.uri.query(), intake.takes_log_defaults());
+        let query = Query::parse(head.uri.query(), intake.takes_log_defaults);
         let sender = self.door.sender(&rules.claims(&head.headers, tenant, key, &query)?)?;
         let encodings = head.headers.get_all(CONTENT_ENCODING).iter().map(|value| value.as_bytes());
         let encodings = Encodings::parse(encodings)?;
@@ -253,11 +253,11 @@ impl<Q: Submit> Handler<Q> {
         let parcel = Parcel { sender: sender.clone(), body, limit, encodings, form, defaults, now, hold };
         let (parts, _hold) =
             if parcel.is_heavy() { self.unpack_on_blocking_pool(parcel).await? } else { parcel.unpack()? };
-        let Some(first) = parts.first() else { return Ok(answer::taken(intake)) };
+        let Some(first) = parts.first() else { return Ok(taken(intake)) };
         let first = (first.kind, first.bytes.clone());
         let follow = head.headers.contains_key(FOLLOW);
         let accepted = self.door.accept(&sender, Submission { parts, now, follow }).await?;
-        let mut answer = events_answer(intake, first, &accepted.tenants, now).unwrap_or_else(|| answer::taken(intake));
+        let mut answer = echo(intake, first, &accepted.tenants, now).unwrap_or_else(|| taken(intake));
         if let Some(Ok(ticket)) = accepted.ticket.map(HeaderValue::try_from) {
             answer.headers_mut().insert(TICKET, ticket);
         }
@@ -361,23 +361,24 @@ fn detach(part: &mut Bytes, body: &Bytes) {
     }
 }
 
+/// The answer when everything was taken.
+fn taken(intake: &Intake) -> Answer {
+    let (status, body) = intake.success;
+    answer::fixed(status, body)
+}
+
 /// The answer to an event, which repeats it.
-fn events_answer(
-    intake: Intake,
-    (kind, bytes): (Kind, Bytes),
-    tenants: &[Arc<Tenant>],
-    now: UnixMillis,
-) -> Option<Answer> {
+fn echo(intake: &Intake, (kind, bytes): (Kind, Bytes), tenants: &[Arc<Tenant>], now: UnixMillis) -> Option<Answer> {
     let app = &tenants.first()?.site.hosts.app;
-    let body = match (intake, kind) {
-        (Intake::EventsV1, Kind::EventV1) => event::answer_v1(&bytes, now.0 / 1000, rand::random(), app),
-        (Intake::EventsV2, Kind::EventV2) => event::answer_v2(rand::random(), app),
+    let body = match (intake.echo?, kind) {
+        (Echo::EventV1, Kind::EventV1) => event::answer_v1(&bytes, now.0 / 1000, rand::random(), app),
+        (Echo::EventV2, Kind::EventV2) => event::answer_v2(rand::random(), app),
         _ => return None,
     };
     Some(answer::json(StatusCode::ACCEPTED, body))
 }
 
-fn wrong_type(intake: Intake, content_type: Option<&str>) -> Problem {
+fn wrong_type(intake: &Intake, content_type: Option<&str>) -> Problem {
     let sent = content_type.unwrap_or_default();
     let message = format!("Content-Type {sent:?} is not taken here: send {}", intake.content_types());
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)

@@ -1,53 +1,86 @@
-//! Which path means what. Pure.
+//! Which path means what: one literal a path. Pure.
 
 use crate::wire::Form;
+use hyper::StatusCode;
 
-/// What takes telemetry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Intake {
-    /// `/api/v2/series`
-    SeriesV2,
-    /// `/api/v1/series`
-    SeriesV1,
-    /// `/api/v1/distribution_points`
-    Distributions,
-    /// `/api/beta/sketches`
-    Sketches,
-    /// `/api/v2/logs`
-    LogsV2,
-    /// `/v1/input`, `/v1/input/<key>`
-    LogsV1,
-    /// `/api/v1/events`
-    EventsV1,
-    /// `/api/v2/events`
-    EventsV2,
-    /// `/intake/`
-    Agent,
-    /// `/api/v1/check_run`
-    CheckRun,
+/// What takes telemetry on a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Intake {
+    /// The form of a body of each type that is taken. A body of no type has the first.
+    forms: &'static [(BodyType, Form)],
+    /// Datadog's answer when everything was taken (docs.datadoghq.com/api/latest: metrics, logs, service-checks). datadogpy raises
+    /// on any answer with the key `errors` from a v1 path.
+    pub success: (StatusCode, &'static str),
+    /// What the answer to an event says instead.
+    pub echo: Option<Echo>,
+    /// Whether the query may hold attributes for the items.
+    pub takes_log_defaults: bool,
 }
+
+/// Which event an answer repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Echo {
+    /// One of version 1.
+    EventV1,
+    /// One of version 2.
+    EventV2,
+}
+
+/// What `Content-Type` says of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BodyType {
+    Json,
+    Protobuf,
+    Text,
+}
+
+impl BodyType {
+    /// Its names, the usual one first.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Json => &["application/json", "text/json"],
+            Self::Protobuf => &["application/x-protobuf", "application/protobuf"],
+            Self::Text => &["text/plain"],
+        }
+    }
+}
+
+const NOTHING_TOLD: (StatusCode, &str) = (StatusCode::ACCEPTED, "{}");
+const STATUS_OK: (StatusCode, &str) = (StatusCode::ACCEPTED, r#"{"status":"ok"}"#);
+
+/// What most paths have in common.
+const USUAL: Intake = Intake { forms: &[], success: STATUS_OK, echo: None, takes_log_defaults: false };
+
+const LOGS: Intake = Intake {
+    forms: &[(BodyType::Json, Form::LogsJson), (BodyType::Text, Form::LogsText)],
+    success: NOTHING_TOLD,
+    takes_log_defaults: true,
+    ..USUAL
+};
+
+const LOGS_V1: Intake = Intake { success: (StatusCode::OK, "{}"), ..LOGS };
 
 /// What a path is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target<'a> {
     /// Telemetry.
     Intake {
-        /// Of which form.
-        intake: Intake,
+        /// What takes it.
+        intake: &'static Intake,
         /// The key that the path holds.
         key: Option<&'a str>,
     },
-    /// `/api/v1/validate`
+    /// Whether the caller's key is good.
     Validate,
     /// What an Agent posts about itself; taken and not forwarded.
     Metadata,
     /// The Agent's columnar series.
     SeriesV3,
-    /// `/healthz`
+    /// Liveness.
     Health,
-    /// `/readyz`
+    /// Readiness.
     Ready,
-    /// `/follow/<ticket>`
+    /// What became of a request.
     Follow {
         /// The ticket.
         ticket: &'a str,
@@ -83,16 +116,39 @@ impl<'a> Route<'a> {
 impl<'a> Target<'a> {
     fn of(path: &'a str) -> Self {
         let intake = match path {
-            "api/v2/series" => Intake::SeriesV2,
-            "api/v1/series" => Intake::SeriesV1,
-            "api/v1/distribution_points" => Intake::Distributions,
-            "api/beta/sketches" => Intake::Sketches,
-            "api/v2/logs" => Intake::LogsV2,
-            "v1/input" => Intake::LogsV1,
-            "api/v1/events" => Intake::EventsV1,
-            "api/v2/events" => Intake::EventsV2,
-            "intake" => Intake::Agent,
-            "api/v1/check_run" => Intake::CheckRun,
+            "api/v2/series" => {
+                const {
+                    &Intake {
+                        forms: &[(BodyType::Json, Form::SeriesV2Json), (BodyType::Protobuf, Form::SeriesV2Proto)],
+                        success: (StatusCode::ACCEPTED, r#"{"errors":[]}"#),
+                        ..USUAL
+                    }
+                }
+            }
+            "api/v1/series" => const { &Intake { forms: &[(BodyType::Json, Form::SeriesV1)], ..USUAL } },
+            "api/v1/distribution_points" => {
+                const { &Intake { forms: &[(BodyType::Json, Form::Distributions)], ..USUAL } }
+            }
+            "api/beta/sketches" => {
+                const { &Intake { forms: &[(BodyType::Protobuf, Form::Sketches)], success: NOTHING_TOLD, ..USUAL } }
+            }
+            "api/v2/logs" => &LOGS,
+            "v1/input" => &LOGS_V1,
+            "api/v1/events" => {
+                const { &Intake { forms: &[(BodyType::Json, Form::EventV1)], echo: Some(Echo::EventV1), ..USUAL } }
+            }
+            "api/v2/events" => {
+                const {
+                    &Intake {
+                        forms: &[(BodyType::Json, Form::EventV2)],
+                        success: NOTHING_TOLD,
+                        echo: Some(Echo::EventV2),
+                        ..USUAL
+                    }
+                }
+            }
+            "intake" => const { &Intake { forms: &[(BodyType::Json, Form::AgentIntake)], ..USUAL } },
+            "api/v1/check_run" => const { &Intake { forms: &[(BodyType::Json, Form::CheckRun)], ..USUAL } },
             "api/v1/validate" => return Self::Validate,
             "api/v1/metadata" | "api/v2/host_metadata" => return Self::Metadata,
             "api/intake/metrics/v3/series" | "api/intake/metrics/v3beta/series" => return Self::SeriesV3,
@@ -101,7 +157,7 @@ impl<'a> Target<'a> {
             _ => {
                 let (parent, last) = path.rsplit_once('/').unwrap_or_default();
                 return match parent {
-                    "v1/input" => Self::Intake { intake: Intake::LogsV1, key: Some(last) },
+                    "v1/input" => Self::Intake { intake: &LOGS_V1, key: Some(last) },
                     "follow" => Self::Follow { ticket: last },
                     _ => Self::Unknown,
                 };
@@ -121,43 +177,21 @@ impl<'a> Target<'a> {
 }
 
 impl Intake {
-    /// The form of a body of that content type; nothing where the intake does not take the type. What a request does
-    /// not say is taken for the intake's usual type.
-    pub(super) fn form(self, content_type: Option<&str>) -> Option<Form> {
-        let essence = content_type.map(|value| value.split_once(';').map_or(value, |(essence, _)| essence).trim());
-        let is = |types: &[&str]| essence.is_some_and(|essence| types.iter().any(|t| essence.eq_ignore_ascii_case(t)));
-        let absent = essence.is_none_or(str::is_empty);
-        let json = absent || is(&["application/json", "text/json"]);
-        let protobuf = is(&["application/x-protobuf", "application/protobuf"]);
-        match self {
-            Self::SeriesV2 if protobuf => Some(Form::SeriesV2Proto),
-            Self::SeriesV2 if json => Some(Form::SeriesV2Json),
-            Self::Sketches if protobuf || absent => Some(Form::Sketches),
-            Self::LogsV1 | Self::LogsV2 if is(&["text/plain"]) => Some(Form::LogsText),
-            Self::LogsV1 | Self::LogsV2 if json => Some(Form::LogsJson),
-            Self::SeriesV1 if json => Some(Form::SeriesV1),
-            Self::Distributions if json => Some(Form::Distributions),
-            Self::EventsV1 if json => Some(Form::EventV1),
-            Self::EventsV2 if json => Some(Form::EventV2),
-            Self::Agent if json => Some(Form::AgentIntake),
-            Self::CheckRun if json => Some(Form::CheckRun),
-            _ => None,
+    /// The form of a body of that content type; nothing where the type is not taken.
+    pub(super) fn form(&self, content_type: Option<&str>) -> Option<Form> {
+        let essence =
+            content_type.map_or("", |value| value.split_once(';').map_or(value, |(essence, _)| essence).trim());
+        if essence.is_empty() {
+            return self.forms.first().map(|(_, form)| *form);
         }
+        let is = |body_type: BodyType| body_type.names().iter().any(|name| essence.eq_ignore_ascii_case(name));
+        self.forms.iter().find(|(body_type, _)| is(*body_type)).map(|(_, form)| *form)
     }
 
-    /// The content types that the intake takes, in words.
-    pub(super) fn content_types(self) -> &'static str {
-        match self {
-            Self::SeriesV2 => "application/json or application/x-protobuf",
-            Self::Sketches => "application/x-protobuf",
-            Self::LogsV1 | Self::LogsV2 => "application/json or text/plain",
-            _ => "application/json",
-        }
-    }
-
-    /// Whether the query may hold attributes for the items.
-    pub(super) fn takes_log_defaults(self) -> bool {
-        matches!(self, Self::LogsV1 | Self::LogsV2)
+    /// The content types that are taken, in words.
+    pub(super) fn content_types(&self) -> String {
+        let names: Vec<_> = self.forms.iter().map(|(body_type, _)| body_type.names()[0]).collect();
+        names.join(" or ")
     }
 }
 
@@ -190,20 +224,25 @@ mod tests {
         assert_eq!(shown(&"ü".repeat(1_000)).chars().count(), 200);
     }
 
-    fn intake(intake: Intake) -> Target<'static> {
-        Target::Intake { intake, key: None }
+    fn form(path: &str, content_type: Option<&str>) -> Option<Form> {
+        match Route::of(path).target {
+            Target::Intake { intake, .. } => intake.form(content_type),
+            _ => None,
+        }
     }
 
     #[test]
     fn slashes_at_the_ends_and_the_tenant_prefix_are_taken_off() {
         for path in ["/api/v1/series", "//api/v1/series", "/api/v1/series/"] {
-            assert_eq!(Route::of(path), Route { tenant: None, target: intake(Intake::SeriesV1) }, "{path}");
+            assert_eq!(Route::of(path).tenant, None, "{path}");
+            assert_eq!(form(path, None), Some(Form::SeriesV1), "{path}");
         }
         for path in ["/intake/", "/intake", "/intake//"] {
-            assert_eq!(Route::of(path).target, intake(Intake::Agent), "{path}");
+            assert_eq!(form(path, None), Some(Form::AgentIntake), "{path}");
         }
         for path in ["/tenants/acme/api/v2/logs", "//tenants/acme//api/v2/logs/"] {
-            assert_eq!(Route::of(path), Route { tenant: Some("acme"), target: intake(Intake::LogsV2) }, "{path}");
+            assert_eq!(Route::of(path).tenant, Some("acme"), "{path}");
+            assert_eq!(form(path, None), Some(Form::LogsJson), "{path}");
         }
         assert_eq!(Route::of("/tenants/acme"), Route { tenant: Some("acme"), target: Target::Unknown });
         assert_eq!(Route::of("/tenants//api/v2/logs").tenant, Some(""));
@@ -217,28 +256,27 @@ mod tests {
         };
         assert_eq!(key("/v1/input/0123"), Some("0123"));
         assert_eq!(key("/v1/input/"), None);
-        assert_eq!(Route::of("/v1/input/").target, intake(Intake::LogsV1));
+        assert_eq!(form("/v1/input/", None), Some(Form::LogsJson));
         assert_eq!(Route::of("/v1/input/a/b").target, Target::Unknown);
     }
 
     #[test]
     fn the_content_type_decides_the_form() {
-        use Intake::{CheckRun, LogsV2, SeriesV1, SeriesV2, Sketches};
-        for (intake, content_type, form) in [
-            (SeriesV2, Some("application/json"), Some(Form::SeriesV2Json)),
-            (SeriesV2, Some("Application/JSON; charset=utf-8"), Some(Form::SeriesV2Json)),
-            (SeriesV2, Some("application/x-protobuf"), Some(Form::SeriesV2Proto)),
-            (SeriesV2, None, Some(Form::SeriesV2Json)),
-            (SeriesV2, Some("text/csv"), None),
-            (SeriesV1, Some("text/json"), Some(Form::SeriesV1)),
-            (SeriesV1, Some("application/x-protobuf"), None),
-            (Sketches, None, Some(Form::Sketches)),
-            (Sketches, Some("application/json"), None),
-            (LogsV2, Some("text/plain;charset=utf-8"), Some(Form::LogsText)),
-            (LogsV2, Some("application/logplex-1"), None),
-            (CheckRun, Some(""), Some(Form::CheckRun)),
+        for (path, content_type, expected) in [
+            ("/api/v2/series", Some("application/json"), Some(Form::SeriesV2Json)),
+            ("/api/v2/series", Some("Application/JSON; charset=utf-8"), Some(Form::SeriesV2Json)),
+            ("/api/v2/series", Some("application/x-protobuf"), Some(Form::SeriesV2Proto)),
+            ("/api/v2/series", None, Some(Form::SeriesV2Json)),
+            ("/api/v2/series", Some("text/csv"), None),
+            ("/api/v1/series", Some("text/json"), Some(Form::SeriesV1)),
+            ("/api/v1/series", Some("application/x-protobuf"), None),
+            ("/api/beta/sketches", None, Some(Form::Sketches)),
+            ("/api/beta/sketches", Some("application/json"), None),
+            ("/api/v2/logs", Some("text/plain;charset=utf-8"), Some(Form::LogsText)),
+            ("/api/v2/logs", Some("application/logplex-1"), None),
+            ("/api/v1/check_run", Some(""), Some(Form::CheckRun)),
         ] {
-            assert_eq!(intake.form(content_type), form, "{intake:?} {content_type:?}");
+            assert_eq!(form(path, content_type), expected, "{path} {content_type:?}");
         }
     }
 }
