@@ -60,7 +60,7 @@ impl From<(Endpoint, u64)> for RateLimitView {
 
 impl From<LastError> for ErrorView {
     fn from(error: LastError) -> Self {
-        Self { at: time(error.at), endpoint: error.endpoint.to_owned(), message: error.words }
+        Self { at: time(error.at), endpoint: error.endpoint.to_owned(), message: error.message }
     }
 }
 

@@ -274,7 +274,7 @@ impl Daemon {
             let _ = tokio::time::timeout(ANSWERS, &mut connecting).await;
         }
         connecting.abort();
-        delivery.put_away().await;
+        delivery.checkpoint().await;
         let journal = queues.journal().clone();
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
         drop(closed);

@@ -1,21 +1,21 @@
 //! Whether a tenant's key is good. Pure logic; the driver asks Datadog when this says so.
 
+use super::circuit_breaker::Backoff;
 use super::client::Validity;
-use super::gate::Backoff;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// What is known of the key.
 #[derive(Debug)]
 pub(super) struct Auth {
-    state: State,
+    state: KeyState,
     check_at: Instant,
     checking: bool,
     tries: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum KeyState {
     /// Requests flow.
     Good,
     /// A submission was answered 401 or 403: nothing is sent until the key is validated.
@@ -40,27 +40,32 @@ pub(super) enum Change {
 impl Auth {
     /// A key not yet validated; it is, within the first minute of use.
     pub(super) fn new(now: Instant, chance: f64) -> Self {
-        Self { state: State::Good, check_at: now + Duration::from_secs_f64(60.0 * chance), checking: false, tries: 0 }
+        Self {
+            state: KeyState::Good,
+            check_at: now + Duration::from_secs_f64(60.0 * chance),
+            checking: false,
+            tries: 0,
+        }
     }
 
     pub(super) fn may_send(&self) -> bool {
-        self.state == State::Good
+        self.state == KeyState::Good
     }
 
     pub(super) fn is_refused(&self) -> bool {
-        self.state == State::Refused
+        self.state == KeyState::Refused
     }
 
     /// A submission was answered 401 or 403.
     pub(super) fn doubt(&mut self, now: Instant) {
-        if self.state == State::Good {
-            self.state = State::Doubted;
+        if self.state == KeyState::Good {
+            self.state = KeyState::Doubted;
             self.check_at = now;
             self.tries = 0;
         }
     }
 
-    /// When the key is to be validated next; none while that is under way.
+    /// When the key is to be validated next; none while a validation is in flight.
     pub(super) fn next_check(&self) -> Option<Instant> {
         (!self.checking).then_some(self.check_at)
     }
@@ -69,7 +74,7 @@ impl Auth {
         self.checking = true;
     }
 
-    /// Validation has come back. `interval` is the time between validations of a good key.
+    /// Takes the result of a validation. `interval` is the time between validations of a good key.
     pub(super) fn checked(
         &mut self,
         validity: &Validity,
@@ -81,26 +86,26 @@ impl Auth {
         self.checking = false;
         let before = self.state;
         if *validity == Validity::Valid {
-            self.state = State::Good;
+            self.state = KeyState::Good;
             self.tries = 0;
             // Half of the interval to one and a half.
             self.check_at = now + interval.mul_f64(0.5 + chance);
             return match before {
-                State::Good => Change::None,
-                State::Doubted => Change::Cleared,
-                State::Refused => Change::Restored,
+                KeyState::Good => Change::None,
+                KeyState::Doubted => Change::Cleared,
+                KeyState::Refused => Change::Restored,
             };
         }
         self.tries = self.tries.saturating_add(1);
         self.check_at = now + backoff.wait(self.tries, chance);
-        if matches!(validity, Validity::Invalid(_)) && before != State::Refused {
-            self.state = State::Refused;
+        if matches!(validity, Validity::Invalid(_)) && before != KeyState::Refused {
+            self.state = KeyState::Refused;
             return Change::Refused;
         }
         Change::None
     }
 
-    /// The check was lost before it had an answer.
+    /// The validation was lost before it had an answer.
     pub(super) fn check_lost(&mut self) {
         self.checking = false;
     }
@@ -147,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_key_is_told_from_a_refusing_endpoint() {
+    fn a_refusing_endpoint_clears_the_key() {
         let now = Instant::now();
         let mut auth = Auth::new(now, 0.5);
         auth.doubt(now);

@@ -1,181 +1,131 @@
-//! What a tenant's sender holds and has under way, in order of acceptance. Pure logic.
+//! A sender's jobs in order of acceptance. Pure logic.
 
-use super::work::Work;
+use super::job::{Job, Sequence, State, Step};
 use crate::types::{Kind, UnixMillis};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 
-/// Where something stands among all that the sender has taken: the batch it came in, and its first item in there. What
-/// a payload is divided into keeps its place, so that everything goes on in order of acceptance.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    batch: u64,
-    item: u32,
-}
-
-/// What has come of a payload before that may not have been its own fault.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tried {
-    /// It was answered 400.
-    pub(super) malformed: bool,
-    /// It is an event v2, and was answered 401 or 403.
-    pub(super) forbidden: bool,
-}
-
-/// Work that waits.
-#[derive(Debug, Clone)]
-pub(super) struct Held {
-    pub(super) work: Work,
-    pub(super) place: Place,
-    /// It rests until then.
-    pub(super) not_before: Option<Instant>,
-    pub(super) tried: Tried,
-}
-
-/// Work under way, or a validation of the key, which has no work.
-#[derive(Debug, Clone)]
-pub(super) struct Flight {
-    pub(super) work: Option<Work>,
-    pub(super) place: Place,
-    /// Whether the gate waits for its answer.
-    pub(super) probe: bool,
-    /// Of a payload: its request has begun, or does so at once.
-    pub(super) begun: bool,
-    pub(super) tried: Tried,
-}
-
-/// All that one sender has taken from its queue and not settled.
+/// All jobs that one sender has, waiting and active.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    /// By place.
-    held: VecDeque<Held>,
-    under_way: BTreeMap<u64, Flight>,
-    last_id: u64,
+    jobs: BTreeMap<JobId, Job>,
+    last_number: u64,
     last_batch: u64,
 }
 
-impl Place {
-    /// The place of a part whose first item is that many items after the first one here.
-    pub(super) fn plus(self, items: u32) -> Self {
-        Self { item: self.item.saturating_add(items), ..self }
-    }
+/// The key of a job; the order of keys is that of acceptance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct JobId {
+    sequence: Sequence,
+    number: u64,
 }
 
 impl Backlog {
-    /// The place for what is taken from the queue next.
-    pub(super) fn next_place(&mut self) -> Place {
+    /// The sequence of the next batch from the queue.
+    pub(super) fn next_sequence(&mut self) -> Sequence {
         self.last_batch += 1;
-        Place { batch: self.last_batch, item: 0 }
+        Sequence { batch: self.last_batch, item: 0 }
     }
 
-    /// Holds work at its place.
-    pub(super) fn hold(&mut self, held: Held) {
-        let index = self.held.partition_point(|other| other.place <= held.place);
-        self.held.insert(index, held);
+    pub(super) fn add(&mut self, job: Job) -> JobId {
+        self.last_number += 1;
+        let id = JobId { sequence: job.sequence, number: self.last_number };
+        self.jobs.insert(id, job);
+        id
     }
 
-    /// Notes that something is under way; gives its number.
-    pub(super) fn begin(&mut self, flight: Flight) -> u64 {
-        self.last_id += 1;
-        self.under_way.insert(self.last_id, flight);
-        self.last_id
+    /// Has a job wait for its next step, and not before that time.
+    pub(super) fn requeue(&mut self, job: Job, not_before: Option<Instant>) {
+        self.add(Job { state: State::Waiting { not_before }, ..job });
     }
 
-    /// Notes that the request of that number begins; says whether that is news.
-    pub(super) fn begins(&mut self, id: u64) -> bool {
-        self.under_way.get_mut(&id).is_some_and(|flight| !std::mem::replace(&mut flight.begun, true))
+    /// Has a task do a job's step; returns a copy of the job.
+    pub(super) fn begin(&mut self, id: JobId, state: State) -> Option<Job> {
+        let job = self.jobs.get_mut(&id)?;
+        job.state = state;
+        Some(job.clone())
     }
 
-    /// What was under way with that number.
-    pub(super) fn end(&mut self, id: u64) -> Option<Flight> {
-        self.under_way.remove(&id)
+    /// Notes that a request begins. False if it had.
+    pub(super) fn begin_request(&mut self, id: JobId) -> bool {
+        let Some(job) = self.jobs.get_mut(&id) else { return false };
+        let State::Admitted { probe } = job.state else { return false };
+        job.state = State::InFlight { probe };
+        true
     }
 
-    /// The numbers of all that is under way.
-    pub(super) fn under_way(&self) -> Vec<u64> {
-        self.under_way.keys().copied().collect()
+    pub(super) fn take(&mut self, id: JobId) -> Option<Job> {
+        self.jobs.remove(&id)
     }
 
-    /// Whether nothing waits.
-    pub(super) fn is_idle(&self) -> bool {
-        self.held.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
     }
 
-    /// Everything held and under way.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Work> {
-        let under_way = self.under_way.values().filter_map(|flight| flight.work.as_ref());
-        under_way.chain(self.held.iter().map(|held| &held.work))
+    /// All jobs, in order of acceptance.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
     }
 
-    /// Everything held and under way, in order of acceptance.
-    pub(super) fn by_place(&self) -> Vec<Work> {
-        let under_way = self.under_way.values().filter_map(|flight| Some((flight.place, flight.work.clone()?)));
-        let held = self.held.iter().map(|held| (held.place, held.work.clone()));
-        let mut all: Vec<(Place, Work)> = under_way.chain(held).collect();
-        all.sort_by_key(|(place, _)| *place);
-        all.into_iter().map(|(_, work)| work).collect()
+    pub(super) fn active(&self) -> impl Iterator<Item = &Job> {
+        self.all().filter(|job| job.is_active())
     }
 
-    /// How many works under way are of that sort.
-    pub(super) fn flying(&self, wanted: impl Fn(&Work) -> bool) -> usize {
-        self.under_way.values().filter(|flight| flight.work.as_ref().is_some_and(&wanted)).count()
+    pub(super) fn active_ids(&self) -> Vec<JobId> {
+        self.jobs.iter().filter(|(_, job)| job.is_active()).map(|(id, _)| *id).collect()
     }
 
-    /// Forgives every refusal that may have been a mistake.
+    fn waiting(&self) -> impl Iterator<Item = (JobId, &Job)> {
+        self.jobs.iter().filter(|(_, job)| !job.is_active()).map(|(id, job)| (*id, job))
+    }
+
+    /// Forgives every refusal of a waiting payload that may not have been its fault.
     pub(super) fn forgive(&mut self) {
-        self.held.iter_mut().for_each(|held| held.tried = Tried::default());
+        self.jobs.values_mut().filter(|job| !job.is_active()).for_each(Job::forgive);
     }
 
-    /// Takes everything held of which some was accepted before a time.
-    pub(super) fn take_older(&mut self, before: UnixMillis) -> Vec<Work> {
-        let older = |work: &Work| work.figures().oldest.is_some_and(|oldest| oldest < before);
-        let (taken, kept) = std::mem::take(&mut self.held).into_iter().partition(|held| older(&held.work));
-        self.held = kept;
-        let taken: VecDeque<Held> = taken;
-        taken.into_iter().map(|held| held.work).collect()
+    /// Takes the waiting jobs with items that were accepted before a time.
+    pub(super) fn take_older(&mut self, before: UnixMillis) -> Vec<Job> {
+        let is_older = |job: &Job| job.figures().oldest.is_some_and(|oldest| oldest < before);
+        let older: Vec<JobId> = self.waiting().filter(|(_, job)| is_older(job)).map(|(id, _)| id).collect();
+        older.into_iter().filter_map(|id| self.take(id)).collect()
     }
 
-    /// Takes the first work of a kind that sends nothing and does not rest; tells `timer` of what rests. Dead letters
-    /// are written one at a time: they go to one file, and wait for the disk.
-    pub(super) fn pop_chore(&mut self, kind: Kind, now: Instant, timer: impl FnMut(Instant)) -> Option<Held> {
-        let burying = self.flying(Work::buries) > 0;
-        let wanted = |work: &Work| work.kind() == kind && !work.sends() && !(burying && work.buries());
-        let index = self.first_due(now, wanted, timer)?;
-        self.held.remove(index)
+    /// The first waiting job of a kind that sends nothing and is due; tells `timer` when others are. Dead letters are
+    /// written one at a time: they go to one file, and wait for the disk.
+    pub(super) fn next_chore(&self, kind: Kind, now: Instant, mut timer: impl FnMut(Instant)) -> Option<JobId> {
+        let is_writing = self.active().any(Job::is_dead_letter);
+        let chores = self
+            .waiting()
+            .filter(|(_, job)| job.kind() == kind && !job.is_send() && !(is_writing && job.is_dead_letter()));
+        for (id, job) in chores {
+            match job.is_due(now) {
+                Ok(_) => return Some(id),
+                Err(at) => timer(at),
+            }
+        }
+        None
     }
 
-    /// Where the next payload of a kind to send stands. There is none while an earlier batch is still being built, or an
-    /// earlier payload waits for its turn or is looked at: first attempts are in order of acceptance.
-    pub(super) fn next_to_send(&self, kind: Kind, now: Instant, timer: impl FnMut(Instant)) -> Option<usize> {
-        let index = self.first_due(now, |work| work.kind() == kind && work.sends(), timer)?;
-        let ahead = |flight: &&Flight| {
-            let waits = |work: &Work| work.kind() == kind && work.sends() && !flight.begun;
-            flight.work.as_ref().is_some_and(|work| work.builds(kind) || waits(work))
-        };
-        let earliest = self.under_way.values().filter(ahead).map(|flight| flight.place).min();
-        earliest.is_none_or(|earliest| self.held[index].place < earliest).then_some(index)
-    }
-
-    /// Takes what [`next_to_send`](Self::next_to_send) found.
-    pub(super) fn pop(&mut self, index: usize) -> Option<Held> {
-        self.held.remove(index)
+    /// The next payload of a kind to send. There is none while an earlier batch is being built, or the request of an
+    /// earlier payload has not begun: first attempts are in order of acceptance.
+    pub(super) fn next_to_send(&self, kind: Kind, now: Instant, mut timer: impl FnMut(Instant)) -> Option<JobId> {
+        for (id, job) in self.jobs.iter().filter(|(_, job)| job.kind() == kind) {
+            match (&job.step, job.state) {
+                (Step::Build(..), State::Running) | (_, State::Admitted { .. }) => return None,
+                (Step::Send(_), State::Waiting { .. }) => match job.is_due(now) {
+                    Ok(_) => return Some(*id),
+                    Err(at) => timer(at),
+                },
+                _ => {}
+            }
+        }
+        None
     }
 
     /// How many payloads of a kind could be sent at once.
     pub(super) fn ready(&self, kind: Kind, now: Instant) -> usize {
-        let due = |held: &&Held| held.not_before.is_none_or(|at| at <= now);
-        self.held.iter().filter(due).filter(|held| held.work.kind() == kind && held.work.sends()).count()
-    }
-
-    fn first_due(&self, now: Instant, wanted: impl Fn(&Work) -> bool, mut timer: impl FnMut(Instant)) -> Option<usize> {
-        self.held.iter().position(|held| match held.not_before {
-            _ if !wanted(&held.work) => false,
-            Some(at) if at > now => {
-                timer(at);
-                false
-            }
-            _ => true,
-        })
+        self.all().filter(|job| job.kind() == kind && job.is_send() && job.is_due(now) == Ok(true)).count()
     }
 }
 
@@ -183,6 +133,7 @@ impl Backlog {
 mod tests {
     use super::*;
     use crate::deliver::dead_letter::Reason;
+    use crate::deliver::job::Suspicion;
     use crate::journal::{AckGuard, Seq};
     use crate::payload::Payload;
     use crate::queue::{Acknowledge, Batch, Budget, Finalizer};
@@ -211,98 +162,89 @@ mod tests {
             encoding: Encoding::Identity,
             body: vec![b'x'].into(),
             uncompressed: 1,
-            suspect: false,
             follow: None,
             finalizer: finalizer(),
             memory: Budget::new(1000).reserve(&Arc::default(), 1).unwrap(),
         })
     }
 
-    fn held(work: Work, place: Place) -> Held {
-        Held { work, place, not_before: None, tried: Tried::default() }
+    fn send(items: u32, sequence: Sequence) -> Job {
+        Job::new(sequence, Step::Send(payload(Kind::Logs, items)))
     }
 
-    fn build(kind: Kind) -> Work {
+    fn build(kind: Kind, sequence: Sequence) -> Job {
         let (chunks, memory, finalizer) = (Vec::new(), Vec::new(), finalizer());
         let batch = Batch { tenant: TenantId::new("a").unwrap(), kind, chunks, memory, finalizer };
-        Work::Build(Arc::new(batch), Encoding::Identity)
+        Job { state: State::Running, ..Job::new(sequence, Step::Build(Arc::new(batch), Encoding::Identity)) }
     }
 
-    /// The items of the payloads that can be sent, in turn.
+    /// The items of the payloads that can be sent, in order.
     fn sendable(backlog: &mut Backlog, now: Instant) -> Vec<u32> {
         let next = || {
-            let index = backlog.next_to_send(Kind::Logs, now, |_| ())?;
-            match backlog.pop(index)?.work {
-                Work::Send(payload) => Some(payload.items),
-                other => panic!("{other:?} sends nothing"),
-            }
+            let id = backlog.next_to_send(Kind::Logs, now, |_| ())?;
+            Some(backlog.take(id)?.payload()?.items)
         };
         std::iter::from_fn(next).collect()
     }
 
     #[test]
-    fn what_comes_back_takes_its_old_place() {
+    fn requeued_payloads_keep_their_order() {
         let mut backlog = Backlog::default();
-        let places: Vec<Place> = (0..3).map(|_| backlog.next_place()).collect();
-        for (items, place) in [(3, places[2]), (1, places[0]), (2, places[1]), (12, places[1].plus(2))] {
-            backlog.hold(held(Work::Send(payload(Kind::Logs, items)), place));
+        let sequences: Vec<Sequence> = (0..3).map(|_| backlog.next_sequence()).collect();
+        for (items, sequence) in [(3, sequences[2]), (1, sequences[0]), (2, sequences[1]), (12, sequences[1].plus(2))] {
+            backlog.requeue(send(items, sequence), None);
         }
         assert_eq!(backlog.ready(Kind::Logs, Instant::now()), 4);
         assert_eq!(sendable(&mut backlog, Instant::now()), [1, 2, 12, 3]);
-        assert!(backlog.is_idle());
+        assert!(backlog.is_empty());
     }
 
     #[test]
-    fn nothing_is_sent_before_an_earlier_batch_of_its_kind_is_built() {
+    fn earlier_batches_go_before_later_payloads() {
         let mut backlog = Backlog::default();
-        let [first, second, third] = [(); 3].map(|()| backlog.next_place());
-        backlog.hold(held(Work::Send(payload(Kind::Logs, 1)), first));
-        backlog.hold(held(Work::Send(payload(Kind::Logs, 3)), third));
-        let flight =
-            |work| Flight { work: Some(work), place: second, probe: false, begun: false, tried: Tried::default() };
-        let other = backlog.begin(flight(build(Kind::SeriesV1)));
-        let building = backlog.begin(flight(build(Kind::Logs)));
+        let [first, second, third] = [(); 3].map(|()| backlog.next_sequence());
+        backlog.add(send(1, first));
+        backlog.add(send(3, third));
+        let other = backlog.add(build(Kind::SeriesV1, second));
+        let building = backlog.add(build(Kind::Logs, second));
         assert_eq!(sendable(&mut backlog, Instant::now()), [1]);
-        assert!(backlog.end(building).is_some());
+        assert!(backlog.take(building).is_some());
         assert_eq!(sendable(&mut backlog, Instant::now()), [3]);
-        assert!(backlog.end(other).is_some() && backlog.end(other).is_none());
+        assert!(backlog.take(other).is_some() && backlog.take(other).is_none());
     }
 
     #[test]
-    fn nothing_is_sent_before_the_request_of_an_earlier_payload_of_its_kind_begins() {
+    fn requests_begin_in_order() {
         let mut backlog = Backlog::default();
-        let [first, second] = [(); 2].map(|()| backlog.next_place());
-        let work = Some(Work::Send(payload(Kind::Logs, 1)));
-        let id = backlog.begin(Flight { work, place: first, probe: false, begun: false, tried: Tried::default() });
-        backlog.hold(held(Work::Send(payload(Kind::Logs, 2)), second));
+        let [first, second] = [(); 2].map(|()| backlog.next_sequence());
+        let id = backlog.add(send(1, first));
+        backlog.begin(id, State::Admitted { probe: false });
+        backlog.add(send(2, second));
         assert!(sendable(&mut backlog, Instant::now()).is_empty());
-        assert_eq!((backlog.begins(id), backlog.begins(id)), (true, false));
+        assert_eq!((backlog.begin_request(id), backlog.begin_request(id)), (true, false));
         assert_eq!(sendable(&mut backlog, Instant::now()), [2]);
     }
 
     #[test]
-    fn what_rests_is_passed_over_and_told_to_the_timer() {
+    fn resting_payloads_are_passed_over() {
         let mut backlog = Backlog::default();
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
-        let [first, second] = [(); 2].map(|()| backlog.next_place());
-        let resting = held(Work::Send(payload(Kind::Logs, 1)), first);
-        backlog.hold(Held { not_before: Some(later), tried: Tried { malformed: true, forbidden: true }, ..resting });
-        backlog.hold(held(Work::Send(payload(Kind::Logs, 2)), second));
-        backlog.hold(held(Work::Bury(payload(Kind::Logs, 9), Reason { status: None, words: String::new() }), second));
+        let [first, second] = [(); 2].map(|()| backlog.next_sequence());
+        backlog.requeue(Job { suspicion: Suspicion::Once, forbidden: true, ..send(1, first) }, Some(later));
+        backlog.add(send(2, second));
+        let reason = Reason { status: None, message: String::new() };
+        backlog.add(Job::new(second, Step::DeadLetter(payload(Kind::Logs, 9), reason)));
         let mut told = Vec::new();
         assert!(backlog.next_to_send(Kind::Logs, now, |at| told.push(at)).is_some());
         assert_eq!(told, [later]);
         assert_eq!(backlog.ready(Kind::Logs, now), 1);
-        assert!(backlog.pop_chore(Kind::Logs, now, |_| ()).is_some());
-        assert!(backlog.pop_chore(Kind::Logs, now, |_| ()).is_none());
+        let chore = backlog.next_chore(Kind::Logs, now, |_| ()).unwrap();
+        backlog.begin(chore, State::Running);
+        assert!(backlog.next_chore(Kind::Logs, now, |_| ()).is_none());
         assert_eq!(sendable(&mut backlog, now), [2]);
         backlog.forgive();
-        assert!(
-            backlog
-                .next_to_send(Kind::Logs, later, |_| ())
-                .and_then(|i| backlog.pop(i))
-                .is_some_and(|held| held.tried == Tried::default())
-        );
+        let first = backlog.next_to_send(Kind::Logs, later, |_| ()).and_then(|id| backlog.take(id)).unwrap();
+        assert_eq!((first.suspicion, first.forbidden), (Suspicion::None, false));
     }
 }

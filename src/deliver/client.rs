@@ -1,7 +1,7 @@
 //! The HTTP client toward Datadog: submissions and the validation of keys.
 
 use super::judge::{self, Answer};
-use crate::outbound::{self, SetupError, words};
+use crate::outbound::{self, SetupError};
 use crate::payload::Payload;
 use crate::settings::{Delivery, Site};
 use crate::types::{Endpoint, HostRole, Secret};
@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 /// The way to Datadog, as far as senders know it; a simulation has another one.
 pub trait Transport: fmt::Debug + Send + Sync {
-    /// Submits a payload. An error is a network's or a time-out's, in words that name no key.
+    /// Submits a payload. An error is a network's or a time-out's, in message that name no key.
     fn submit<'a>(&'a self, to: &'a Destination, payload: &'a Payload) -> Soon<'a, Result<Answer, String>>;
 
     /// Asks Datadog whether a key is good (docs.datadoghq.com/api/latest/authentication).
@@ -63,7 +63,7 @@ pub enum ClientError {
 pub enum Validity {
     /// Datadog knows the key.
     Valid,
-    /// Datadog refuses the key, in these words.
+    /// Datadog refuses the key, in these message.
     Invalid(String),
     /// Nothing is known: the request failed or was answered otherwise.
     Unknown(String),
@@ -74,7 +74,7 @@ const ORIGIN: HeaderName = HeaderName::from_static("dd-evp-origin");
 const ORIGIN_VERSION: HeaderName = HeaderName::from_static("dd-evp-origin-version");
 
 /// Bytes of an answer's body that are kept.
-const WORDS: usize = 2048;
+const MESSAGE_BYTES: usize = 2048;
 
 impl Client {
     /// A client with the configured time-outs that trusts the system's certificates and those of `ca_file`.
@@ -106,7 +106,7 @@ impl Client {
             headers.insert(ORIGIN_VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
         }
         let request = self.http.post(to.urls[endpoint as usize].clone()).headers(headers).body(payload.body.clone());
-        let response = request.send().await.map_err(words)?;
+        let response = request.send().await.map_err(outbound::words)?;
         read(response, to.key()).await
     }
 
@@ -114,14 +114,14 @@ impl Client {
         let request = self.http.get(to.validate.clone()).header(DD_API_KEY, to.key.clone());
         let answer = match request.send().await {
             Ok(response) => read(response, to.key()).await,
-            Err(error) => Err(words(error)),
+            Err(error) => Err(outbound::words(error)),
         };
         match answer {
             Ok(answer) if (200..300).contains(&answer.status) => Validity::Valid,
             Ok(answer) if matches!(answer.status, 401 | 403) => {
-                Validity::Invalid(format!("{} {}", answer.status, answer.words))
+                Validity::Invalid(format!("{} {}", answer.status, answer.message))
             }
-            Ok(answer) => Validity::Unknown(format!("{} {}", answer.status, answer.words)),
+            Ok(answer) => Validity::Unknown(format!("{} {}", answer.status, answer.message)),
             Err(error) => Validity::Unknown(error),
         }
     }
@@ -165,15 +165,15 @@ impl Destination {
     }
 }
 
-/// Reads an answer to a request with a key, which its words may quote, and which nobody is to see.
+/// Reads an answer to a request with a key, which its message may quote, and which nobody is to see.
 async fn read(mut response: reqwest::Response, key: &[u8]) -> Result<Answer, String> {
     let status = response.status().as_u16();
     let limits = judge::read_limits(SystemTime::now(), |name| response.headers().get(name)?.to_str().ok());
     // A whole small answer is read even on success, so that the connection can be used again.
-    let body = outbound::body(&mut response, WORDS).await;
-    let words = match (200..300).contains(&status) {
+    let body = outbound::body(&mut response, MESSAGE_BYTES).await;
+    let message = match (200..300).contains(&status) {
         true => String::new(),
         false => String::from_utf8_lossy(&body).trim().replace(&*String::from_utf8_lossy(key), "[redacted]"),
     };
-    Ok(Answer { status, words, ..limits })
+    Ok(Answer { status, message, ..limits })
 }

@@ -1,6 +1,6 @@
 //! What is known of one endpoint of one tenant. Pure logic.
 
-use super::gate::{Backoff, Gate, Pass};
+use super::circuit_breaker::{Backoff, CircuitBreaker, Pass};
 use super::judge::Answer;
 use super::pace::Pace;
 use crate::payload::Payload;
@@ -11,37 +11,36 @@ use tokio::time::Instant;
 /// An endpoint as a tenant's sender sees it.
 #[derive(Debug)]
 pub(super) struct EndpointState {
-    gate: Gate,
+    breaker: CircuitBreaker,
     pace: Pace,
     paced_until: Option<Instant>,
-    /// So many requests are left until then, as Datadog has told.
+    /// The requests left until a time, as Datadog has told.
     left: Option<(u64, Instant)>,
-    /// Compressed bytes an uncompressed byte, as of late; starts at the worst.
+    /// Compressed bytes for each uncompressed byte of late payloads; starts at the worst.
     ratio: f64,
     /// Batches are kept below this many uncompressed bytes since a larger one was answered 413.
     ceiling: Option<usize>,
-    /// How many encodings have been refused.
     pub(super) encodings_refused: usize,
 }
 
-/// What is left of a rate limit whose reset is not told is forgotten after this time.
+/// The rest of a rate limit whose reset is not told is forgotten after this time.
 const FORGET_LEFT: Duration = Duration::from_secs(60);
 
-/// What keeps a request from starting, or that it may.
+/// Whether a request may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {
     /// It may, as the probe or not.
     Now { probe: bool },
     /// Not before this time.
     At(Instant),
-    /// Not before a request under way is answered.
+    /// Not before a request in flight is answered.
     AfterAnswer,
 }
 
 impl Default for EndpointState {
     fn default() -> Self {
         Self {
-            gate: Gate::default(),
+            breaker: CircuitBreaker::default(),
             pace: Pace::default(),
             paced_until: None,
             left: None,
@@ -58,7 +57,7 @@ impl EndpointState {
         if let Some(until) = self.paced_until.filter(|until| *until > now) {
             return Start::At(until);
         }
-        match self.gate.pass(now) {
+        match self.breaker.pass(now) {
             Pass::Go => Start::Now { probe: false },
             Pass::Probe => Start::Now { probe: true },
             Pass::NotBefore(at) => Start::At(at),
@@ -72,7 +71,7 @@ impl EndpointState {
             Ok(()) => {
                 self.paced_until = None;
                 if probe {
-                    self.gate.start_probe();
+                    self.breaker.start_probe();
                 }
                 true
             }
@@ -86,15 +85,15 @@ impl EndpointState {
 
     /// Whether what was started, as the probe or not, may still be sent although time has passed.
     pub(super) fn is_let_through(&self, probe: bool, now: Instant) -> bool {
-        match self.gate.pass(now) {
+        match self.breaker.pass(now) {
             Pass::Go => !probe,
             Pass::Probing => probe,
             Pass::Probe | Pass::NotBefore(_) => false,
         }
     }
 
-    /// The limits for the next batch: the kind's, with the uncompressed bytes lowered to what will likely compress to
-    /// within the compressed limit.
+    /// The limits for the next batch: the kind's, with fewer uncompressed bytes where more would not compress to within the
+    /// compressed limit.
     pub(super) fn limits(&self, kind: Kind) -> Limits {
         let mut limits = kind.limits();
         // A tenth of room: a batch that misses the limit all the same is compressed twice.
@@ -113,12 +112,12 @@ impl EndpointState {
     }
 
     pub(super) fn delivered(&mut self, probe: bool) {
-        self.gate.succeed(probe);
+        self.breaker.succeed(probe);
         self.ceiling = self.ceiling.map(|ceiling| ceiling + ceiling / 16);
     }
 
     pub(super) fn failed(&mut self, probe: bool, now: Instant, backoff: &Backoff, chance: f64) {
-        self.gate.fail(probe, now, backoff, chance);
+        self.breaker.fail(probe, now, backoff, chance);
     }
 
     pub(super) fn throttled(
@@ -129,22 +128,22 @@ impl EndpointState {
         backoff: &Backoff,
         chance: f64,
     ) {
-        self.gate.throttle(probe, now, wait, backoff, chance);
+        self.breaker.throttle(probe, now, wait, backoff, chance);
     }
 
-    /// The endpoint is well, but refused a payload for the payload's own fault.
+    /// The endpoint works, but refused a payload for the payload's own fault.
     pub(super) fn refused(&mut self, probe: bool) {
-        self.gate.succeed(probe);
+        self.breaker.succeed(probe);
     }
 
-    /// What may have been a probe came to nothing that says anything of the endpoint.
+    /// A request, perhaps the probe, ended without saying anything about the endpoint.
     pub(super) fn unanswered(&mut self, probe: bool, now: Instant) {
         if probe {
-            self.gate.abandon_probe(now);
+            self.breaker.abandon_probe(now);
         }
     }
 
-    /// Takes note of what an answer tells of rate limits.
+    /// Learns the rate limits that an answer tells.
     pub(super) fn learn(&mut self, answer: &Answer, now: Instant) {
         if let Some(quota) = answer.quota {
             self.pace.learn(quota, now);
@@ -155,7 +154,7 @@ impl EndpointState {
         }
     }
 
-    /// How many requests are left, if Datadog has told and the limit has not been reset since.
+    /// The requests left, if Datadog has told and the limit has not been reset since.
     pub(super) fn left(&self, now: Instant) -> Option<u64> {
         self.left.filter(|(_, until)| now < *until).map(|(left, _)| left)
     }
@@ -165,11 +164,12 @@ impl EndpointState {
         self.ceiling = Some(self.ceiling.map_or(half, |ceiling| ceiling.min(half)));
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.gate.is_open()
+    /// Whether requests flow.
+    pub(super) fn is_flowing(&self) -> bool {
+        self.breaker.is_closed()
     }
 
     pub(super) fn is_throttled(&self) -> bool {
-        self.gate.is_throttled()
+        self.breaker.is_throttled()
     }
 }

@@ -15,7 +15,14 @@ pub struct Answer {
     /// How many requests it says are left until that resets.
     pub left: Option<u64>,
     /// The body's beginning, for people.
-    pub words: String,
+    pub message: String,
+}
+
+impl Answer {
+    /// Status and message, for people.
+    pub fn summary(&self) -> String {
+        format!("{} {}", self.status, self.message).trim_end().to_owned()
+    }
 }
 
 /// A rate limit: so many requests in each period.
@@ -55,7 +62,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 pub fn judge(answer: &Answer, encoding: Encoding) -> Verdict {
     match answer.status {
         200..=299 => Verdict::Delivered,
-        400 if encoding != Encoding::Identity && names_the_encoding(&answer.words) => Verdict::WrongEncoding,
+        400 if encoding != Encoding::Identity && names_the_encoding(&answer.message) => Verdict::WrongEncoding,
         400 => Verdict::Malformed,
         401 | 403 => Verdict::Unauthorized,
         408 => Verdict::Retry,
@@ -68,9 +75,9 @@ pub fn judge(answer: &Answer, encoding: Encoding) -> Verdict {
     }
 }
 
-fn names_the_encoding(words: &str) -> bool {
-    let words = words.to_ascii_lowercase();
-    words.contains("content-encoding") || words.contains("content encoding") || words.contains("zstd")
+fn names_the_encoding(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    message.contains("content-encoding") || message.contains("content encoding") || message.contains("zstd")
 }
 
 /// Reads the headers that tell of rate limits
@@ -106,12 +113,12 @@ pub fn read_limits<'a>(now: SystemTime, header: impl Fn(&str) -> Option<&'a str>
 mod tests {
     use super::*;
 
-    fn verdict(status: u16, words: &str) -> Verdict {
-        judge(&Answer { status, words: words.into(), ..Answer::default() }, Encoding::Zstd)
+    fn verdict(status: u16, message: &str) -> Verdict {
+        judge(&Answer { status, message: message.into(), ..Answer::default() }, Encoding::Zstd)
     }
 
     #[test]
-    fn each_status_means_what_the_contract_says() {
+    fn each_status_has_its_verdict() {
         use Verdict::*;
         for (status, expected) in [
             (200, Delivered),
@@ -157,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_read_against_the_servers_clock() {
+    fn dates_are_read_against_the_servers_clock() {
         let answer =
             limits(&[("retry-after", "Sat, 21 Nov 2026 10:00:30 GMT"), ("date", "Sat, 21 Nov 2026 10:00:00 GMT")]);
         assert_eq!(answer.wait, Some(Duration::from_secs(30)));

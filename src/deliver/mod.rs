@@ -1,33 +1,39 @@
-//! Submission: pace, send, judge the answer, try again, divide, bury.
+//! Submission: pace, send, judge the answer; then finalize, requeue, split, or write to the dead letters.
 //!
-//! `judge`, `gate`, `pace`, `auth` and `endpoint` are pure; `driver` strings them together for one tenant; `work` does
-//! what takes time. [`Delivery`] gives each tenant that has something to send a driver.
+//! A [`job`] is a payload's life, and a [`sender`] has those of one tenant in its [`backlog`]. [`drive`] starts their steps,
+//! as far as [`endpoint`] (with [`pace`] and the [`circuit_breaker`]), [`auth`], [`permission`] and [`permits`] let it; [`run`]
+//! does them, and [`outcome`] decides, with [`judge`], what follows. [`Delivery`] has every tenant with something to send
+//! driven.
 
 mod auth;
 mod backlog;
+mod checkpoint;
+mod circuit_breaker;
 mod client;
 mod dead_letter;
-mod driver;
+mod drive;
 mod endpoint;
-mod gate;
+mod job;
 mod judge;
 pub(crate) mod metrics;
+mod outcome;
 mod pace;
+mod permission;
 mod permits;
-mod put_away;
-mod settling;
-mod work;
+mod run;
+mod sender;
+mod unacked;
 
 #[cfg(test)]
 mod tests;
 
 pub use client::{Client, ClientError, Destination, Soon, Transport, Validity};
-pub use dead_letter::{Content, DeadLetters, Letter, Line, Lines, Overhaul, OverhaulError, Reason};
-pub use driver::LastError;
+pub use dead_letter::{Content, DeadLetters, Letter, Line, Lines, Reason, Rewrite, RewriteError};
 #[cfg(test)]
 pub(crate) use judge::read_limits;
 pub use judge::{Answer, Quota};
-pub use work::KeyRefused;
+pub use run::KeyRefused;
+pub use sender::LastError;
 
 use crate::ledger::Ledger;
 use crate::metric;
@@ -38,8 +44,9 @@ use crate::queue::{LaneFigures, Queues, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::{Registry, TenantState};
 use crate::types::{Current, Endpoint, TenantId, UnixMillis};
-use driver::{Rules, Sender};
 use permits::Permits;
+use run::Tools;
+use sender::{Phase, Rules, Sender};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,9 +56,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tracing::error;
-use work::Tools;
 
-/// Delivers what is in the queues.
+/// Delivers the items in the queues.
 #[derive(Debug)]
 pub struct Delivery {
     queues: Arc<Queues>,
@@ -61,17 +67,6 @@ pub struct Delivery {
     rules: Arc<Current<Rules>>,
     senders: Mutex<HashMap<TenantId, Arc<Sender>>>,
     phase: watch::Sender<Phase>,
-}
-
-/// What the senders are to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// What is due.
-    Usual,
-    /// Everything: no batch waits for its age.
-    Flushing,
-    /// Nothing new; what is under way comes to its end.
-    Ending,
 }
 
 /// A driver that panicked is started again after this time.
@@ -108,7 +103,7 @@ impl Delivery {
         }
     }
 
-    /// Goes by another configuration from now on, but for `delivery.concurrency`, `concurrency_per_tenant` and `timeout`.
+    /// Applies another configuration, except `delivery.concurrency`, `concurrency_per_tenant` and `timeout`.
     pub fn reload(&self, settings: &Settings) {
         self.rules.set(Rules::new(settings));
         self.tools.builder.set(builder(settings));
@@ -117,7 +112,7 @@ impl Delivery {
         self.all().iter().for_each(|sender| sender.queue.nudge());
     }
 
-    /// Delivers until [`end`](Self::end), and then until nothing is under way.
+    /// Delivers until [`end`](Self::end), and then until nothing is in flight.
     pub async fn run(&self) {
         let mut phase = self.phase.subscribe();
         let mut drivers: JoinSet<()> = JoinSet::new();
@@ -170,8 +165,8 @@ impl Delivery {
         self.enter(Phase::Flushing);
     }
 
-    /// Starts nothing new; [`run`](Self::run) returns when the answers to all requests under way are there. What was
-    /// not answered could be with Datadog already, and would be sent again by the next start.
+    /// Starts nothing new; [`run`](Self::run) returns once all requests in flight are answered. One without an answer may
+    /// have arrived, and would be sent again by the next run.
     pub fn end(&self) {
         self.enter(Phase::Ending);
         self.tools.permits.close();
@@ -185,8 +180,8 @@ impl Delivery {
         }
     }
 
-    /// When memory is short, takes it from tenants that cannot deliver at present: what they have waiting is in the
-    /// journal, too.
+    /// When memory is short, takes it from tenants that cannot deliver at present: their queued items are in the journal,
+    /// too.
     pub fn relieve(&self) {
         if !self.queues.memory_is_short() {
             return;
@@ -199,18 +194,19 @@ impl Delivery {
         }
     }
 
-    /// At the end, when nothing is under way any more: what is left of batches that were settled in part is written to
-    /// the journal in their place, so that nothing is delivered twice after the next start.
-    pub async fn put_away(&self) {
+    /// At the end, when nothing is in flight any more: writes the rest of batches that were finalized in part to the journal
+    /// in their place, so that nothing is delivered twice by the next run.
+    pub async fn checkpoint(&self) {
         for sender in self.all() {
-            sender.put_away(self.queues.journal()).await;
+            checkpoint::write(&sender.jobs(), self.queues.journal()).await;
         }
     }
 
-    /// What [`put_away`](Self::put_away) would write.
+    /// What [`checkpoint`](Self::checkpoint) would write.
     #[cfg(test)]
-    pub(crate) fn partly_settled(&self) -> Vec<Arc<Payload>> {
-        self.all().iter().flat_map(|sender| sender.partly_settled()).collect()
+    pub(crate) fn partly_finalized(&self) -> Vec<Arc<Payload>> {
+        let rest = |sender: &Arc<Sender>| checkpoint::partly_finalized(&sender.jobs());
+        self.all().iter().flat_map(rest).flat_map(|(_, rest)| rest).collect()
     }
 
     /// By name.
@@ -220,30 +216,30 @@ impl Delivery {
         all
     }
 
-    /// What a tenant has taken from its queue and not settled yet, by kind.
+    /// The items that a tenant's sender has, by kind.
     pub fn figures(&self, tenant: &TenantId) -> Vec<LaneFigures> {
         self.known(tenant).map(|sender| sender.figures()).unwrap_or_default()
     }
 
-    /// How many requests a tenant may still send to each endpoint, where Datadog has told and the limit has not been
-    /// reset since.
+    /// The requests that a tenant may still send to each endpoint, where Datadog has told and the limit has not been reset
+    /// since.
     pub fn rate_limits_left(&self, tenant: &TenantId) -> Vec<(Endpoint, u64)> {
         self.known(tenant).map(|sender| sender.rate_limits_left(Instant::now())).unwrap_or_default()
     }
 
-    /// What last went wrong for a tenant since the daemon was started.
+    /// The last failure of a tenant's delivery in this run.
     pub fn last_error(&self, tenant: &TenantId) -> Option<LastError> {
         self.known(tenant)?.last_error()
     }
 
-    /// Has keys that Datadog refuses told to `to`, once each time. The first one to ask is told.
+    /// Sends keys that Datadog refuses to `to`, once each time. Only the first receiver is taken.
     pub fn tell_refusals(&self, to: mpsc::UnboundedSender<KeyRefused>) {
-        // There is one who asks.
+        // There is one receiver.
         let _ = self.tools.refusals.set(to);
     }
 
-    /// Drops what a tenant has waiting and was accepted before a time, as `purged`, and gives how many items. What is
-    /// under way is dropped when it comes back without having been delivered.
+    /// Drops a tenant's items that were accepted before a time, as `purged`, and returns how many. Those in flight are
+    /// dropped when they come back without having been delivered.
     ///
     /// # Errors
     /// When the journal cannot be read; some may be dropped then and some not.
@@ -269,7 +265,7 @@ impl Delivery {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
-    /// The sender of a queue, whether or not its tenant is known: it looks that up whenever tenants change.
+    /// The sender of a queue, whether or not its tenant is known: it looks the tenant up whenever tenants change.
     fn sender(&self, queue: &Arc<TenantQueue>) -> Arc<Sender> {
         let new = || {
             let (registry, ledger, tools) = (self.registry.clone(), self.ledger.clone(), self.tools.clone());

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn no_window_of_a_period_sees_more_than_the_limit() {
+    async fn no_window_exceeds_the_limit() {
         for limit in [1, 2, 3, 10, 100] {
             let mut pace = Pace::default();
             let period = Duration::from_secs(10);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_limit_that_is_no_longer_told_is_forgotten() {
+    async fn an_old_limit_is_forgotten() {
         let mut pace = Pace::default();
         pace.learn(Quota { limit: 1, period: Duration::from_secs(10) }, Instant::now());
         assert!(pace.take(Instant::now()).is_ok());

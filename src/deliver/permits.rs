@@ -104,13 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_alone_gets_as_many_as_it_may_have() {
+    fn a_single_tenant_gets_all_its_permits() {
         assert_eq!(hang(&Permits::new(64, 4), 1, 4)[0].len(), 4);
         assert_eq!(hang(&Permits::new(64, 32), 1, 32)[0].len(), 32);
     }
 
     #[test]
-    fn tenants_whose_requests_hang_leave_an_eighth_to_those_with_nothing_under_way() {
+    fn hanging_tenants_leave_an_eighth_to_others() {
         let permits = Permits::new(64, 4);
         let hanging = hang(&permits, 40, 4);
         assert!(hanging.iter().flatten().all(|turn| matches!(turn, Turn::Come(_))), "nobody waits");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn probes_take_a_quarter_at_most_and_count_with_the_others() {
+    async fn probes_take_a_quarter_at_most() {
         let permits = Arc::new(Permits::new(8, 4));
         let mut probes = Vec::new();
         for _ in 0..2 {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_first_request_waits_its_turn_and_a_second_one_is_not_let_ahead_of_it() {
+    async fn first_requests_come_before_second_ones() {
         let permits = Permits::new(1, 4);
         let held = permits.ask(0, false).unwrap();
         assert!(permits.ask(1, false).is_none());
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_the_end_those_who_have_a_permit_keep_it_and_those_who_wait_get_none() {
+    async fn closing_gives_waiting_requests_no_permit() {
         let permits = Permits::new(1, 4);
         let (held, waiting) = (permits.ask(0, false).unwrap(), permits.ask(0, false).unwrap());
         permits.close();

@@ -151,13 +151,13 @@ fn key(name: &str) -> Access {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_permit_is_sent_when_there_is_one() {
+async fn a_free_permit_sends_what_waits_for_it() {
     let scene = Scene::of_one_permit().await;
     assert_eq!(scene.after_the_answer().await, ["second"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_begins_after_a_pause_and_all_goes_on_after_it() {
+async fn a_pause_stops_what_has_not_begun() {
     let scene = Scene::of_one_permit().await;
     scene.second().set_terms(key("second"), Hold { paused: true, before: None });
     assert!(scene.after_the_answer().await.is_empty());
@@ -167,7 +167,7 @@ async fn nothing_begins_after_a_pause_and_all_goes_on_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_meant_for_another_organisation_does_not_begin() {
+async fn items_of_another_organisation_do_not_begin() {
     let scene = Scene::of_one_permit().await;
     let before = Some(now());
     scene.second().set_terms(key("another"), Hold { paused: false, before });
@@ -175,28 +175,28 @@ async fn what_was_meant_for_another_organisation_does_not_begin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_begins_with_a_key_that_was_taken_away() {
+async fn a_removed_key_sends_nothing() {
     let scene = Scene::of_one_permit().await;
     scene.second().set_terms(Access::Refused, Hold::default());
     assert!(scene.after_the_answer().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_begins_with_the_key_that_is_new() {
+async fn waiting_payloads_use_the_new_key() {
     let scene = Scene::of_one_permit().await;
     scene.second().set_terms(key("new"), Hold::default());
     assert_eq!(scene.after_the_answer().await, ["new"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_begins_for_a_tenant_that_was_removed() {
+async fn a_removed_tenant_sends_nothing() {
     let scene = Scene::of_one_permit().await;
     scene.registry.remove(&scene.second().id);
     assert!(scene.after_the_answer().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_purged_does_not_begin() {
+async fn purged_items_do_not_begin() {
     let scene = Scene::of_one_permit().await;
     scene.delivery.purge(&scene.second().id, now()).await.unwrap();
     assert!(scene.after_the_answer().await.is_empty());
@@ -205,7 +205,7 @@ async fn what_was_purged_does_not_begin() {
 
 /// It may have been on its way into the queue.
 #[tokio::test(start_paused = true)]
-async fn of_what_comes_after_a_purge_only_what_is_older_is_purged() {
+async fn a_purge_spares_newer_items() {
     let scene = Scene::new(|settings| settings.batch.max_age = Duration::from_secs(1));
     scene.datadog.answers.add_permits(1000);
     scene.accept("first", Kind::Logs, r#"{"n":1}"#, Duration::ZERO).await;
@@ -225,7 +225,7 @@ async fn of_what_comes_after_a_purge_only_what_is_older_is_purged() {
 
 /// The endpoint has failed, so that the item that has become too old would be its probe.
 #[tokio::test(start_paused = true)]
-async fn an_expired_probe_makes_room_for_the_next() {
+async fn an_expired_probe_gives_way_to_the_next() {
     let scene = Scene::new(|settings| settings.delivery.drop_late = true);
     scene.datadog.answers.add_permits(1000);
     scene.datadog.statuses.lock().unwrap().extend([503; 1000]);
@@ -248,7 +248,7 @@ async fn an_expired_probe_makes_room_for_the_next() {
 
 /// Each refusal of an event may be a mistake once, the one whatever became of the other.
 #[tokio::test(start_paused = true)]
-async fn an_event_refused_in_two_ways_is_not_given_up() {
+async fn an_event_refused_in_two_ways_is_kept() {
     for (statuses, validity) in [([400, 403], Validity::Invalid("403".into())), ([403, 400], Validity::Valid)] {
         let scene = Scene::new(|_| ());
         scene.datadog.answers.add_permits(1000);
@@ -265,7 +265,7 @@ async fn an_event_refused_in_two_ways_is_not_given_up() {
 
 /// What says that it is old has to be looked at before it is sent.
 #[tokio::test(start_paused = true)]
-async fn what_is_looked_at_first_is_not_overtaken() {
+async fn payloads_checked_for_age_keep_their_order() {
     for drop_late in [false, true] {
         let scene = Scene::new(|settings| settings.delivery.drop_late = drop_late);
         scene.datadog.answers.add_permits(1000);

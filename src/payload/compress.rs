@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_compressed_comes_back(
+        fn compression_is_undone_exactly(
             parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5000), 0..5),
             level in 0i32..=9,
         ) {

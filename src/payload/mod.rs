@@ -18,13 +18,13 @@ use std::sync::Arc;
 /// A request body of one tenant and kind.
 #[derive(Debug)]
 pub struct Payload {
-    /// Whose.
+    /// The tenant.
     pub tenant: TenantId,
-    /// What.
+    /// The kind of all items.
     pub kind: Kind,
-    /// How many items.
+    /// The number of items.
     pub items: u32,
-    /// The earliest time that an item says of itself.
+    /// The earliest time of an item, as it says itself.
     pub oldest: UnixMillis,
     /// When the first of the items was accepted.
     pub accepted: UnixMillis,
@@ -34,20 +34,18 @@ pub struct Payload {
     pub body: Bytes,
     /// Bytes of the body before compression.
     pub uncompressed: usize,
-    /// Set when Datadog has refused a larger payload for one of these items: the next refusal divides it at once.
-    pub suspect: bool,
-    /// Who follows the items, if someone does.
+    /// The follower of the items, if there is one.
     pub follow: Option<Follow>,
-    /// The memory that the payload is accounted with.
+    /// The memory that the payload is charged for.
     pub memory: Reservation,
-    /// The journal's records of the batch that the items came in.
+    /// Acknowledges the journal's records of the batch.
     pub finalizer: Arc<Finalizer>,
 }
 
-/// What building a batch gave.
+/// The payloads made of a batch.
 #[derive(Debug, Default)]
 pub struct Built {
-    /// In order; together they hold all items but the oversized.
+    /// Payloads in order; together they hold all items but the oversized.
     pub payloads: Vec<Payload>,
     /// Items that no request can carry, each with its payload of one.
     pub oversized: Vec<Payload>,
@@ -67,11 +65,9 @@ struct Run<'a> {
     items: u32,
     oldest: UnixMillis,
     accepted: UnixMillis,
-    suspect: bool,
     follow: Option<&'a Follow>,
 }
 
-/// Where a payload's items came from.
 struct Origin<'a> {
     tenant: &'a TenantId,
     kind: Kind,
@@ -118,7 +114,6 @@ impl Builder {
             items: batch.chunks.iter().map(|chunk| chunk.items).sum(),
             oldest: batch.chunks.iter().map(|chunk| chunk.oldest).min().unwrap_or_default(),
             accepted: batch.chunks.iter().map(|chunk| chunk.accepted).min().unwrap_or_default(),
-            suspect: false,
             // A followed chunk is alone in its batch.
             follow: batch.chunks.first().and_then(|chunk| chunk.follow.as_ref()),
         };
@@ -128,11 +123,11 @@ impl Builder {
         Ok(built)
     }
 
-    /// Divides a payload in two halves, the first of them with the odd item. A payload of one item gives itself.
+    /// Splits a payload into two halves, the first of them with the odd item. A payload of one item becomes itself.
     ///
     /// # Errors
     /// When compression fails for want of memory.
-    pub fn halve(&self, payload: &Payload, suspect: bool) -> io::Result<Built> {
+    pub fn split(&self, payload: &Payload) -> io::Result<Built> {
         let plain = payload.unpack()?;
         let run = payload.run(&plain);
         let bounds = wire::boundaries(payload.kind, run);
@@ -145,7 +140,6 @@ impl Builder {
                 items: u32::try_from(half.len()).unwrap_or(u32::MAX),
                 oldest: payload.oldest,
                 accepted: payload.accepted,
-                suspect,
                 follow: payload.follow.as_ref(),
             };
             self.seal(&Origin::of(payload), payload.encoding, run, &mut built)?;
@@ -188,7 +182,6 @@ impl Builder {
                 pieces: kept.into_iter().map(|bound| &run[bound]).collect(),
                 oldest,
                 accepted: payload.accepted,
-                suspect: payload.suspect,
                 follow: payload.follow.as_ref(),
             };
             self.seal(&Origin::of(payload), encoding, run, &mut built)?;
@@ -219,7 +212,6 @@ impl Builder {
             memory: origin.memory.another(body.len()),
             body: body.into(),
             uncompressed,
-            suspect: run.suspect,
             follow: run.follow.cloned(),
             finalizer: origin.finalizer.clone(),
         };
@@ -228,7 +220,7 @@ impl Builder {
         } else if run.items <= 1 {
             built.oversized.push(payload);
         } else {
-            let halves = self.halve(&payload, run.suspect)?;
+            let halves = self.split(&payload)?;
             built.payloads.extend(halves.payloads);
             built.oversized.extend(halves.oversized);
         }

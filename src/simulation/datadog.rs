@@ -109,7 +109,7 @@ impl Datadog {
                 self.state().watch.ends(number, &sent, Some(&reply));
                 let Reply { status, headers, words, .. } = reply;
                 let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, v)| v.as_str());
-                Ok(Answer { status, words: words.into(), ..read_limits(wall(), header) })
+                Ok(Answer { status, message: words.into(), ..read_limits(wall(), header) })
             }
         }
     }
@@ -127,7 +127,7 @@ impl Datadog {
             plain: sent.plain.len(),
             poison: ids.iter().any(|id| book.item(*id).poison),
             // That a half is refused is believed at once.
-            unoffended: !payload.suspect && ids.iter().all(|id| !watch.offended.contains(id)),
+            unoffended: ids.iter().all(|id| !watch.offended.contains(id) && !watch.was_refused(id)),
             key_since: watch.terms(tenant).since,
         };
         let window = windows.entry((tenant, payload.kind.endpoint())).or_default();

@@ -189,16 +189,21 @@ impl Watch {
 
     /// 400 is about to be answered, and not for the encoding.
     pub(super) fn malformed(&mut self, sent: &Sent<'_>, poison: bool) {
-        let Sent { payload, ids, .. } = *sent;
+        let ids = sent.ids;
         if !poison {
             self.offended.extend(ids);
         }
         let is_first = ids.iter().all(|id| !self.refused.contains(id));
         self.refused.extend(ids);
-        if !payload.suspect && is_first {
+        if is_first {
             let whole: Arc<[u64]> = ids.into();
             self.once_more.extend(ids.iter().map(|id| (*id, whole.clone())));
         }
+    }
+
+    /// Whether an item was answered 400 in this life.
+    pub(super) fn was_refused(&self, id: &u64) -> bool {
+        self.refused.contains(id)
     }
 
     /// A request is over, one way or the other.

@@ -288,11 +288,11 @@ impl World {
         self.book().look();
         if end == End::Shutdown {
             // These go behind what was accepted later.
-            for payload in life.delivery.partly_settled() {
+            for payload in life.delivery.partly_finalized() {
                 let ids = super::datadog::ids(&payload.unpack().unwrap());
                 self.book().out_of_order(&ids);
             }
-            life.delivery.put_away().await;
+            life.delivery.checkpoint().await;
             journal.close();
         }
         let Life { queues, delivery, ledger, tenants, .. } = life;

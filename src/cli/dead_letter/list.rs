@@ -89,7 +89,7 @@ fn account(place: &Place, tenant: &TenantId) -> Result<Account, Failure> {
         match line.content {
             Content::Letter(letter) => account.kinds.entry(letter.kind).or_default().count(&letter),
             Content::Unreadable(why) => account.unreadable.push(Unreadable { line: line.number, why }),
-            Content::Settled => {}
+            Content::Replayed => {}
         }
     }
     Ok(account)

@@ -7,7 +7,7 @@ mod show;
 
 use super::text::{counted, printable};
 use super::{BAD_CONFIGURATION, complain};
-use crate::deliver::{DeadLetters, OverhaulError};
+use crate::deliver::{DeadLetters, RewriteError};
 use crate::settings::{Settings, parse_duration};
 use crate::types::{Kind, TenantId, UnixMillis};
 use clap::Subcommand;
@@ -110,8 +110,8 @@ struct Place {
 enum Failure {
     #[error("{0}{hint}", hint = hint(.0))]
     Read(io::Error),
-    #[error("{0}{hint}", hint = match .0 { OverhaulError::Io { source, .. } => hint(source), _ => "" })]
-    Change(#[from] OverhaulError),
+    #[error("{0}{hint}", hint = match .0 { RewriteError::Io { source, .. } => hint(source), _ => "" })]
+    Change(#[from] RewriteError),
     #[error("the output cannot be written: {0}")]
     Output(io::Error),
     #[error(

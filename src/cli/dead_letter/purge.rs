@@ -2,7 +2,7 @@
 
 use super::{Failure, Place, Unreadable, Which, counted, head, say, warn_unreadable};
 use crate::cli::text;
-use crate::deliver::{Content, Letter, Line, Overhaul};
+use crate::deliver::{Content, Letter, Line, Rewrite};
 use crate::types::UnixMillis;
 use serde_json::json;
 
@@ -13,16 +13,16 @@ pub(super) fn run(place: &Place, which: &Which, cutoff: Option<UnixMillis>, yes:
     };
     let (mut letters, mut items) = (0, 0);
     let mut unreadable = Vec::new();
-    let overhaul = Overhaul::begin(&place.letters, &which.tenant)?;
-    if let Some(overhaul) = &overhaul {
-        let mut lines = overhaul.lines();
+    let rewrite = Rewrite::begin(&place.letters, &which.tenant)?;
+    if let Some(rewrite) = &rewrite {
+        let mut lines = rewrite.lines();
         while let Some(line) = lines.read().map_err(Failure::Read)? {
             match line.content {
                 Content::Letter(letter) if goes(&letter) => {
                     letters += 1;
                     items += u64::from(letter.items);
                 }
-                Content::Letter(_) | Content::Settled => {}
+                Content::Letter(_) | Content::Replayed => {}
                 Content::Unreadable(why) => unreadable.push(Unreadable { line: line.number, why }),
             }
         }
@@ -34,8 +34,8 @@ pub(super) fn run(place: &Place, which: &Which, cutoff: Option<UnixMillis>, yes:
     let called_off = letters > 0 && !yes && !confirmed(&what, which, letters)?;
     if called_off {
         (letters, items) = (0, 0);
-    } else if let Some(overhaul) = overhaul {
-        overhaul.rewrite(|line: &Line<'_>| !matches!(&line.content, Content::Letter(letter) if goes(letter)))?;
+    } else if let Some(rewrite) = rewrite {
+        rewrite.finish(|line: &Line<'_>| !matches!(&line.content, Content::Letter(letter) if goes(letter)))?;
     }
     if place.json {
         let mut report = head(place, &which.tenant);

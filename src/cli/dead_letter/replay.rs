@@ -4,7 +4,7 @@ use super::{
     Failure as Failed, Place, Unreadable, Which, complain, counted, head, printable, say, warn, warn_unreadable,
 };
 use crate::cli::local;
-use crate::deliver::{Content, Letter, Overhaul};
+use crate::deliver::{Content, Letter, Rewrite};
 use crate::settings::Settings;
 use crate::types::{Secret, TenantId};
 use reqwest::StatusCode;
@@ -84,34 +84,34 @@ pub(super) fn run(place: &Place, which: &Which, timeout: Duration) -> Result<boo
     let port = Port::of(&place.settings, &which.tenant, timeout)?;
     let mut report = Report::default();
     let mut ended = Ok(());
-    if let Some(overhaul) = Overhaul::begin(&place.letters, &which.tenant)? {
+    if let Some(rewrite) = Rewrite::begin(&place.letters, &which.tenant)? {
         if place.settings.delivery.drop_late {
             warn("delivery.drop_late is set: items that are too old by now are dropped by the daemon and not sent");
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Setup(error.to_string()))?;
         let max_body = place.settings.ingest.max_body;
-        ended = runtime.block_on(replay(&overhaul, &port, which, max_body, &mut report));
+        ended = runtime.block_on(replay(&rewrite, &port, which, max_body, &mut report));
         // Takes out what is marked, by an earlier replay that was cut short, too.
-        ended = ended.and(overhaul.rewrite(|_| true).map_err(Failed::from));
+        ended = ended.and(rewrite.finish(|_| true).map_err(Failed::from));
     }
     tell(place, which, &report, ended.as_ref().err())?;
     Ok(ended.is_ok() && report.refused == 0 && report.unreadable.is_empty())
 }
 
 async fn replay(
-    overhaul: &Overhaul,
+    rewrite: &Rewrite,
     port: &Port,
     which: &Which,
     max_body: usize,
     report: &mut Report,
 ) -> Result<(), Failed> {
-    let mut lines = overhaul.lines();
+    let mut lines = rewrite.lines();
     let mut ended: Result<(), Failed> = Ok(());
     while let Some(line) = lines.read().map_err(Failed::Read)? {
         let letter = match line.content {
             Content::Letter(letter) if which.wants(letter.kind) => letter,
-            Content::Letter(_) | Content::Settled => continue,
+            Content::Letter(_) | Content::Replayed => continue,
             Content::Unreadable(why) => {
                 report.unreadable.push(Unreadable { line: line.number, why });
                 continue;
@@ -123,7 +123,7 @@ async fn replay(
         }
         match port.send(&letter, max_body).await {
             Ok(None) => {
-                overhaul.settle(&line.range)?;
+                rewrite.mark_replayed(&line.range)?;
                 report.letters += 1;
                 report.items += u64::from(letter.items);
             }

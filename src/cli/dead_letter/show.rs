@@ -44,7 +44,7 @@ fn find(lines: &mut Lines<File>, which: &Which, limit: usize) -> io::Result<Foun
                     found.older += 1;
                 }
             }
-            Content::Letter(_) | Content::Settled => {}
+            Content::Letter(_) | Content::Replayed => {}
             Content::Unreadable(why) => found.unreadable.push(Unreadable { line: line.number, why }),
         }
     }

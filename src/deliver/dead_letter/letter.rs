@@ -1,6 +1,5 @@
 //! What a line says.
 
-use super::Reason;
 use crate::payload::Payload;
 use crate::types::{Kind, UnixMillis};
 use crate::wire;
@@ -11,6 +10,15 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
+
+/// Why a payload was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The HTTP status; none when the payload was never sent.
+    pub status: Option<u16>,
+    /// Datadog's message, or the daemon's own.
+    pub message: String,
+}
 
 /// A run of refused items.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -116,7 +124,7 @@ pub(super) fn line(payload: &Payload, mut plain: Vec<u8>, reason: &Reason, now: 
         kind,
         items: payload.items,
         status: reason.status,
-        reason: Cow::Borrowed(&reason.words),
+        reason: Cow::Borrowed(&reason.message),
         body,
         base64: body.is_none().then(|| Cow::Owned(STANDARD.encode(&plain))),
     };
@@ -149,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn requests_hold_every_item_once_in_order_and_within_the_limits(
+        fn requests_hold_every_item_once_in_order(
             lengths in prop::collection::vec(0..300usize, 1..2500), max_body in 40..20_000usize
         ) {
             let all: Vec<Value> =
@@ -169,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_letter_is_told_so() {
+    fn broken_letters_are_explained() {
         for (line, words) in [
             (&logs("[]", 1)[..20], "EOF"),
             ("{}", "missing field"),

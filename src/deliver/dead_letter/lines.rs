@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// What a line begins with once it has been replayed. It goes when the file is next rewritten.
-pub(super) const SETTLED: u8 = b'#';
+pub(super) const REPLAYED: u8 = b'#';
 
 /// The longest line that can be a letter: the largest body of any kind in base64, and its reason. Bytes.
 const LONGEST: u64 = 128 << 20;
@@ -30,7 +30,7 @@ pub enum Content<'a> {
     /// Refused items.
     Letter(Letter<'a>),
     /// Nothing any more: its items have been replayed.
-    Settled,
+    Replayed,
     /// It is torn or damaged; why it cannot be read.
     Unreadable(String),
 }
@@ -91,8 +91,8 @@ impl<F: Borrow<File>> Lines<F> {
 }
 
 fn content(line: &[u8]) -> Content<'_> {
-    if line.first() == Some(&SETTLED) {
-        return Content::Settled;
+    if line.first() == Some(&REPLAYED) {
+        return Content::Replayed;
     }
     match Letter::parse(line) {
         Ok(letter) => Content::Letter(letter),

@@ -1,9 +1,9 @@
-//! At the end of the daemon: batches that were settled in part.
+//! At the end of the daemon: batches that were finalized in part.
 //!
-//! What was not settled at all is in the journal as it came. Of a batch that was divided, some items may be with Datadog
-//! and some not; these are written to the journal once more, in place of the records that the batch was made of.
+//! A batch of which nothing was finalized is in the journal as it came. Of one that was split, some items may be with
+//! Datadog and some not; the rest is written to the journal once more, in place of the records of the batch.
 
-use super::work::Work;
+use super::job::Job;
 use crate::journal::{Entry, Journal};
 use crate::payload::Payload;
 use crate::queue::{Finalizer, entry_of};
@@ -12,31 +12,26 @@ use std::io;
 use std::sync::Arc;
 use tracing::error;
 
-/// Writes what is left of partly settled batches; `works` are in order of acceptance.
-pub(super) async fn put_away<'a>(works: impl Iterator<Item = &'a Work>, journal: &Journal) {
-    for (finalizer, rest) in partly_settled(works) {
-        let Some(first) = rest.first() else { continue };
-        let failed = |error: &dyn std::fmt::Display| {
+/// Writes the rest of partly finalized batches; `jobs` are in order of acceptance.
+pub(super) async fn write(jobs: &[Job], journal: &Journal) {
+    for (finalizer, rest) in partly_finalized(jobs) {
+        let written = match joined(&rest) {
+            Ok(entry) => journal.seal(entry, finalizer.seqs(), |_| ()).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let (Err(error), Some(first)) = (written, rest.first()) {
             error!(
                 tenant = %first.tenant, kind = %first.kind,
-                "a batch that Datadog took in part could not be put away, and all of it will be sent again: {error}"
+                "the rest of a batch that Datadog took in part cannot be written, and all of it will be sent again: {error}"
             );
-        };
-        match joined(&rest) {
-            Ok(entry) => {
-                if let Err(error) = journal.seal(entry, finalizer.seqs(), |_| ()).await {
-                    failed(&error);
-                }
-            }
-            Err(error) => failed(&error),
         }
     }
 }
 
-/// The payloads of each batch of which some items are settled.
-pub(super) fn partly_settled<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<(Arc<Finalizer>, Vec<Arc<Payload>>)> {
+/// The payloads of each batch of which some items are finalized.
+pub(super) fn partly_finalized(jobs: &[Job]) -> Vec<(Arc<Finalizer>, Vec<Arc<Payload>>)> {
     let mut batches: Vec<(Arc<Finalizer>, Vec<Arc<Payload>>)> = Vec::new();
-    for payload in works.filter_map(Work::payload).filter(|payload| !payload.finalizer.is_whole()) {
+    for payload in jobs.iter().filter_map(Job::payload).filter(|payload| !payload.finalizer.is_whole()) {
         match batches.iter_mut().find(|(finalizer, _)| Arc::ptr_eq(finalizer, &payload.finalizer)) {
             Some((_, rest)) => rest.push(payload.clone()),
             None => batches.push((payload.finalizer.clone(), vec![payload.clone()])),

@@ -1,31 +1,30 @@
-//! Payloads that have come to their end while the journal has not written that down.
+//! Payloads that have ended while the journal has not written that yet.
 //!
-//! A process that dies just then sends them again. So each goes on taking the place of a request: what can arrive twice
-//! after a crash is never more than what a tenant may have under way.
+//! A process that dies just then sends them again. So each goes on taking the place of a request: no more can arrive twice
+//! after a crash than a tenant may have in flight.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// How many of them a tenant has.
+/// Counts a tenant's unacknowledged payloads.
 #[derive(Debug, Default)]
-pub(super) struct Settling {
+pub(super) struct Unacked {
     count: AtomicUsize,
     fewer: Notify,
 }
 
-/// One of them, for as long as this lives.
+/// One unacknowledged payload, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Unwritten(Arc<Settling>);
+pub(super) struct Held(Arc<Unacked>);
 
-impl Settling {
-    /// One more.
-    pub(super) fn begin(self: &Arc<Self>) -> Unwritten {
+impl Unacked {
+    /// Counts one more.
+    pub(super) fn hold(self: &Arc<Self>) -> Held {
         self.count.fetch_add(1, Ordering::AcqRel);
-        Unwritten(self.clone())
+        Held(self.clone())
     }
 
-    /// How many.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
@@ -36,7 +35,7 @@ impl Settling {
     }
 }
 
-impl Drop for Unwritten {
+impl Drop for Held {
     fn drop(&mut self) {
         self.0.count.fetch_sub(1, Ordering::AcqRel);
         self.0.fewer.notify_one();
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_payloads_than_a_tenant_may_have_under_way_are_delivered_without_their_acks_being_written() {
+    async fn unacked_payloads_count_as_in_flight() {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.state.dir = dir.path().into();

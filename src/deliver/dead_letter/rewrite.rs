@@ -4,9 +4,9 @@
 //! replayed is not replayed again. Those that stay are then copied to a new file, which takes the place of the old one.
 //! Until that moment the daemon adds to the old one; what it has added meanwhile is copied under the lock.
 
-use super::DeadLetters;
+use super::directory::DeadLetters;
 use super::file::{is_at, lock_again, open};
-use super::lines::{Content, Line, Lines, SETTLED, Section};
+use super::lines::{Content, Line, Lines, REPLAYED, Section};
 use crate::types::TenantId;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a tenant's file cannot be changed.
 #[derive(Debug, thiserror::Error)]
-pub enum OverhaulError {
+pub enum RewriteError {
     /// Another process changes files there.
     #[error("another `dogsled dead-letter` is replaying or purging in {0}: wait for its end")]
     Busy(PathBuf),
@@ -35,36 +35,36 @@ pub enum OverhaulError {
 
 /// A tenant's file of which letters are to be taken. Of all tenants, one at a time.
 #[derive(Debug)]
-pub struct Overhaul {
+pub struct Rewrite {
     dir: File,
     path: PathBuf,
     file: File,
     length: u64,
 }
 
-impl Overhaul {
+impl Rewrite {
     /// Opens the file of a tenant, as long as it is now; nothing when there is none.
     ///
     /// # Errors
     /// When another process is at it, or it cannot be opened for writing.
-    pub fn begin(letters: &DeadLetters, tenant: &TenantId) -> Result<Option<Self>, OverhaulError> {
+    pub fn begin(letters: &DeadLetters, tenant: &TenantId) -> Result<Option<Self>, RewriteError> {
         let path = letters.path(tenant);
         let dir = match File::open(letters.dir()) {
             Ok(dir) => dir,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(OverhaulError::Io { path: letters.dir().to_owned(), source }),
+            Err(source) => return Err(RewriteError::Io { path: letters.dir().to_owned(), source }),
         };
         match dir.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OverhaulError::Busy(letters.dir().to_owned())),
+            Err(TryLockError::WouldBlock) => return Err(RewriteError::Busy(letters.dir().to_owned())),
             Err(TryLockError::Error(source)) => {
-                return Err(OverhaulError::Io { path: letters.dir().to_owned(), source });
+                return Err(RewriteError::Io { path: letters.dir().to_owned(), source });
             }
         }
         let opened = open(&path, OpenOptions::new().read(true).write(true));
         match opened.and_then(|file| file.map(|file| Ok((file.metadata()?.len(), file))).transpose()) {
             Ok(found) => Ok(found.map(|(length, file)| Self { dir, path, file, length })),
-            Err(source) => Err(OverhaulError::Io { path, source }),
+            Err(source) => Err(RewriteError::Io { path, source }),
         }
     }
 
@@ -77,8 +77,8 @@ impl Overhaul {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn settle(&self, line: &Range<u64>) -> Result<(), OverhaulError> {
-        self.file.write_all_at(&[SETTLED], line.start).map_err(|source| self.failed(source))
+    pub fn mark_replayed(&self, line: &Range<u64>) -> Result<(), RewriteError> {
+        self.file.write_all_at(&[REPLAYED], line.start).map_err(|source| self.failed(source))
     }
 
     /// Takes out the letters that `keep` does not want, and those whose items have been replayed. Lines that cannot be
@@ -86,7 +86,7 @@ impl Overhaul {
     ///
     /// # Errors
     /// When the new file cannot be written; the old one is then as it was.
-    pub fn rewrite(self, keep: impl FnMut(&Line<'_>) -> bool) -> Result<(), OverhaulError> {
+    pub fn finish(self, keep: impl FnMut(&Line<'_>) -> bool) -> Result<(), RewriteError> {
         // No tenant's file ends like this.
         let mut aside = self.path.clone().into_os_string();
         aside.push(".new");
@@ -99,11 +99,11 @@ impl Overhaul {
         done
     }
 
-    fn replace(&self, aside: &Path, keep: impl FnMut(&Line<'_>) -> bool) -> Result<(), OverhaulError> {
-        let new = self.copy(aside, keep).map_err(|source| OverhaulError::Io { path: aside.to_owned(), source })?;
+    fn replace(&self, aside: &Path, keep: impl FnMut(&Line<'_>) -> bool) -> Result<(), RewriteError> {
+        let new = self.copy(aside, keep).map_err(|source| RewriteError::Io { path: aside.to_owned(), source })?;
         lock_again(&self.file).map_err(|source| self.failed(source))?;
         if !is_at(&self.file, &self.path).map_err(|source| self.failed(source))? {
-            return Err(OverhaulError::Replaced(self.path.clone()));
+            return Err(RewriteError::Replaced(self.path.clone()));
         }
         self.swap(aside, new).map_err(|source| self.failed(source))
         // The lock ends with the file. Who has waited for it finds another file under the name.
@@ -122,7 +122,7 @@ impl Overhaul {
         while let Some(line) = lines.read()? {
             let stays = match line.content {
                 Content::Letter(_) => keep(&line),
-                Content::Settled => false,
+                Content::Replayed => false,
                 Content::Unreadable(_) => true,
             };
             if stays {
@@ -151,8 +151,8 @@ impl Overhaul {
         self.dir.sync_all()
     }
 
-    fn failed(&self, source: io::Error) -> OverhaulError {
-        OverhaulError::Io { path: self.path.clone(), source }
+    fn failed(&self, source: io::Error) -> RewriteError {
+        RewriteError::Io { path: self.path.clone(), source }
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn what_is_to_stay_stays_byte_for_byte_and_so_does_what_comes_meanwhile(
+        fn kept_and_new_letters_stay_byte_for_byte(
             pieces in prop::collection::vec(piece(), 0..30), torn in any::<bool>(), added in 0..5u32
         ) {
             let home = tempfile::tempdir().unwrap();
@@ -220,27 +220,27 @@ mod tests {
             }
             fs::write(&path, &before).unwrap();
 
-            let overhaul = Overhaul::begin(&letters, &tenant).unwrap().unwrap();
-            prop_assert!(matches!(Overhaul::begin(&letters, &tenant), Err(OverhaulError::Busy(_))));
+            let rewrite = Rewrite::begin(&letters, &tenant).unwrap().unwrap();
+            prop_assert!(matches!(Rewrite::begin(&letters, &tenant), Err(RewriteError::Busy(_))));
             let mut settled = pieces.iter().filter_map(|piece| match piece {
                 Piece::Letter { settled, .. } => Some(*settled),
                 Piece::Garbage(_) | Piece::Blank => None,
             });
-            let mut lines = overhaul.lines();
+            let mut lines = rewrite.lines();
             while let Some(line) = lines.read().unwrap() {
                 if matches!(line.content, Content::Letter(_)) && settled.next() == Some(true) {
-                    overhaul.settle(&line.range).unwrap();
+                    rewrite.mark_replayed(&line.range).unwrap();
                 }
             }
             for id in 0..added {
-                super::super::append(letters.dir(), &path, &line(id, false)).unwrap();
+                super::super::directory::append(letters.dir(), &path, &line(id, false)).unwrap();
                 if torn && id == 0 {
                     after.push(b'\n');
                 }
                 after.extend(line(id, false));
             }
             let stays = |line: &Line<'_>| matches!(&line.content, Content::Letter(letter) if letter.reason == "stays");
-            overhaul.rewrite(stays).unwrap();
+            rewrite.finish(stays).unwrap();
             prop_assert_eq!(fs::read(&path).unwrap_or_default(), after.clone());
             prop_assert_eq!(path.exists(), !after.is_empty());
             prop_assert_eq!(fs::read_dir(letters.dir()).unwrap().count(), usize::from(path.exists()));
