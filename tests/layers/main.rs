@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 500;
 
 /// The modules with files that still import each other in circles. Each goes when its last circle is opened.
-const WITH_CIRCLES: [&str; 6] = ["cli", "deliver", "fakeintake", "settings", "store", "vault"];
+const WITH_CIRCLES: [&str; 5] = ["cli", "fakeintake", "settings", "store", "vault"];
 
 /// The files that are still too long.
 const TOO_LONG: [&str; 1] = ["src/settings/tests.rs"];
