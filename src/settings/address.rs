@@ -1,7 +1,5 @@
 //! Addresses: to listen on, of Datadog's hosts, and for browsers.
 
-use super::Settings;
-use super::problems::Problems;
 use std::net::{IpAddr, SocketAddr};
 use url::{Host, Url};
 
@@ -22,24 +20,6 @@ pub(super) fn listen_address(text: &str) -> Result<Option<SocketAddr>, String> {
         };
         format!("{text:?} is no address to listen on: {advice}")
     })
-}
-
-/// Refuses two listeners on one address.
-pub(super) fn check(settings: &Settings, problems: &mut Problems) {
-    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
-    for (key, text) in [
-        ("ingest.listen", &settings.ingest.listen),
-        ("admin.listen", &settings.admin.listen),
-        ("oauth.listen", &settings.oauth.listen),
-    ] {
-        let Some(at) = listen_address(text).ok().flatten().filter(|at| at.port() != 0) else { continue };
-        match taken.iter().find(|(_, other)| *other == at) {
-            Some((other, _)) => {
-                problems.error(key, format!("{text:?} is the address of {other} too: choose another port"));
-            }
-            None => taken.push((key, at)),
-        }
-    }
 }
 
 pub(super) fn is_loopback(ip: IpAddr) -> bool {

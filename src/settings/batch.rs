@@ -1,6 +1,5 @@
 //! `[batch]`
 
-use super::Settings;
 use super::form::{Choice, HOUR, MILLISECOND, Number, Period};
 use super::key::section;
 use super::problems::Problems;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 section! {
     /// When a batch is sent, and how it is compressed.
-    pub struct Batch in Settings.batch {
+    pub struct Batch {
         /// How long an item waits at most for others to share a request with.
         max_age: Duration = Duration::from_secs(2), Period(MILLISECOND..=HOUR);
         /// auto (the best that the endpoint takes), zstd, gzip, deflate or none.
@@ -41,8 +40,7 @@ const COMPRESSIONS: &[(&str, Compression)] = &[
     ("none", Compression::None),
 ];
 
-pub(super) fn check(settings: &Settings, problems: &mut Problems) {
-    let batch = &settings.batch;
+pub(super) fn check(batch: &Batch, problems: &mut Problems) {
     let highest = match batch.compression {
         Compression::Zstd => 19,
         Compression::Auto | Compression::Gzip | Compression::Deflate => 9,

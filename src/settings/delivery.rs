@@ -1,6 +1,5 @@
 //! `[delivery]`
 
-use super::Settings;
 use super::form::{DAY, HOUR, MILLISECOND, Number, Period, SECOND, Switch};
 use super::key::section;
 use super::problems::Problems;
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 section! {
     /// How payloads are sent to Datadog.
-    pub struct Delivery in Settings.delivery {
+    pub struct Delivery {
         /// The most requests of one tenant at once.
         concurrency_per_tenant: usize = 4, Number(1..=1_000), restart;
         /// The most requests at once. Tenants share a quarter of them for what they have in flight besides one request each,
@@ -29,8 +28,7 @@ section! {
     }
 }
 
-pub(super) fn check(settings: &Settings, problems: &mut Problems) {
-    let delivery = &settings.delivery;
+pub(super) fn check(delivery: &Delivery, problems: &mut Problems) {
     let fine = problems.are_fine(&["delivery.retry_initial", "delivery.retry_max"]);
     if fine && delivery.retry_initial > delivery.retry_max {
         let (initial, max) = (format_duration(delivery.retry_initial), format_duration(delivery.retry_max));

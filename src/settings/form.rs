@@ -143,7 +143,7 @@ impl<T: TryFrom<i64> + PartialOrd + Copy + Serialize + std::fmt::Display> Form f
     }
 
     fn schema(&self) -> Value {
-        json!({ "type": "integer", "minimum": self.0.start(), "maximum": self.0.end() })
+        json!({ "type": "integer", "minimum": self.0.start(), "maximum": self.0.end(), "examples": [self.0.start()] })
     }
 }
 
@@ -178,6 +178,7 @@ impl Form for Size {
             "pattern": "^[0-9]+ *([KkMmGgTt][Ii]?[Bb]|[Bb])?$",
             "minimum": self.0.start(),
             "maximum": self.0.end(),
+            "examples": [format_size(1 << 30)],
         })
     }
 
@@ -216,12 +217,11 @@ impl Form for Period {
     }
 
     fn schema(&self) -> Value {
-        let (from, to) = (format_duration(*self.0.start()), format_duration(*self.0.end()));
         json!({
             "type": "string",
             "pattern": "^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
             "minLength": 1,
-            "examples": [from, to],
+            "examples": ["1h", format_duration(*self.0.end())],
         })
     }
 }
@@ -249,7 +249,7 @@ impl<T: Copy + PartialEq> Form for Choice<T> {
     }
 
     fn schema(&self) -> Value {
-        json!({ "type": "string", "enum": self.words() })
+        json!({ "type": "string", "enum": self.words(), "examples": self.words() })
     }
 }
 

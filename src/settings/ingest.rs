@@ -1,10 +1,8 @@
 //! `[ingest]`
 
-use super::Settings;
-use super::address::{is_loopback, listen_address};
+use super::address::listen_address;
 use super::form::{HOUR, MILLISECOND, Number, Period, Size, Switch, Text};
 use super::key::section;
-use super::problems::Problems;
 use std::time::Duration;
 
 /// The longest path of a Unix socket, in bytes (unix(7): `sun_path` has 108 with its final zero).
@@ -12,7 +10,7 @@ const MAX_SOCKET_PATH: usize = 107;
 
 section! {
     /// The local HTTP port.
-    pub struct Ingest in Settings.ingest {
+    pub struct Ingest {
         /// Where your application sends: an address and a port, "" for none. Point a Datadog client at it. Beyond loopback,
         /// also set require_token = true (or allow_anonymous = true on a network you trust).
         listen: String = "127.0.0.1:8282".into(), Text(listen, String::clone, "127.0.0.1:9282"), restart;
@@ -43,30 +41,4 @@ fn socket(path: &str) -> Result<String, String> {
         return Ok(path.to_owned());
     }
     Err(format!("{path:?} is too long for a socket: at most {MAX_SOCKET_PATH} bytes"))
-}
-
-pub(super) fn check(settings: &Settings, problems: &mut Problems) {
-    let ingest = &settings.ingest;
-    if ingest.listen.is_empty() && ingest.socket.is_empty() {
-        problems.error("ingest.listen", "is empty, and ingest.socket too: nothing could be received; set one of them");
-    }
-    let fine = problems.are_fine(&["ingest.listen", "ingest.require_token", "ingest.allow_anonymous"]);
-    let open = listen_address(&ingest.listen).ok().flatten().filter(|at| !is_loopback(at.ip()));
-    if let Some(at) = open.filter(|_| fine && !ingest.require_token) {
-        if ingest.allow_anonymous {
-            let message =
-                format!("{at} is reachable from other machines, and everyone there may send for every tenant");
-            problems.warning("ingest.listen", message);
-        } else {
-            let message = format!(
-                "{at} is reachable from other machines, and they would need no token: set ingest.require_token = true, \
-                 listen on 127.0.0.1, or set ingest.allow_anonymous = true if all of that network may send for every tenant"
-            );
-            problems.error("ingest.listen", message);
-        }
-    }
-    if ingest.require_token && settings.tenants.values().all(|tenant| tenant.ingest_tokens.is_empty()) {
-        problems
-            .warning("ingest.require_token", "is set, but no tenant has ingest_tokens: every request will be refused");
-    }
 }

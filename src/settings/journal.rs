@@ -1,6 +1,5 @@
 //! `[journal]`, and how much of one tenant's telemetry is queued.
 
-use super::Settings;
 use super::form::{Choice, Period, SECOND, Size, optional_path};
 use super::key::section;
 use super::problems::Problems;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 section! {
     /// The durable queue: accepted telemetry is kept here until it is delivered, and survives a crash.
-    pub struct Journal in Settings.journal {
+    pub struct Journal {
         /// Its directory; "" is journal/ in the state directory.
         dir: Option<PathBuf> = None, optional_path("/var/spool/dogsled"), restart;
         /// When what was written is forced to the disk: always (before the answer), interval (every 200 ms: a power
@@ -96,15 +95,7 @@ impl Journal {
     }
 }
 
-impl Settings {
-    /// The directory of the journal.
-    pub fn journal_dir(&self) -> PathBuf {
-        self.journal.dir.clone().unwrap_or_else(|| self.state.dir.join("journal"))
-    }
-}
-
-pub(super) fn check(settings: &Settings, problems: &mut Problems) {
-    let journal = &settings.journal;
+pub(super) fn check(journal: &Journal, max_body: usize, problems: &mut Problems) {
     if !problems.are_fine(&["journal.max_bytes", "journal.max_bytes_per_tenant", "ingest.max_body"]) {
         return;
     }
@@ -113,8 +104,8 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
         let message = format!("{per_tenant} is more than journal.max_bytes, which is {most}");
         problems.error("journal.max_bytes_per_tenant", message);
     }
-    if settings.ingest.max_body > journal.max_bytes_per_tenant {
-        let body = format_size(settings.ingest.max_body as u64);
+    if max_body > journal.max_bytes_per_tenant {
+        let body = format_size(max_body as u64);
         let message = format!(
             "{per_tenant} is less than ingest.max_body, which is {body}: one large request could never be queued"
         );

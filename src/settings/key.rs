@@ -1,18 +1,23 @@
 //! Configuration keys, each declared once.
 //!
-//! [`section!`] turns the declaration of a key into the field of a struct, its default, and a [`Key`]. Reading, printing,
-//! reloading, the annotated file, the JSON Schema, the admin API and the options of `dogsled tenant set` all walk these
-//! keys, so that a new key needs its declaration and its use, and nothing else.
+//! [`section!`] turns the declaration of a key into the field of a struct, its default, and a [`Key`] of its [`Table`]. Reading,
+//! printing, reloading, the annotated file, the JSON Schema, the admin API and the options of `dogsled tenant set` all walk
+//! these keys, so that a new key needs its declaration and its use, and nothing else.
 
-use super::Settings;
 use config::ValueKind;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// One key of `Root`, which is the whole configuration or a table that stands for itself.
-pub(crate) struct Key<Root: 'static> {
-    /// The section, such as `ingest`; empty where the table stands for itself.
-    pub section: &'static str,
-    /// The name within its section, such as `max_body`.
+/// A table of the configuration, with the keys that its fields are.
+pub(crate) trait Table: Default + 'static {
+    /// What the table is about, in lines.
+    const ABOUT: &'static [&'static str];
+    /// Its keys, in the order of the configuration file.
+    const KEYS: &'static [Key<Self>];
+}
+
+/// A key of a table.
+pub(crate) struct Key<T: 'static> {
+    /// The name within its table, such as `max_body`.
     pub name: &'static str,
     /// What the key does, in lines.
     pub help: &'static [&'static str],
@@ -23,41 +28,60 @@ pub(crate) struct Key<Root: 'static> {
     /// The name of the key that names a file with the value, where there is one: such as `api_key_file`.
     pub file: Option<&'static str>,
     /// Takes a value that was written for it. The error says what is wrong, without naming the key.
-    pub read: fn(&mut Root, &ValueKind) -> Result<(), String>,
+    pub read: fn(&mut T, &ValueKind) -> Result<(), String>,
     /// The value as it is written in a file; null where there is none. Secrets are `[redacted]`.
-    pub print: fn(&Root) -> Value,
+    pub print: fn(&T) -> Value,
     /// The value as the admin API writes it.
-    pub to_api: fn(&Root) -> Value,
+    pub to_api: fn(&T) -> Value,
     /// Whether both have the same value; secrets are compared, too.
-    pub same: fn(&Root, &Root) -> bool,
+    pub same: fn(&T, &T) -> bool,
     /// Gives the second the value of the first.
-    pub copy: fn(&Root, &mut Root),
+    pub copy: fn(&T, &mut T),
     /// The JSON Schema of the value as it is written in a file.
     pub schema: fn() -> Value,
     /// The JSON Schema of the value as the admin API writes it.
     pub api_schema: fn() -> Value,
 }
 
-impl<Root> Key<Root> {
-    /// What the key does, in one line.
-    pub fn help(&self) -> String {
-        one_line(self.help)
-    }
+/// What a file says of a key, whatever table it is of.
+pub(super) struct Description {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub help: String,
+    /// Whether a change waits for a restart.
+    pub restart: bool,
+    /// The name of the key that names a file with the value.
+    pub file: Option<&'static str>,
+    /// Its default; null for none.
+    pub default: Value,
+    /// The JSON Schema of its value.
+    pub schema: Value,
+}
+
+/// Describes the keys of a table.
+pub(super) fn describe<T: Table>() -> Vec<Description> {
+    let defaults = T::default();
+    let describe = |key: &Key<T>| Description {
+        name: key.name,
+        help: one_line(key.help),
+        restart: key.restart,
+        file: key.file,
+        default: (key.print)(&defaults),
+        schema: (key.schema)(),
+    };
+    T::KEYS.iter().map(describe).collect()
 }
 
 /// The lines of a documentation comment in one.
-pub(super) fn one_line(lines: &[&str]) -> String {
+pub(crate) fn one_line(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
 }
 
-/// A section of the configuration file.
-pub(super) struct Section {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is about, in lines.
-    pub about: &'static [&'static str],
-    /// Its keys.
-    pub keys: &'static [Key<Settings>],
+/// The keys of a table that have a value, as a file says them.
+pub(super) fn printed<T: Table>(table: &T) -> Vec<(String, Value)> {
+    let values = T::KEYS.iter().map(|key| (key.name.to_owned(), (key.print)(table)));
+    values.filter(|(_, value)| !value.is_null()).collect()
 }
 
 /// Declares a table of the configuration: a struct, its defaults, and its keys.
@@ -65,7 +89,7 @@ pub(super) struct Section {
 /// ```text
 /// section! {
 ///     /// What the section is about.
-///     pub struct Ingest in Settings.ingest {
+///     pub struct Ingest {
 ///         /// What the key does.
 ///         max_body: usize = 16 << 20, Size(1_024..=1 << 30), restart;
 ///     }
@@ -74,23 +98,9 @@ pub(super) struct Section {
 ///
 /// A key has its help, which is also the documentation of the field and the comment in the annotated file; its name and
 /// type; its default; its [`Form`](super::form::Form), with unit and range; and `restart` if a running daemon does not
-/// follow a change. Without `in`, the table stands for itself, as `[tenants.<id>]` does.
+/// follow a change. Fields after `also` are no keys.
 macro_rules! section {
-    ($(#[doc = $about:literal])+ pub struct $Section:ident in $Root:ident.$field:ident { $($keys:tt)* }) => {
-        section!(@build [$($about)+] $Section, $crate::settings::$Root, [.$field], stringify!($field), { $($keys)* });
-
-        impl $Section {
-            pub(super) const SECTION: $crate::settings::key::Section = $crate::settings::key::Section {
-                name: stringify!($field),
-                about: Self::ABOUT,
-                keys: Self::KEYS,
-            };
-        }
-    };
-    ($(#[doc = $about:literal])+ pub struct $Section:ident { $($keys:tt)* }) => {
-        section!(@build [$($about)+] $Section, $Section, [], "", { $($keys)* });
-    };
-    (@build [$($about:literal)+] $Section:ident, $Root:path, $within:tt, $name:expr, {
+    ($(#[doc = $about:literal])+ pub struct $Section:ident {
         $($(#[doc = $help:literal])+ $key:ident: $Type:ty = $default:expr, $form:expr $(, $restart:ident)?;)*
         $(also { $($(#[doc = $more_help:literal])+ $more:ident: $More:ty,)+ })?
     }) => {
@@ -107,38 +117,28 @@ macro_rules! section {
             }
         }
 
-        impl $Section {
-            pub(crate) const ABOUT: &'static [&'static str] = &[$($about),+];
-            pub(crate) const KEYS: &'static [$crate::settings::key::Key<$Root>] =
-                &[$(section!(@key $Root, $within, $name, [$($help)+] $key, $form, [$($restart)?])),*];
-        }
-    };
-    (@key $Root:path, [$($within:tt)*], $name:expr, [$($help:literal)+] $key:ident, $form:expr, [$($restart:ident)?]) => {
-        $crate::settings::key::Key {
-            section: $name,
-            name: stringify!($key),
-            help: &[$($help),+],
-            restart: section!(@restart $($restart)?),
-            secret: $crate::settings::form::is_secret(&$form),
-            file: $crate::settings::form::file_of(&$form, concat!(stringify!($key), "_file")),
-            read: |root: &mut $Root, value| {
-                root $($within)* .$key = $crate::settings::form::Form::read(&$form, value)?;
-                Ok(())
-            },
-            print: |root: &$Root| $crate::settings::form::Form::print(&$form, &root $($within)* .$key),
-            to_api: |root: &$Root| $crate::settings::form::Form::to_api(&$form, &root $($within)* .$key),
-            same: |one: &$Root, other: &$Root| one $($within)* .$key == other $($within)* .$key,
-            copy: |from: &$Root, to: &mut $Root| to $($within)* .$key = from $($within)* .$key.clone(),
-            schema: || $crate::settings::form::Form::schema(&$form),
-            api_schema: || $crate::settings::form::Form::api_schema(&$form),
+        impl $crate::settings::key::Table for $Section {
+            const ABOUT: &'static [&'static str] = &[$($about),+];
+            const KEYS: &'static [$crate::settings::key::Key<Self>] = &[$($crate::settings::key::Key {
+                name: stringify!($key),
+                help: &[$($help),+],
+                restart: section!(@restart $($restart)?),
+                secret: $crate::settings::form::is_secret(&$form),
+                file: $crate::settings::form::file_of(&$form, concat!(stringify!($key), "_file")),
+                read: |table: &mut Self, value| {
+                    table.$key = $crate::settings::form::Form::read(&$form, value)?;
+                    Ok(())
+                },
+                print: |table: &Self| $crate::settings::form::Form::print(&$form, &table.$key),
+                to_api: |table: &Self| $crate::settings::form::Form::to_api(&$form, &table.$key),
+                same: |one: &Self, other: &Self| one.$key == other.$key,
+                copy: |from: &Self, to: &mut Self| to.$key = from.$key.clone(),
+                schema: || $crate::settings::form::Form::schema(&$form),
+                api_schema: || $crate::settings::form::Form::api_schema(&$form),
+            }),*];
         }
     };
     (@restart) => { false };
     (@restart restart) => { true };
 }
 pub(super) use section;
-
-/// A table as the admin API writes it.
-pub(super) fn to_api<R>(table: &R, keys: &[Key<R>]) -> Map<String, Value> {
-    keys.iter().map(|key| (key.name.to_owned(), (key.to_api)(table))).collect()
-}

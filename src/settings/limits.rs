@@ -1,14 +1,14 @@
 //! `[limits]`, and what a tenant may do in all.
 
+use super::Quota;
 use super::form::{Number, Size};
 use super::key::section;
-use super::{Quota, Settings};
 use std::ops::RangeInclusive;
 
 section! {
     /// How fast each tenant may send. A second's worth may come at once; a tenant that sends faster is told to come back
     /// later (429).
-    pub struct Limits in Settings.limits {
+    pub struct Limits {
         /// Items a second; 0 for no limit.
         items_per_second: u64 = 0, Number(Limits::ITEMS);
         /// Bytes of items a second, uncompressed; 0 for no limit.
@@ -32,17 +32,10 @@ impl Limits {
     pub(super) const BYTES: RangeInclusive<u64> = 0..=1 << 40;
 }
 
-impl Settings {
-    /// What tenants may do unless something else is said of them.
-    pub fn allowance(&self) -> Allowance {
-        Allowance { limits: self.limits, quota: self.journal.quota() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{OwnQuota, WhenFull};
+    use crate::settings::{OwnQuota, Settings, WhenFull};
     use crate::types::TenantId;
     use std::time::Duration;
 

@@ -1,9 +1,13 @@
 //! Loading: file and environment are merged, read section by section, and checked as a whole.
 
-use super::problems::{Origin, Problems, SettingsError};
-use super::reader::Reader;
-use super::{Settings, secrets, source};
-use super::{address, batch, datadog, delivery, ingest, journal, oauth, store, tenancy, tenant};
+use super::check::check;
+use super::datadog::read_sites;
+use super::form::tenant_id;
+use super::problems::{Origin, Problems, SettingsError, join};
+use super::reader::{Reader, Tree};
+use super::section::SECTIONS;
+use super::source::TENANTS;
+use super::{Settings, StaticTenant, secrets, source};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -70,31 +74,38 @@ impl Settings {
         let environment = source::from_environment(environment, &file, problems);
         let mut tree = source::merge(file, environment, problems);
         let mut sites = None;
-        for section in &Self::SECTIONS {
-            let mut reader = Reader::take(&mut tree, section.name, problems);
-            reader.read(self, section.keys);
-            if section.name == "datadog" {
+        for section in SECTIONS {
+            let mut reader = Reader::take(&mut tree, section.name(), problems);
+            section.read(self, &mut reader);
+            if section.name() == "datadog" {
                 sites = Some(reader.tables("sites"));
             }
             self.secret_files.extend(reader.finish());
         }
-        datadog::read_sites(self, sites.unwrap_or_default(), problems);
-        tenant::read(self, &mut tree, problems);
-        self.check(problems);
+        read_sites(&mut self.datadog, sites.unwrap_or_default(), problems);
+        self.read_tenants(&mut tree, problems);
+        check(self, problems);
     }
 
-    /// Checks what must hold between values.
-    pub(super) fn check(&self, problems: &mut Problems) {
-        address::check(self, problems);
-        ingest::check(self, problems);
-        oauth::check(self, problems);
-        store::check(self, problems);
-        tenancy::check(self, problems);
-        tenant::check(self, problems);
-        batch::check(self, problems);
-        delivery::check(self, problems);
-        journal::check(self, problems);
-        datadog::check(self, problems);
+    fn read_tenants(&mut self, tree: &mut Tree, problems: &mut Problems) {
+        for (name, values) in Reader::take(tree, TENANTS, problems).into_values() {
+            let path = join(TENANTS, &name);
+            let id = match tenant_id(&name) {
+                Ok(id) => id,
+                Err(error) => {
+                    problems.error(&path, error);
+                    continue;
+                }
+            };
+            let mut tenant = StaticTenant::default();
+            let mut reader = Reader::of(path, values, problems);
+            tenant.read(&mut reader);
+            self.secret_files.extend(reader.finish());
+            if tenant.site.is_empty() {
+                tenant.site.clone_from(&self.datadog.default_site);
+            }
+            self.tenants.insert(id, tenant);
+        }
     }
 }
 

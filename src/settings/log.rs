@@ -7,7 +7,7 @@ use tracing_subscriber::filter::Targets;
 
 section! {
     /// The daemon's own log.
-    pub struct Log in Settings.log {
+    pub struct Log {
         /// error, warn, info, debug, trace or off; or directives such as "info,dogsled::deliver=debug".
         level: String = "info".into(), Text(level, String::clone, "info,dogsled::deliver=debug");
         /// auto (human on a terminal, JSON otherwise), human or json.

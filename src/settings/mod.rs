@@ -4,9 +4,12 @@
 
 mod address;
 mod admin;
+mod annotate;
 mod batch;
+mod check;
 mod datadog;
 mod delivery;
+mod difference;
 mod form;
 mod ingest;
 mod journal;
@@ -23,6 +26,7 @@ mod reader;
 mod reload;
 mod schema;
 mod secrets;
+mod section;
 mod shutdown;
 mod sites;
 mod source;
@@ -37,7 +41,6 @@ mod units;
 mod tests;
 
 use crate::types::TenantId;
-use key::Section;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -45,8 +48,10 @@ pub use admin::Admin;
 pub use batch::{Batch, Compression};
 pub use datadog::Datadog;
 pub use delivery::Delivery;
+pub use difference::Difference;
 pub use ingest::Ingest;
 pub use journal::{Fsync, Journal, Quota, WhenFull};
+pub(crate) use key::one_line;
 pub use limits::{Allowance, Limits};
 pub use load::DEFAULT_PATH;
 pub use log::{Log, LogFormat};
@@ -55,7 +60,7 @@ pub use oauth::Oauth;
 pub(crate) use overrides::OwnTable;
 pub use overrides::{Overrides, OverridesPatch, OwnLimits, OwnQuota, TablePatch};
 pub use problems::{Origin, Problem, SettingsError};
-pub use reload::{Difference, Plan};
+pub use reload::Plan;
 pub use shutdown::Shutdown;
 pub use sites::{Site, SiteHosts, Sites};
 pub use state::State;
@@ -105,23 +110,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The sections in the order of the configuration file, apart from `[tenants]`.
-    const SECTIONS: [Section; 14] = [
-        State::SECTION,
-        Ingest::SECTION,
-        Tenancy::SECTION,
-        Oauth::SECTION,
-        Store::SECTION,
-        Batch::SECTION,
-        Delivery::SECTION,
-        Limits::SECTION,
-        Journal::SECTION,
-        Memory::SECTION,
-        Admin::SECTION,
-        Log::SECTION,
-        Shutdown::SECTION,
-        Datadog::SECTION,
-    ];
+    /// The directory of the journal.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.journal.dir.clone().unwrap_or_else(|| self.state.dir.join("journal"))
+    }
+
+    /// What tenants may do unless something else is said of them.
+    pub fn allowance(&self) -> Allowance {
+        Allowance { limits: self.limits, quota: self.journal.quota() }
+    }
 
     /// The key under which a value was written: itself, or the one that names a file.
     fn written_as(&self, key: String) -> String {

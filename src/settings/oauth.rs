@@ -1,6 +1,5 @@
 //! `[oauth]`
 
-use super::Settings;
 use super::address::{is_loopback, listen_address, web_address};
 use super::form::{Text, text};
 use super::ingest::listen;
@@ -11,7 +10,7 @@ use crate::types::Secret;
 
 section! {
     /// The OAuth client with which customers connect their Datadog organisations; docs/oauth.md tells the whole way.
-    pub struct Oauth in Settings.oauth {
+    pub struct Oauth {
         /// The id of the client, as Datadog's Developer Platform shows it. Without one, nobody can connect.
         client_id: String = String::new(), text("3f0c9a7e-0000-4000-8000-5f7a1b2c3d4e");
         /// The secret of the client, or a file with it.
@@ -45,8 +44,7 @@ fn redirect_uri(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-pub(super) fn check(settings: &Settings, problems: &mut Problems) {
-    let oauth = &settings.oauth;
+pub(super) fn check(oauth: &Oauth, problems: &mut Problems) {
     if let Some(at) = listen_address(&oauth.listen).ok().flatten().filter(|at| !is_loopback(at.ip())) {
         let message = format!("{at} is reachable from other machines without TLS: put a proxy with TLS before it");
         problems.warning("oauth.listen", message);

@@ -3,7 +3,7 @@
 
 use super::form::{Choice, Number, Optional, Period, Size, from_json};
 use super::journal::WHEN_FULL;
-use super::key::{Key, one_line, section, to_api};
+use super::key::{Key, Table, one_line, section};
 use super::problems::nearest;
 use super::{Allowance, Limits, Quota, WhenFull};
 use config::ValueKind;
@@ -63,13 +63,9 @@ pub struct OverridesPatch {
 pub struct TablePatch<T>(Option<Value>, PhantomData<T>);
 
 /// A table of overrides.
-pub(crate) trait OwnTable: Copy + Default + 'static {
+pub(crate) trait OwnTable: Table + Copy {
     /// Its name in the admin API.
     const NAME: &'static str;
-    /// What it is about, in lines.
-    const LINES: &'static [&'static str];
-    /// Its keys.
-    const TABLE: &'static [Key<Self>];
 
     /// The value of a key that was written as text, in the form of the admin API.
     fn parsed(key: &Key<Self>, text: &str) -> Result<Value, String> {
@@ -143,7 +139,7 @@ impl From<Allowance> for Overrides {
 }
 
 fn read_known<T: OwnTable>(own: &mut T, kept: &Map<String, Value>) -> Result<(), String> {
-    for key in T::TABLE {
+    for key in T::KEYS {
         if let Some(value) = kept.get(key.name) {
             (key.read)(own, &from_json(value)).map_err(|why| format!("{}: {why}", key.name))?;
         }
@@ -152,7 +148,7 @@ fn read_known<T: OwnTable>(own: &mut T, kept: &Map<String, Value>) -> Result<(),
 }
 
 fn write<T: OwnTable>(own: &T, all: &mut Map<String, Value>) {
-    for key in T::TABLE {
+    for key in T::KEYS {
         match (key.print)(own) {
             Value::Null => all.remove(key.name),
             value => all.insert(key.name.to_owned(), value),
@@ -190,8 +186,8 @@ fn apply<T: OwnTable>(patch: &TablePatch<T>, own: &mut T) -> Result<(), String> 
         Some(_) => return Err(format!("{}: expected a map of keys and values, or null", T::NAME)),
     };
     for (name, value) in changes {
-        let key = T::TABLE.iter().find(|key| key.name == name).ok_or_else(|| {
-            let known: Vec<_> = T::TABLE.iter().map(|key| key.name).collect();
+        let key = T::KEYS.iter().find(|key| key.name == name).ok_or_else(|| {
+            let known: Vec<_> = T::KEYS.iter().map(|key| key.name).collect();
             let near = nearest(name, known.iter().copied()).map(|near| format!("did you mean {near:?}? "));
             format!("{}: unknown key {name:?}; {}there are {}", T::NAME, near.unwrap_or_default(), known.join(", "))
         })?;
@@ -209,13 +205,13 @@ fn apply<T: OwnTable>(patch: &TablePatch<T>, own: &mut T) -> Result<(), String> 
 fn object<T: OwnTable>() -> RefOr<Schema> {
     let described = |key: &Key<T>| {
         let mut schema = (key.api_schema)();
-        schema["description"] = key.help().into();
+        schema["description"] = one_line(key.help).into();
         (key.name.to_owned(), schema)
     };
-    let properties: Map<_, _> = T::TABLE.iter().map(described).collect();
+    let properties: Map<_, _> = T::KEYS.iter().map(described).collect();
     let schema = json!({
         "type": "object",
-        "description": one_line(T::LINES),
+        "description": one_line(T::ABOUT),
         "properties": properties,
         "additionalProperties": false,
     });
@@ -229,14 +225,12 @@ macro_rules! own_table {
 
         impl OwnTable for $Table {
             const NAME: &'static str = $name;
-            const LINES: &'static [&'static str] = Self::ABOUT;
-            const TABLE: &'static [Key<Self>] = Self::KEYS;
         }
 
         impl Serialize for $Table {
             /// Writes the table as the admin API does: sizes as numbers, and null for what is not given.
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                to_api(self, Self::KEYS).serialize(serializer)
+                serializer.collect_map(Self::KEYS.iter().map(|key| (key.name, (key.to_api)(self))))
             }
         }
 

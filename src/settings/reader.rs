@@ -1,13 +1,15 @@
 //! Reads one table key by key, noting what is wrong and going on, so that all problems are reported at once.
 
 use super::form::{form, shown};
-use super::key::Key;
+use super::key::Table;
 use super::problems::{Problems, join, nearest};
 use super::secrets;
-use super::source::Tree;
-use config::{Value, ValueKind};
+use config::{Map, Value, ValueKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+
+/// A tree of values by key.
+pub(super) type Tree = Map<String, Value>;
 
 /// A table that is being read.
 pub(super) struct Reader<'a> {
@@ -36,9 +38,9 @@ impl<'a> Reader<'a> {
         self.problems.error(&join(&self.path, key), message);
     }
 
-    /// Reads the values of some keys. Where one is absent or wrong, `root` keeps what it has.
-    pub fn read<Root>(&mut self, root: &mut Root, keys: &[Key<Root>]) {
-        for key in keys {
+    /// Reads the keys of a table. Where one is absent or wrong, it keeps the value that it has.
+    pub fn read<T: Table>(&mut self, table: &mut T) {
+        for key in T::KEYS {
             let value = self.value(key.name).map(|value| value.kind);
             let file = key.file.and_then(|file| Some((file, self.text(file)?)));
             let (written, value) = match (value, file) {
@@ -58,13 +60,13 @@ impl<'a> Reader<'a> {
             if key.secret && written == key.name {
                 self.problems.note_secret(&join(&self.path, key.name));
             }
-            if let Err(why) = (key.read)(root, &value) {
+            if let Err(why) = (key.read)(table, &value) {
                 self.error(written, why);
             }
         }
     }
 
-    /// Reads text that no [`Key`] declares; empty text is none.
+    /// Reads text that no [`Key`](super::key::Key) declares; empty text is none.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
         match self.value(key)?.kind {
             ValueKind::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),

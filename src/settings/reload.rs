@@ -1,8 +1,10 @@
 //! What a configuration that is read again changes of the one in force. Pure.
 
-use super::key::Key;
+use super::check::check;
+use super::difference::{Difference, compare};
 use super::problems::{Problem, Problems, join};
-use super::{OwnLimits, OwnQuota, Settings, SettingsError, StaticTenant};
+use super::section::SECTIONS;
+use super::{Settings, SettingsError};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -17,17 +19,6 @@ pub struct Plan {
     pub needs_restart: Vec<Difference>,
 }
 
-/// A key, or a table that is only in one of two configurations. Secrets are `[redacted]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// The key, as in `ingest.listen`.
-    pub key: String,
-    /// The value in force; none where there is none.
-    pub from: Option<String>,
-    /// The new value.
-    pub to: Option<String>,
-}
-
 impl Settings {
     /// What `wanted` changes of this configuration, which is in force.
     ///
@@ -36,20 +27,12 @@ impl Settings {
     /// address that is still open to others.
     pub fn plan(&self, wanted: &Self) -> Result<Plan, SettingsError> {
         let mut settings = wanted.clone();
-        for key in Self::SECTIONS.iter().flat_map(|section| section.keys).filter(|key| key.restart) {
-            (key.copy)(self, &mut settings);
-        }
+        SECTIONS.iter().for_each(|section| section.keep(self, &mut settings));
         let (changed, needs_restart) = (differences(self, &settings), differences(&settings, wanted));
         let mut problems = Problems::default();
-        settings.check(&mut problems);
+        check(&settings, &mut problems);
         problems.finish().map_err(|error| error.map(|problem| without_restart(problem, &needs_restart)))?;
         Ok(Plan { settings, changed, needs_restart })
-    }
-}
-
-impl Difference {
-    fn new(key: String, from: Option<Value>, to: Option<Value>) -> Self {
-        Self { key, from: from.as_ref().map(shown), to: to.as_ref().map(shown) }
     }
 }
 
@@ -63,19 +46,17 @@ fn without_restart(problem: Problem, needs_restart: &[Difference]) -> Problem {
 
 fn differences(from: &Settings, to: &Settings) -> Vec<Difference> {
     let mut found = Vec::new();
-    for section in &Settings::SECTIONS {
-        compare(section.name, section.keys, from, to, &mut found);
-    }
+    SECTIONS.iter().for_each(|section| section.compare(from, to, &mut found));
     for id in from.tenants.keys().chain(to.tenants.keys()).collect::<BTreeSet<_>>() {
         let table = join("tenants", id.as_str());
         match (from.tenants.get(id), to.tenants.get(id)) {
             (Some(old), Some(new)) => {
-                compare(&table, StaticTenant::KEYS, old, new, &mut found);
-                compare(&table, OwnLimits::KEYS, &old.own.limits, &new.own.limits, &mut found);
-                compare(&table, OwnQuota::KEYS, &old.own.journal, &new.own.journal, &mut found);
+                compare(&table, old, new, &mut found);
+                compare(&table, &old.own.limits, &new.own.limits, &mut found);
+                compare(&table, &old.own.journal, &new.own.journal, &mut found);
             }
             (old, new) => {
-                let [old, new] = [old, new].map(|tenant| tenant.map(StaticTenant::to_json));
+                let [old, new] = [old, new].map(|tenant| tenant.map(|tenant| tenant.printed().into_iter().collect()));
                 found.push(Difference::new(table, old, new));
             }
         }
@@ -95,21 +76,6 @@ fn differences(from: &Settings, to: &Settings) -> Vec<Difference> {
     }
     found.sort_by(|a, b| a.key.cmp(&b.key));
     found
-}
-
-fn compare<Root>(table: &str, keys: &[Key<Root>], from: &Root, to: &Root, found: &mut Vec<Difference>) {
-    for key in keys.iter().filter(|key| !(key.same)(from, to)) {
-        let [old, new] = [from, to].map(|root| Some((key.print)(root)).filter(|value| !value.is_null()));
-        found.push(Difference::new(join(table, key.name), old, new));
-    }
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) if text.is_empty() => "\"\"".into(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -132,7 +98,8 @@ mod tests {
 
     /// Values that a key may have, by its schema.
     fn candidates(schema: &Value, pem: &str) -> Vec<Value> {
-        let mut values = vec![true.into(), false.into(), "another".into(), pem.into(), "512MiB".into(), 3.into()];
+        let mut values =
+            vec![true.into(), false.into(), "another".into(), pem.into(), "512MiB".into(), "3s".into(), 3.into()];
         values.extend(["minimum", "maximum"].iter().filter_map(|bound| schema.get(*bound).cloned()));
         values.extend(["enum", "examples"].iter().filter_map(|list| schema[*list].as_array()).flatten().cloned());
         values
@@ -148,22 +115,25 @@ mod tests {
         )
         .unwrap();
         let running = settings(&base.to_string());
-        for key in Settings::SECTIONS.iter().flat_map(|section| section.keys) {
+        let names = |differences: &[Difference]| differences.iter().map(|one| one.key.clone()).collect::<Vec<_>>();
+        for (section, key) in
+            SECTIONS.iter().flat_map(|section| section.keys().into_iter().map(|key| (section.name(), key)))
+        {
+            let name = join(section, key.name);
             let changed = |value: Value| {
                 let mut table = base.clone();
-                let section = table.entry(key.section).or_insert_with(|| toml::Table::new().into());
+                let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
                 section.as_table_mut().unwrap().insert(key.name.into(), toml::Value::try_from(value).unwrap());
-                Settings::from_toml(&table.to_string()).ok().filter(|wanted| !(key.same)(&running, wanted))
+                let wanted = Settings::from_toml(&table.to_string()).ok()?;
+                let plan = running.plan(&wanted).ok()?;
+                (!plan.changed.is_empty() || !plan.needs_restart.is_empty()).then_some((wanted, plan))
             };
-            let name = join(key.section, key.name);
-            let wanted = candidates(&(key.schema)(), pem.to_str().unwrap()).into_iter().find_map(changed);
-            let wanted = wanted.unwrap_or_else(|| panic!("no other value of {name} is known"));
-            let plan = running.plan(&wanted).unwrap();
-            let keys = |differences: &[Difference]| differences.iter().map(|one| one.key.clone()).collect::<Vec<_>>();
-            let (changed, waiting) = (keys(&plan.changed), keys(&plan.needs_restart));
-            let expected = if key.restart { (vec![], vec![name]) } else { (vec![name], vec![]) };
-            assert_eq!((changed, waiting), expected);
-            assert_eq!((key.same)(&plan.settings, &wanted), !key.restart, "{}", key.name);
+            let found = candidates(&key.schema, pem.to_str().unwrap()).into_iter().find_map(changed);
+            let (wanted, plan) = found.unwrap_or_else(|| panic!("no other value of {name} is known"));
+            let expected = if key.restart { (vec![], vec![name.clone()]) } else { (vec![name.clone()], vec![]) };
+            assert_eq!((names(&plan.changed), names(&plan.needs_restart)), expected);
+            let left = names(&plan.settings.plan(&wanted).unwrap().needs_restart);
+            assert_eq!(left, expected.1, "what is in force differs from what is wanted in what needs a restart");
         }
     }
 

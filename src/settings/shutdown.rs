@@ -6,7 +6,7 @@ use std::time::Duration;
 
 section! {
     /// How the daemon ends.
-    pub struct Shutdown in Settings.shutdown {
+    pub struct Shutdown {
         /// How long queued telemetry is still delivered after SIGTERM.
         grace: Duration = Duration::from_secs(20), Period(Duration::ZERO..=HOUR);
     }

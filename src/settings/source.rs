@@ -4,19 +4,18 @@
 //! crate for two reasons: to keep the line of every key, and because its syntax errors quote the offending line, which
 //! may hold an API key.
 
+use super::Sites;
 use super::problems::{Origin, Problems, join, nearest};
-use super::{Settings, Sites};
-use config::{Config, Map, Value, ValueKind};
+use super::reader::Tree;
+use super::section::SECTIONS;
+use config::{Config, Value, ValueKind};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A tree of values by key.
-pub(super) type Tree = Map<String, Value>;
-
 /// The section with a table for each tenant.
-const TENANTS: &str = "tenants";
+pub(super) const TENANTS: &str = "tenants";
 
 /// Sections that are documented for later versions, and what they are about.
 const LATER: [(&str, &str); 2] = [("dogstatsd", "DogStatsD"), ("otlp", "OTLP")];
@@ -51,7 +50,7 @@ pub(super) fn from_toml(name: &str, text: &str, problems: &mut Problems) -> Opti
 
 /// Whether a section is one of this version's; notes an error about `key` when not.
 fn is_known_section(section: &str, key: &str, problems: &mut Problems) -> bool {
-    let sections = Settings::SECTIONS.map(|section| section.name);
+    let sections = SECTIONS.map(|section| section.name());
     if section == TENANTS || sections.contains(&section) {
         return true;
     }
@@ -142,11 +141,11 @@ pub(super) fn from_environment(
 
 /// The variable that was meant by one with single underscores only.
 fn meant_by(name: &str) -> Option<String> {
-    let keys = Settings::SECTIONS.iter().flat_map(|section| section.keys).flat_map(|key| {
-        let names = [Some(key.name), key.file].into_iter().flatten();
-        names.map(|name| format!("{PREFIX}{}__{name}", key.section).to_ascii_uppercase())
+    let mut variables = SECTIONS.iter().flat_map(|section| {
+        let names = section.keys().into_iter().flat_map(|key| [Some(key.name), key.file]).flatten();
+        names.map(|name| format!("{PREFIX}{}__{name}", section.name()).to_ascii_uppercase())
     });
-    keys.into_iter().find(|variable| variable.replace("__", "_") == name)
+    variables.find(|variable| variable.replace("__", "_") == name)
 }
 
 fn from_variable(name: &str, value: OsString, file: &Tree, problems: &mut Problems) -> Option<Layer> {

@@ -8,7 +8,7 @@ const DIR: &str = "/var/lib/dogsled";
 
 section! {
     /// What the daemon must not lose.
-    pub struct State in Settings.state {
+    pub struct State {
         /// The state directory, mode 0700.
         dir: PathBuf = DIR.into(), Text(dir, |dir| dir.display().to_string(), "/srv/dogsled"), restart;
     }

@@ -1,6 +1,5 @@
 //! `[store]`
 
-use super::Settings;
 use super::form::{Text, path_or_empty};
 use super::key::section;
 use super::problems::Problems;
@@ -11,7 +10,7 @@ use std::path::PathBuf;
 
 section! {
     /// Where tenants, keys and tokens are kept, encrypted.
-    pub struct Store in Settings.store {
+    pub struct Store {
         /// "" is SQLite, tenants.db in the state directory; or sqlite:/a/path.db, or postgres://user:password@host/database,
         /// which several hosts may share. Encrypted and verified beyond loopback unless it ends in ?sslmode=disable;
         /// ?sslrootcert=/a/file.pem trusts a CA of yours. Or a file with it.
@@ -31,8 +30,8 @@ fn master_key_file(text: &str) -> Result<Option<PathBuf>, String> {
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
-pub(super) fn check(settings: &Settings, problems: &mut Problems) {
-    if settings.store.master_key.is_some() && settings.store.master_key_file.is_some() {
+pub(super) fn check(store: &Store, problems: &mut Problems) {
+    if store.master_key.is_some() && store.master_key_file.is_some() {
         problems.error("store.master_key", "given here and as master_key_file too: keep one");
     }
 }

@@ -1,14 +1,12 @@
 //! `[tenancy]`
 
-use super::Settings;
 use super::form::{Number, Switch, Text, tenant_id};
 use super::key::section;
-use super::problems::{Problems, join, nearest};
 use crate::types::TenantId;
 
 section! {
     /// How the tenant of a request is found.
-    pub struct Tenancy in Settings.tenancy {
+    pub struct Tenancy {
         /// The header that names the tenant of a request.
         header: String = "X-Tenant".into(), Text(header, String::clone, "X-Customer");
         /// The tag that names the tenant of a single item (tenant:acme). It is removed before the item is forwarded.
@@ -43,18 +41,4 @@ fn default(text: &str) -> Result<Option<TenantId>, String> {
 
 fn id_or_empty(id: &Option<TenantId>) -> String {
     id.as_ref().map(TenantId::to_string).unwrap_or_default()
-}
-
-pub(super) fn check(settings: &Settings, problems: &mut Problems) {
-    let tenants = &settings.tenants;
-    if tenants.is_empty() {
-        return;
-    }
-    if let Some(default) = settings.tenancy.default.as_ref().filter(|id| !tenants.contains_key(*id)) {
-        let advice = match nearest(default.as_str(), tenants.keys().map(TenantId::as_str)) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => format!("name one of the tenants or add [{}]", join("tenants", default.as_str())),
-        };
-        problems.error("tenancy.default", format!("{:?} is no tenant; {advice}", default.as_str()));
-    }
 }

@@ -1,6 +1,6 @@
 //! The options of a tenant's own limits and quota, one for each key that it may have.
 
-use crate::settings::{OwnLimits, OwnQuota, OwnTable};
+use crate::settings::{OwnLimits, OwnQuota, OwnTable, one_line};
 use clap::{Arg, ArgMatches, Command, Error, FromArgMatches};
 use serde_json::{Map, Value};
 
@@ -40,12 +40,12 @@ impl FromArgMatches for Args {
 }
 
 fn add_options<T: OwnTable>(command: Command) -> Command {
-    T::TABLE.iter().fold(command, |command, key| {
+    T::KEYS.iter().fold(command, |command, key| {
         let read = move |text: &str| match text {
             "default" => Ok(Value::Null),
             text => T::parsed(key, text).map_err(|why| format!("{why}; or write default")),
         };
-        let help = format!("{} `default`: as for all tenants", key.help());
+        let help = format!("{} `default`: as for all tenants", one_line(key.help));
         // The command line is described once in a process, and clap wants names that live as long.
         let name: &'static str = key.name.replace('_', "-").leak();
         command.arg(Arg::new(key.name).long(name).value_name("VALUE").help(help).value_parser(read))
@@ -54,5 +54,5 @@ fn add_options<T: OwnTable>(command: Command) -> Command {
 
 fn given<T: OwnTable>(matches: &ArgMatches) -> Map<String, Value> {
     let value = |name: &str| matches.get_one::<Value>(name).cloned();
-    T::TABLE.iter().filter_map(|key| Some((key.name.to_owned(), value(key.name)?))).collect()
+    T::KEYS.iter().filter_map(|key| Some((key.name.to_owned(), value(key.name)?))).collect()
 }

@@ -1,0 +1,151 @@
+//! What must hold between sections.
+
+use super::address::{is_loopback, listen_address};
+use super::problems::{Problems, join, nearest};
+use super::secrets::is_hex_key;
+use super::{Settings, batch, delivery, journal, oauth, store};
+use crate::types::TenantId;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Checks a configuration that was read.
+pub(super) fn check(settings: &Settings, problems: &mut Problems) {
+    check_listeners(settings, problems);
+    check_ingest(settings, problems);
+    oauth::check(&settings.oauth, problems);
+    store::check(&settings.store, problems);
+    check_default_tenant(settings, problems);
+    check_tenants(settings, problems);
+    batch::check(&settings.batch, problems);
+    delivery::check(&settings.delivery, problems);
+    journal::check(&settings.journal, settings.ingest.max_body, problems);
+    check_datadog(settings, problems);
+}
+
+/// Refuses two listeners on one address.
+fn check_listeners(settings: &Settings, problems: &mut Problems) {
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    for (key, text) in [
+        ("ingest.listen", &settings.ingest.listen),
+        ("admin.listen", &settings.admin.listen),
+        ("oauth.listen", &settings.oauth.listen),
+    ] {
+        let Some(at) = listen_address(text).ok().flatten().filter(|at| at.port() != 0) else { continue };
+        match taken.iter().find(|(_, other)| *other == at) {
+            Some((other, _)) => {
+                problems.error(key, format!("{text:?} is the address of {other} too: choose another port"));
+            }
+            None => taken.push((key, at)),
+        }
+    }
+}
+
+fn check_ingest(settings: &Settings, problems: &mut Problems) {
+    let ingest = &settings.ingest;
+    if ingest.listen.is_empty() && ingest.socket.is_empty() {
+        problems.error("ingest.listen", "is empty, and ingest.socket too: nothing could be received; set one of them");
+    }
+    let fine = problems.are_fine(&["ingest.listen", "ingest.require_token", "ingest.allow_anonymous"]);
+    let open = listen_address(&ingest.listen).ok().flatten().filter(|at| !is_loopback(at.ip()));
+    if let Some(at) = open.filter(|_| fine && !ingest.require_token) {
+        if ingest.allow_anonymous {
+            let message =
+                format!("{at} is reachable from other machines, and everyone there may send for every tenant");
+            problems.warning("ingest.listen", message);
+        } else {
+            let message = format!(
+                "{at} is reachable from other machines, and they would need no token: set ingest.require_token = true, \
+                 listen on 127.0.0.1, or set ingest.allow_anonymous = true if all of that network may send for every tenant"
+            );
+            problems.error("ingest.listen", message);
+        }
+    }
+    if ingest.require_token && settings.tenants.values().all(|tenant| tenant.ingest_tokens.is_empty()) {
+        problems
+            .warning("ingest.require_token", "is set, but no tenant has ingest_tokens: every request will be refused");
+    }
+}
+
+fn check_default_tenant(settings: &Settings, problems: &mut Problems) {
+    let tenants = &settings.tenants;
+    if tenants.is_empty() {
+        return;
+    }
+    if let Some(default) = settings.tenancy.default.as_ref().filter(|id| !tenants.contains_key(*id)) {
+        let advice = match nearest(default.as_str(), tenants.keys().map(TenantId::as_str)) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("name one of the tenants or add [{}]", join("tenants", default.as_str())),
+        };
+        problems.error("tenancy.default", format!("{:?} is no tenant; {advice}", default.as_str()));
+    }
+}
+
+fn check_tenants(settings: &Settings, problems: &mut Problems) {
+    if settings.tenants.is_empty() && !problems.has_error("tenants") {
+        let message = "none here: nothing is accepted before one is added through the admin API, or as [tenants.<id>]";
+        problems.warning("tenants", message);
+    }
+    // Tokens are compared without regard to the case of their digits, as when a request brings one.
+    let mut owners: BTreeMap<String, &TenantId> = BTreeMap::new();
+    for (id, tenant) in &settings.tenants {
+        let table = join("tenants", id.as_str());
+        let [key, tokens] = ["api_key", "ingest_tokens"].map(|key| settings.written_as(join(&table, key)));
+        match &tenant.api_key {
+            None if problems.has_error(&table) => {}
+            None => {
+                let message = format!("has no api_key or api_key_file for {}: its telemetry will be held", tenant.site);
+                problems.warning(&table, message);
+            }
+            Some(secret) if !is_hex_key(secret.expose()) => {
+                problems.warning(&key, "does not look like an API key of Datadog, which is 32 hexadecimal digits");
+            }
+            Some(_) => {}
+        }
+        if tenant.api_key.as_ref().is_some_and(|key| tenant.ingest_tokens.contains(key)) {
+            let message = "one of them is the API key: make it a token of its own, so that the key stays here";
+            problems.warning(&tokens, message);
+        }
+        for (index, token) in tenant.ingest_tokens.iter().enumerate() {
+            let other = owners.insert(token.expose().to_ascii_lowercase(), id).filter(|other| *other != id);
+            if let Some(other) = other {
+                let message =
+                    format!("token {} is one of tenant {other} too: a token stands for one tenant", index + 1);
+                problems.error(&tokens, message);
+            }
+        }
+    }
+}
+
+fn check_datadog(settings: &Settings, problems: &mut Problems) {
+    check_site("datadog.default_site", &settings.datadog.default_site, settings, problems);
+    for (id, tenant) in &settings.tenants {
+        // A tenant without a site of its own has the default one, which was checked above.
+        if tenant.site != settings.datadog.default_site {
+            check_site(&join(&join("tenants", id.as_str()), "site"), &tenant.site, settings, problems);
+        }
+    }
+    let Some(path) = &settings.datadog.ca_file else { return };
+    match std::fs::read(path) {
+        Ok(pem) if memchr::memmem::find(&pem, b"-----BEGIN CERTIFICATE-----").is_some() => {}
+        Ok(_) => problems.error("datadog.ca_file", format!("{path:?} holds no certificate in PEM form")),
+        Err(error) => problems.error("datadog.ca_file", format!("{path:?} cannot be read: {error}")),
+    }
+}
+
+fn check_site(key: &str, name: &str, settings: &Settings, problems: &mut Problems) {
+    let sites = &settings.datadog.sites;
+    // A site whose own table is wrong has said so already.
+    if sites.get(name).is_some() || problems.has_error(&join("datadog.sites", name)) {
+        return;
+    }
+    let known: Vec<_> = sites.names().collect();
+    let hint = sites.meant_by(name).map(|site| format!("did you mean {site:?}? ")).unwrap_or_default();
+    let table = join("datadog.sites", name);
+    problems.error(
+        key,
+        format!(
+            "{name:?} is no known site; {hint}the known ones are {}; to add one, write [{table}]",
+            known.join(", ")
+        ),
+    );
+}
