@@ -8,36 +8,22 @@ use crate::deliver::Delivery;
 use crate::deliver::metrics::{DEAD_LETTER_BYTES, RATE_LIMIT_REMAINING};
 use crate::journal::{Health, metrics as journal};
 use crate::ledger::{Balance, DropReason, Ledger, metrics as ledger};
-use crate::metric::Metric;
+use crate::metric::{Metric, Recorder};
 use crate::queue::{Queues, metrics as queue};
 use crate::tenancy::metrics::STATE;
 use crate::tenancy::{Registry, TenantState};
 use crate::types::{Endpoint, Kind, TenantId, UnixMillis};
 use metrics::Counter;
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The label of tenants beyond the configured number.
 const OTHER: &str = "other";
 
-/// Installs the process's metrics recorder.
-///
-/// # Errors
-/// When one is installed already.
-pub fn install_recorder() -> Result<PrometheusHandle, BuildError> {
-    let seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-    let bytes = [1e3, 4e3, 16e3, 64e3, 256e3, 512e3, 1e6, 2e6, 5e6];
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)?
-        .set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &bytes)?
-        .install_recorder()
-}
-
 /// What `/metrics` shows.
 #[derive(Debug)]
 pub struct Exposition {
-    recorder: PrometheusHandle,
+    recorder: Recorder,
     ledger: Arc<Ledger>,
     queues: Arc<Queues>,
     delivery: Arc<Delivery>,
@@ -71,7 +57,7 @@ impl Row {
 impl Exposition {
     /// An exposition in which at most `max_tenants` tenants have labels of their own.
     pub fn new(
-        recorder: PrometheusHandle,
+        recorder: Recorder,
         ledger: Arc<Ledger>,
         queues: Arc<Queues>,
         delivery: Arc<Delivery>,
@@ -88,7 +74,6 @@ impl Exposition {
 
     /// The text of one scrape.
     pub fn render(&self, now: UnixMillis) -> String {
-        self.recorder.run_upkeep();
         let mut exposition = self.recorder.render();
         let rows = self.rows();
         let text = &mut exposition;

@@ -17,7 +17,7 @@ mod tenants;
 mod token;
 mod tokens;
 
-pub use self::metrics::{Exposition, install_recorder};
+pub use self::metrics::Exposition;
 pub use server::operate;
 pub use token::{Token, TokenError};
 

@@ -1,11 +1,10 @@
 //! `dogsled run`.
 
 use super::{BAD_CONFIGURATION, complain};
-use crate::admin;
 use crate::daemon::logging::Levels;
 use crate::daemon::{Daemon, logging, systemd};
+use crate::metric::Recorder;
 use crate::settings::Settings;
-use metrics_exporter_prometheus::PrometheusHandle;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -44,7 +43,7 @@ pub fn main(args: &Args) -> ExitCode {
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    let recorder = match admin::install_recorder() {
+    let recorder = match Recorder::install() {
         Ok(recorder) => recorder,
         Err(error) => {
             error!("metrics: {error}");
@@ -64,7 +63,7 @@ pub fn main(args: &Args) -> ExitCode {
     code
 }
 
-async fn run(settings: Settings, config: Option<PathBuf>, levels: Levels, recorder: PrometheusHandle) -> ExitCode {
+async fn run(settings: Settings, config: Option<PathBuf>, levels: Levels, recorder: Recorder) -> ExitCode {
     info!(version = env!("CARGO_PKG_VERSION"), tenants = settings.tenants.len(), "starting");
     // From here on none of them ends the process by itself.
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);

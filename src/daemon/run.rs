@@ -9,13 +9,13 @@ use crate::ingest::{Door, Handler, InvalidHeader};
 use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
 use crate::ledger::{Balance, Ledger};
 use crate::machine::Machine;
+use crate::metric::Recorder;
 use crate::oauth::Connect;
 use crate::queue::Queues;
 use crate::serve::{self, ListenError, Listener};
 use crate::settings::{self, Settings};
 use crate::tenancy::{Registry, TenantState};
 use crate::types::TenantId;
-use metrics_exporter_prometheus::PrometheusHandle;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -94,7 +94,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When something cannot be opened; nothing is left listening then.
-    pub async fn start(settings: &Settings, recorder: PrometheusHandle) -> Result<Self, DaemonError> {
+    pub async fn start(settings: &Settings, recorder: Recorder) -> Result<Self, DaemonError> {
         files::raise_limit(settings);
         prepare(&settings.state.dir)?;
         let ledger = Arc::new(Ledger::default());

@@ -2,10 +2,10 @@
 
 use super::connect::{Application, ConnectError};
 use super::item_id::ids_of;
-use crate::admin;
 use crate::daemon::{Daemon, DaemonError};
 use crate::fakeintake::{Client, FakeIntake, Filter, Handle, Key, Options, Org, Rotation};
 use crate::ledger::{Balance, Ledger};
+use crate::metric::Recorder;
 use crate::settings::{Settings, SettingsError};
 use crate::tenancy::{Registry, TenantState};
 use std::fs;
@@ -79,7 +79,7 @@ impl Stage {
         let fakeintake = FakeIntake::bind("127.0.0.1:0", Options { any_key: false, ..Options::default() });
         let fakeintake = fakeintake.map_err(StageError::Loopback)?;
         let (handle, intake_url) = (fakeintake.handle(), format!("http://{}", fakeintake.addr()));
-        let recorder = admin::install_recorder().map_err(|error| StageError::Metrics(error.to_string()))?;
+        let recorder = Recorder::install().map_err(|error| StageError::Metrics(error.to_string()))?;
         let mut client = partner();
         let mut tries = 1;
         let (daemon, connect_url) = loop {

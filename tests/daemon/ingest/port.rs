@@ -1,12 +1,12 @@
 //! A port to send requests to, and a client that sees every byte.
 
 use dogsled::ingest::{Door, Handler, Submit};
+use dogsled::metric::Recorder;
 use dogsled::queue::Refused;
 use dogsled::serve::{self, Listener};
 use dogsled::settings::{Overrides, OwnLimits, Settings, Sites};
 use dogsled::tenancy::{Meters, Registry, Tenant};
 use dogsled::types::{Chunk, Secret, TenantId};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -63,7 +63,7 @@ pub struct Port {
     pub address: String,
     pub taken: Arc<Taken>,
     pub registry: Arc<Registry>,
-    pub metrics: PrometheusHandle,
+    pub metrics: Recorder,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
 }
@@ -87,10 +87,9 @@ impl Port {
         }
         registry.add_token(&Secret::new(ACME_TOKEN), &TenantId::new("acme").unwrap());
         let taken = Arc::new(Taken::default());
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let metrics = recorder.handle();
+        let metrics = Recorder::default();
         let door = Arc::new(Door::new(&settings, Arc::clone(&registry), Arc::clone(&taken)));
-        let handler = metrics::with_local_recorder(&recorder, || Handler::new(&settings, door.clone()).unwrap());
+        let handler = metrics::with_local_recorder(&metrics, || Handler::new(&settings, door.clone()).unwrap());
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(serve::serve(listeners, Arc::new(handler), async move {
             let _ = stopped.await;

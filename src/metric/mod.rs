@@ -5,6 +5,10 @@
 //! A component that counts makes its handles once, with [`handle`](Metric::handle) or [`with`](Metric::with), so that
 //! series begin at zero; one whose figures are read at the scrape has them written with [`expose`](Metric::expose).
 
+mod recorder;
+
+pub use recorder::Recorder;
+
 use metrics::{Counter, Gauge, Histogram, Label, SharedString, Unit};
 use std::fmt::{Display, Write};
 use std::marker::PhantomData;
