@@ -9,6 +9,9 @@
 //! valgrind --tool=callgrind --toggle-collect='dogsled::wire::split' target/release/deps/wire-… --test 'split/logs dated'
 //! ```
 
+// What clippy.toml forbids, measurements may do.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
 #[path = "support/corpus/mod.rs"]
 #[expect(dead_code, reason = "the identifiers of logs are for the end-to-end measurement, which follows each log")]
 mod corpus;

@@ -33,6 +33,9 @@ pub struct Exposition {
     labelled: Mutex<HashSet<TenantId>>,
 }
 
+/// One figure of a balance.
+type Figure = fn(&Balance) -> u64;
+
 /// The labels of what is counted by tenant and kind.
 const OF: [&str; 2] = ["tenant", "kind"];
 
@@ -77,7 +80,7 @@ impl Exposition {
         let mut exposition = self.recorder.render();
         let rows = self.rows();
         let text = &mut exposition;
-        let balances: [(&Metric<Counter>, fn(&Balance) -> u64); 4] = [
+        let balances: [(&Metric<Counter>, Figure); 4] = [
             (&ledger::ACCEPTED, |balance| balance.accepted),
             (&ledger::DELIVERED, |balance| balance.delivered),
             (&ledger::DEAD_LETTERED, |balance| balance.dead_lettered),

@@ -40,7 +40,7 @@ pub fn main(args: &Args) -> ExitCode {
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dogsled fakeintake: {}: {error}", args.listen);
+            super::complain(format_args!("{}: {error}", args.listen));
             ExitCode::FAILURE
         }
     }

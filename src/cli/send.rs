@@ -255,6 +255,7 @@ fn from_config(path: &Path, options: &Options) -> Result<(String, Option<Secret>
 }
 
 /// Sends the item and follows it; true when it was delivered.
+#[expect(clippy::disallowed_methods, reason = "a command, run once, with no clock to pause")]
 async fn send(item: &Item, options: &Options, from_config: Option<(String, Option<Secret>)>) -> Result<bool, Failure> {
     let (url, token) = match from_config {
         Some(found) => found,

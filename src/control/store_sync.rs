@@ -37,6 +37,7 @@ pub struct StoreSync {
 impl StoreSync {
     /// Tries once to open the store and to load its tenants, before telemetry is taken. What fails is tried again by
     /// [`run`](Self::run).
+    #[expect(clippy::disallowed_methods, reason = "one refusal a key: bounded by the tenants")]
     pub async fn begin(control: Arc<Control>, connect: Option<Connect>) -> Self {
         let (tell, refusals) = mpsc::unbounded_channel();
         control.delivery.tell_refusals(tell);
@@ -220,6 +221,7 @@ async fn replace_keys(control: Arc<Control>, open: Open, mut refusals: mpsc::Unb
 }
 
 /// Tries until the tenant has another key, or somebody must act.
+#[expect(clippy::disallowed_methods, reason = "jitter that no simulation goes through")]
 async fn replace_key(control: Arc<Control>, open: Open, refused: KeyRefused) -> TenantId {
     let KeyRefused { tenant, key } = refused;
     let mut pause = KEY_PAUSE;

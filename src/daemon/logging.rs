@@ -72,6 +72,7 @@ fn filter(level: &str) -> Result<Targets, LoggingError> {
 ///
 /// # Errors
 /// When the level is no list of directives, or a log was set up before.
+#[expect(clippy::disallowed_methods, reason = "what is left out of a log is a matter of real time")]
 pub fn init(log: &Log) -> Result<Levels, LoggingError> {
     let (filter, levels) = reload::Layer::new(filter(&log.level)?);
     let is_terminal = stderr().is_terminal();

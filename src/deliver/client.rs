@@ -166,6 +166,7 @@ impl Destination {
 }
 
 /// Reads an answer to a request with a key, which its message may quote, and which nobody is to see.
+#[expect(clippy::disallowed_methods, reason = "on real connections, which no simulation has")]
 async fn read(mut response: reqwest::Response, key: &[u8]) -> Result<Answer, String> {
     let status = response.status().as_u16();
     let limits = judge::read_limits(SystemTime::now(), |name| response.headers().get(name)?.to_str().ok());

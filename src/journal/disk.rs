@@ -67,6 +67,7 @@ const LOCK: &str = "lock";
 
 impl RealDisk {
     /// Creates the directory if necessary, and locks it. `None` when another process has it locked.
+    #[expect(clippy::disallowed_methods, reason = "bounded by the segments that there are")]
     pub(super) fn lock(dir: &Path) -> io::Result<Option<Self>> {
         fs::create_dir_all(dir)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK))?;

@@ -88,6 +88,7 @@ impl Platform for System {
         UnixMillis::now()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
     fn chance(&self) -> f64 {
         rand::random()
     }

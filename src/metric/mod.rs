@@ -5,6 +5,8 @@
 //! A component that counts makes its handles once, with [`handle`](Metric::handle) or [`with`](Metric::with), so that
 //! series begin at zero; one whose figures are read at the scrape has them written with [`expose`](Metric::expose).
 
+#![expect(clippy::disallowed_macros, reason = "the one place that the macros are called from")]
+
 mod recorder;
 
 pub use recorder::Recorder;

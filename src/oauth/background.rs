@@ -209,6 +209,7 @@ impl Inner {
     }
 
     /// Backs off from a tenant, longer each time.
+    #[expect(clippy::disallowed_methods, reason = "jitter that no simulation goes through")]
     fn pause(&self, tenant: &TenantId) -> UnixMillis {
         let mut pauses = self.pauses();
         let tries = pauses.get(tenant).map_or(0, |pause| pause.tries);

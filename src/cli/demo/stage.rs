@@ -217,6 +217,7 @@ impl Stage {
 }
 
 /// The partner's client, as Datadog knows it. Every tenant has an organisation of its own.
+#[expect(clippy::disallowed_methods, reason = "nobody is to guess it, with a seed or without")]
 fn partner() -> Client {
     let org = |tenant: &str| Org {
         id: tenant.to_owned(),
@@ -261,6 +262,7 @@ fn configuration(dir: &Path, fakeintake: &str, connect: &str, client: &Client) -
 struct Scratch(PathBuf);
 
 impl Scratch {
+    #[expect(clippy::disallowed_methods, reason = "a name that no other run has")]
     fn new() -> Result<Self, StageError> {
         let path = std::env::temp_dir().join(format!("dogsled-demo-{:016x}", rand::random::<u64>()));
         match fs::DirBuilder::new().mode(0o700).create(&path) {

@@ -19,6 +19,7 @@ pub(super) struct Rates(BTreeMap<String, f64>);
 
 impl Sample {
     /// Looks at the metrics.
+    #[expect(clippy::disallowed_methods, reason = "a command, run once, with no clock to pause")]
     pub(super) async fn take(client: &Client) -> Result<Self, Failure> {
         let text = client.metrics().await?;
         Ok(Self { at: Instant::now(), delivered: delivered(&text) })

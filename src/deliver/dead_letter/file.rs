@@ -1,5 +1,10 @@
 //! Opening and locking the file of a tenant, which another process may be about to replace.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "on the blocking pool, where a thread may sleep and another process sets the pace"
+)]
+
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;

@@ -268,6 +268,7 @@ pub(super) fn challenge_of(verifier: &str) -> String {
 }
 
 /// 32 hexadecimal digits that nobody can guess.
+#[expect(clippy::disallowed_methods, reason = "nobody is to guess it, with a seed or without")]
 pub(super) fn secret() -> String {
     format!("{:032x}", rand::random::<u128>())
 }

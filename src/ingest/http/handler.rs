@@ -368,6 +368,7 @@ fn taken(intake: &Intake) -> Answer {
 }
 
 /// The answer to an event, which repeats it.
+#[expect(clippy::disallowed_methods, reason = "ids, which decide nothing")]
 fn echo(intake: &Intake, (kind, bytes): (Kind, Bytes), tenants: &[Arc<Tenant>], now: UnixMillis) -> Option<Answer> {
     let app = &tenants.first()?.site.hosts.app;
     let body = match (intake.echo?, kind) {

@@ -1,5 +1,10 @@
 //! SQLite: one connection on a thread of its own, since SQLite blocks while it waits for the disk.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a thread of its own, fed by callers that hold the connection's lock and wait for the answer"
+)]
+
 use super::{Fault, Mode, PATIENCE, Row, StoreError, Value, patiently};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql};
