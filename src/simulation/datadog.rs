@@ -1,9 +1,9 @@
 //! The other side: takes requests, does with them what the faults say, and has everything noted.
 
-use super::book::Book;
 use super::faults::{Deed, FINAL, Reply, Request, Rules, Window, wall};
-use super::terms::{Terms, read_key};
-use super::watch::{Sent, Watch};
+use super::invariants::{Invariants, Sent};
+use super::oracle::Oracle;
+use super::permission::{Permission, read_key};
 use crate::deliver::{Answer, Destination, Soon, Transport, Validity, read_limits};
 use crate::payload::Payload;
 use crate::types::{Endpoint, Kind};
@@ -19,24 +19,24 @@ use tokio::time::sleep;
 pub(super) struct Datadog {
     rules: Arc<Rules>,
     state: Arc<Mutex<State>>,
-    book: Arc<Mutex<Book>>,
+    oracle: Arc<Mutex<Oracle>>,
 }
 
 struct State {
     rng: StdRng,
     windows: BTreeMap<(usize, Endpoint), Window>,
-    watch: Watch,
+    invariants: Invariants,
 }
 
-/// A request under way; dropped when the process dies.
-struct UnderWay {
+/// A request in flight; dropped when the process dies.
+struct InFlight {
     datadog: Datadog,
     tenant: usize,
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.datadog.state().watch.over(self.tenant);
+        self.datadog.state().invariants.over(self.tenant);
     }
 }
 
@@ -47,28 +47,28 @@ impl fmt::Debug for Datadog {
 }
 
 impl Datadog {
-    pub(super) fn new(seed: u64, rules: Rules, book: Arc<Mutex<Book>>) -> Self {
+    pub(super) fn new(seed: u64, rules: Rules, oracle: Arc<Mutex<Oracle>>) -> Self {
         let rng = StdRng::seed_from_u64(seed ^ 0xda7a);
-        let state = State { rng, windows: BTreeMap::new(), watch: Watch::default() };
-        Self { rules: Arc::new(rules), state: Arc::new(Mutex::new(state)), book }
+        let state = State { rng, windows: BTreeMap::new(), invariants: Invariants::default() };
+        Self { rules: Arc::new(rules), state: Arc::new(Mutex::new(state)), oracle }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap()
+    fn oracle(&self) -> MutexGuard<'_, Oracle> {
+        self.oracle.lock().unwrap()
     }
 
     /// A new process knows nothing of what the last one was told.
     pub(super) fn forget(&self) {
-        self.state().watch.forget();
+        self.state().invariants.forget();
     }
 
-    /// From this moment on these are a tenant's terms.
-    pub(super) fn set_terms(&self, tenant: usize, terms: Terms) {
-        self.state().watch.set_terms(tenant, terms);
+    /// From this moment on this is a tenant's permission.
+    pub(super) fn set_permission(&self, tenant: usize, permission: Permission) {
+        self.state().invariants.set_permission(tenant, permission);
     }
 
     async fn take(&self, to: &Destination, payload: &Payload) -> Result<Answer, String> {
@@ -76,37 +76,37 @@ impl Datadog {
         let plain = payload.unpack().unwrap();
         let ids = ids(&plain);
         let sent = Sent { tenant, generation, payload, plain: &plain, ids: &ids };
-        let number = self.state().watch.begins(&self.rules, &mut self.book(), &sent);
-        let _under_way = UnderWay { datadog: self.clone(), tenant };
+        let number = self.state().invariants.begins(&self.rules, &mut self.oracle(), &sent);
+        let _in_flight = InFlight { datadog: self.clone(), tenant };
         let (latency, deed) = self.deed(&sent);
         sleep(latency).await;
         match deed {
             Deed::Silence { stored, after } => {
                 if stored {
-                    self.book().stored(&ids);
+                    self.oracle().stored(&ids);
                 }
                 sleep(after).await;
-                let mut book = self.book();
-                book.event(format_args!("{number} no answer, stored: {stored}"));
-                book.count("no answer");
-                drop(book);
-                self.state().watch.ends(number, &sent, None);
+                let mut oracle = self.oracle();
+                oracle.event(format_args!("{number} no answer, stored: {stored}"));
+                oracle.count("no answer");
+                drop(oracle);
+                self.state().invariants.ends(number, &sent, None);
                 Err("no answer".to_owned())
             }
             Deed::Answer(reply) => {
                 let good = (200..300).contains(&reply.status);
                 if good {
-                    self.book().stored(&ids);
+                    self.oracle().stored(&ids);
                 }
                 sleep(latency).await;
-                let mut book = self.book();
+                let mut oracle = self.oracle();
                 if good {
-                    book.confirmed(&ids, &payload.finalizer);
+                    oracle.confirmed(&ids, &payload.finalizer);
                 }
-                book.event(format_args!("{number} {} {:?} {:?}", reply.status, reply.wait, reply.headers));
-                book.count(name(reply.status));
-                drop(book);
-                self.state().watch.ends(number, &sent, Some(&reply));
+                oracle.event(format_args!("{number} {} {:?} {:?}", reply.status, reply.wait, reply.headers));
+                oracle.count(name(reply.status));
+                drop(oracle);
+                self.state().invariants.ends(number, &sent, Some(&reply));
                 let Reply { status, headers, words, .. } = reply;
                 let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, v)| v.as_str());
                 Ok(Answer { status, message: words.into(), ..read_limits(wall(), header) })
@@ -117,24 +117,24 @@ impl Datadog {
     fn deed(&self, sent: &Sent<'_>) -> (Duration, Deed) {
         let Sent { tenant, payload, ids, .. } = *sent;
         let mut state = self.state();
-        let State { rng, windows, watch } = &mut *state;
-        let mut book = self.book();
+        let State { rng, windows, invariants } = &mut *state;
+        let mut oracle = self.oracle();
         let request = Request {
             tenant,
             kind: payload.kind,
             encoding: payload.encoding,
             sent: payload.body.len(),
             plain: sent.plain.len(),
-            poison: ids.iter().any(|id| book.item(*id).poison),
+            poison: ids.iter().any(|id| oracle.item(*id).poison),
             // That a half is refused is believed at once.
-            unoffended: ids.iter().all(|id| !watch.offended.contains(id) && !watch.was_refused(id)),
-            key_since: watch.terms(tenant).since,
+            unoffended: ids.iter().all(|id| !invariants.offended.contains(id) && !invariants.was_refused(id)),
+            key_since: invariants.permission(tenant).since,
         };
         let window = windows.entry((tenant, payload.kind.endpoint())).or_default();
         let (latency, deed) = self.rules.deed(rng, &request, window);
         let Deed::Answer(Reply { status, words, .. }) = &deed else { return (latency, deed) };
         if *status == 400 && !words.contains("Encoding") {
-            watch.malformed(sent, request.poison);
+            invariants.malformed(sent, request.poison);
         }
         let is_revoked = self.rules.is_revoked(tenant, request.key_since);
         let is_final = FINAL.contains(status)
@@ -142,7 +142,7 @@ impl Datadog {
             || *status == 413 && ids.len() == 1
             || matches!(status, 401 | 403) && payload.kind == Kind::EventV2 && !is_revoked;
         if is_final {
-            ids.iter().for_each(|id| book.doomed(*id));
+            ids.iter().for_each(|id| oracle.doomed(*id));
         }
         (latency, deed)
     }
@@ -153,7 +153,7 @@ impl Datadog {
         let mut state = self.state();
         let validity = if self.rules.is_away(tenant) {
             Validity::Unknown("no answer".into())
-        } else if self.rules.is_revoked(tenant, state.watch.terms(tenant).since) {
+        } else if self.rules.is_revoked(tenant, state.invariants.permission(tenant).since) {
             Validity::Invalid("403".into())
         } else {
             Validity::Valid
@@ -163,8 +163,8 @@ impl Datadog {
             Validity::Invalid(_) => Some(false),
             Validity::Unknown(_) => None,
         };
-        state.watch.validated(tenant, generation, valid);
-        self.book().event(format_args!("tenant {tenant} {validity:?}"));
+        state.invariants.validated(tenant, generation, valid);
+        self.oracle().event(format_args!("tenant {tenant} {validity:?}"));
         validity
     }
 }

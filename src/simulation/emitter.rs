@@ -1,7 +1,7 @@
 //! Those who send telemetry.
 
-use super::book::Book;
 use super::machine::{elapsed, now, pass_time};
+use super::oracle::Oracle;
 use super::plan::{Request, Run, STORM};
 use crate::queue::{Queues, Refused};
 use crate::types::{Chunk, Follow, TenantId};
@@ -15,7 +15,7 @@ pub(super) struct Emitter {
     pub(super) queues: Arc<Queues>,
     pub(super) tenants: Vec<TenantId>,
     pub(super) requests: Arc<Mutex<VecDeque<Request>>>,
-    pub(super) book: Arc<Mutex<Book>>,
+    pub(super) oracle: Arc<Mutex<Oracle>>,
     pub(super) start: Instant,
 }
 
@@ -39,23 +39,23 @@ impl Emitter {
             self.queues.wait_for_capacity().await;
             let chunks: Vec<Chunk> = runs.iter().map(|run| self.chunk(run)).collect();
             let follows: Vec<Option<Follow>> = chunks.iter().map(|chunk| chunk.follow.clone()).collect();
-            runs.iter().for_each(|run| self.book.lock().unwrap().emitted(&run.ids));
+            runs.iter().for_each(|run| self.oracle.lock().unwrap().emitted(&run.ids));
             match self.queues.submit(chunks).await {
                 Ok(()) => {
-                    let mut book = self.book.lock().unwrap();
+                    let mut oracle = self.oracle.lock().unwrap();
                     for (run, follow) in runs.iter().zip(follows) {
                         let Run { tenant, kind, ids, .. } = run;
-                        book.accepted(ids, follow);
-                        book.event(format_args!("accepted {tenant} {kind} {:?}..{:?}", ids.first(), ids.last()));
+                        oracle.accepted(ids, follow);
+                        oracle.event(format_args!("accepted {tenant} {kind} {:?}..{:?}", ids.first(), ids.last()));
                     }
                     return;
                 }
                 Err(Refused::Full { retry_after, .. }) => {
-                    self.book.lock().unwrap().count("full");
+                    self.oracle.lock().unwrap().count("full");
                     sleep(retry_after.min(Duration::from_secs(2))).await;
                 }
                 Err(Refused::Storage(_)) => {
-                    self.book.lock().unwrap().count("storage");
+                    self.oracle.lock().unwrap().count("storage");
                     pass_time(Duration::from_secs(2)).await;
                 }
                 Err(Refused::Stopping) => return,

@@ -2,20 +2,20 @@
 //! Datadog with every fault. All of it follows from a seed, so what was found once is found again.
 //!
 //! `plan` is what a seed makes of the world, `world` the lives of the process in it, `emitter` those who send telemetry,
-//! `terms` what is done to tenants, `datadog` the other side with its `faults`, `watch` what a sender must keep to, `book`
+//! `permission` what is done to tenants, `datadog` the other side with its `faults`, `invariants` what a sender must keep to, `oracle`
 //! what became of each item and whether that is right; `machine` and `committer` stand in for the machine and its threads.
 //!
 //! `SIMULATION_SEED=n` runs that seed alone, `SIMULATION_SEEDS=n` so many; with `SIMULATION_TRACE=1` every event is told.
 
-mod book;
 pub(crate) mod committer;
 mod datadog;
 mod emitter;
 mod faults;
+mod invariants;
 pub(crate) mod machine;
+mod oracle;
+mod permission;
 mod plan;
-mod terms;
-mod watch;
 mod world;
 
 use crate::journal::Fsync;
@@ -63,24 +63,28 @@ fn run(seed: u64) -> Outcome {
     watch_panics();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let book = runtime.block_on(async {
+    let oracle = runtime.block_on(async {
         let _machine = machine::Simulated::begin(seed);
         let mut world = World::new(seed, dir.path());
         world.run().await;
-        world.book.clone()
+        world.oracle.clone()
     });
-    let mut book = book.lock().unwrap();
+    let mut oracle = oracle.lock().unwrap();
     if let Some(panicked) = PANICKED.take() {
-        book.wrong(panicked);
+        oracle.wrong(panicked);
     }
     assert!(
-        book.wrong.is_empty(),
+        oracle.wrong.is_empty(),
         "{}\nseed {seed}: {} things are wrong, the first: {}\nagain with SIMULATION_SEED={seed}",
-        book.tail(),
-        book.wrong.len(),
-        book.wrong[0]
+        oracle.tail(),
+        oracle.wrong.len(),
+        oracle.wrong[0]
     );
-    Outcome { trace: book.trace(), accepted: book.accepted_items(), counts: book.counts.clone().into_iter().collect() }
+    Outcome {
+        trace: oracle.trace(),
+        accepted: oracle.accepted_items(),
+        counts: oracle.counts.clone().into_iter().collect(),
+    }
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -1,9 +1,9 @@
 //! What a seed makes of the world: its configuration, its traffic, its faults and its ends.
 
-use super::book::{Book, End};
 use super::faults::{Fault, Phase, Rules, TELLINGS};
 use super::machine::EPOCH;
-use super::terms::{Change, TROUBLES};
+use super::oracle::{End, Oracle};
+use super::permission::{Change, TROUBLES};
 use crate::journal::{Faults, Fsync};
 use crate::settings::{Settings, WhenFull};
 use crate::types::{Encoding, Endpoint, Kind, UnixMillis};
@@ -57,7 +57,7 @@ pub(super) struct Run {
 }
 
 impl Plan {
-    pub(super) fn new(seed: u64, book: &mut Book, state_dir: &std::path::Path) -> Self {
+    pub(super) fn new(seed: u64, oracle: &mut Oracle, state_dir: &std::path::Path) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let rng = &mut rng;
         let tenants = rng.random_range(2..5);
@@ -79,7 +79,7 @@ impl Plan {
         let interval = Fsync::Interval(Duration::from_millis(200));
         let fsync = *pick(rng, &[Fsync::Always, interval, interval, Fsync::Never]);
         let rules = rules(rng, tenants, &settings);
-        let emitters = (0..tenants * 2).map(|emitter| requests(rng, emitter % tenants, tenants, book)).collect();
+        let emitters = (0..tenants * 2).map(|emitter| requests(rng, emitter % tenants, tenants, oracle)).collect();
         Self {
             seed,
             fsync,
@@ -154,7 +154,7 @@ fn rules(rng: &mut StdRng, tenants: usize, settings: &Settings) -> Rules {
     }
 }
 
-fn requests(rng: &mut StdRng, tenant: usize, tenants: usize, book: &mut Book) -> VecDeque<Request> {
+fn requests(rng: &mut StdRng, tenant: usize, tenants: usize, oracle: &mut Oracle) -> VecDeque<Request> {
     let kinds: Vec<Kind> = (0..4).map(|_| *pick(rng, &Kind::ALL)).collect();
     let pause = *pick(rng, &[300, 1000, 3000]);
     let mut requests = VecDeque::new();
@@ -165,17 +165,17 @@ fn requests(rng: &mut StdRng, tenant: usize, tenants: usize, book: &mut Book) ->
             return requests;
         }
         let kind = *pick(rng, &kinds);
-        let mut runs = vec![run(rng, tenant, kind, at, book)];
+        let mut runs = vec![run(rng, tenant, kind, at, oracle)];
         if rng.random_range(0..10) == 0 {
             let other = rng.random_range(0..tenants);
             let kind = *pick(rng, &kinds);
-            runs.push(run(rng, other, kind, at, book));
+            runs.push(run(rng, other, kind, at, oracle));
         }
         requests.push_back(Request { at, runs });
     }
 }
 
-fn run(rng: &mut StdRng, tenant: usize, kind: Kind, at: Duration, book: &mut Book) -> Run {
+fn run(rng: &mut StdRng, tenant: usize, kind: Kind, at: Duration, oracle: &mut Oracle) -> Run {
     let most = kind.limits().items.min(12);
     let mut oldest = None;
     let count = rng.random_range(1..=most);
@@ -186,7 +186,7 @@ fn run(rng: &mut StdRng, tenant: usize, kind: Kind, at: Duration, book: &mut Boo
         // An item that becomes too old while it waits, or was before.
         let ripe = (kind == Kind::Logs && rng.random_range(0..30) == 0)
             .then(|| at + Duration::from_secs(rng.random_range(0..60)));
-        let id = book.add(tenant, kind, poison, ripe);
+        let id = oracle.add(tenant, kind, poison, ripe);
         let size = match rng.random_range(0..2000) {
             0 => HUGE,
             1..40 => rng.random_range(5_000..40_000),
@@ -194,7 +194,7 @@ fn run(rng: &mut StdRng, tenant: usize, kind: Kind, at: Duration, book: &mut Boo
         };
         let size = if kind.limits().items == 1 { size.min(1_000_000) } else { size };
         if size / 2 > kind.limits().compressed {
-            book.doomed(id);
+            oracle.doomed(id);
         }
         let text = format!("(id={id}){}", padding(rng, size));
         if index > 0 {

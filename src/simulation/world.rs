@@ -1,12 +1,12 @@
 //! Lives of the process, one after another on the same disk, and what is looked at while they last.
 
-use super::book::{Book, End};
 use super::committer::{self, Task};
 use super::datadog::Datadog;
 use super::emitter::Emitter;
 use super::machine::{self, Simulated, elapsed};
+use super::oracle::{End, Oracle};
+use super::permission::{Change, Permission};
 use super::plan::{Plan, Request, SHORT, STORM};
-use super::terms::{Change, Terms};
 use crate::daemon::keep_house;
 use crate::deliver::Delivery;
 use crate::journal::{Faults, Journal, Options, SimDisk};
@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// All that is left is delivered within this time after the last fault.
 const DRAINED: Duration = Duration::from_secs(600);
 
-/// A clean end takes no longer, whatever is under way.
+/// A clean end takes no longer, whatever is in flight.
 const ENDED: Duration = Duration::from_secs(60);
 
 /// What waits longer than its quota allows is dropped within 30 s. The age that is shown may be that of what was dropped
@@ -43,10 +43,10 @@ const WAKES: u64 = 1000;
 
 pub(super) struct World {
     plan: Plan,
-    pub(super) book: Arc<Mutex<Book>>,
+    pub(super) oracle: Arc<Mutex<Oracle>>,
     disk: SimDisk,
     datadog: Datadog,
-    terms: Vec<Terms>,
+    permissions: Vec<Permission>,
     emitters: Vec<Arc<Mutex<VecDeque<Request>>>>,
     start: Instant,
     lives: u64,
@@ -71,22 +71,32 @@ struct Life {
 
 impl World {
     pub(super) fn new(seed: u64, state_dir: &std::path::Path) -> Self {
-        let mut book = Book::default();
-        let mut plan = Plan::new(seed, &mut book, state_dir);
-        let book = Arc::new(Mutex::new(book));
-        let datadog = Datadog::new(seed, plan.rules.clone(), book.clone());
+        let mut oracle = Oracle::default();
+        let mut plan = Plan::new(seed, &mut oracle, state_dir);
+        let oracle = Arc::new(Mutex::new(oracle));
+        let datadog = Datadog::new(seed, plan.rules.clone(), oracle.clone());
         let emitters = std::mem::take(&mut plan.emitters).into_iter().map(|all| Arc::new(Mutex::new(all))).collect();
-        let (disk, terms) = (SimDisk::new(seed), vec![Terms::default(); plan.rules.tenants]);
-        Self { disk, plan, book, datadog, terms, emitters, start: Instant::now(), lives: 0, wakes: Default::default() }
+        let (disk, permissions) = (SimDisk::new(seed), vec![Permission::default(); plan.rules.tenants]);
+        Self {
+            disk,
+            plan,
+            oracle,
+            datadog,
+            permissions,
+            emitters,
+            start: Instant::now(),
+            lives: 0,
+            wakes: Default::default(),
+        }
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap()
+    fn oracle(&self) -> MutexGuard<'_, Oracle> {
+        self.oracle.lock().unwrap()
     }
 
     pub(super) async fn run(&mut self) {
         let (settings, fsync) = (&self.plan.settings, self.plan.fsync);
-        self.book().event(format_args!(
+        self.oracle().event(format_args!(
             "{fsync:?}, {:?}, {:?}, {:?}, {:?}",
             settings.journal, settings.memory, settings.delivery, self.plan.rules.phases
         ));
@@ -103,12 +113,12 @@ impl World {
         let (journal, ..) = self.open();
         let left = journal.figures();
         if left.records > 0 {
-            self.book().wrong(format_args!("all is delivered, and the journal has {left:?}"));
+            self.oracle().wrong(format_args!("all is delivered, and the journal has {left:?}"));
         }
         journal.close();
         let dead = self.dead_letters();
         let age_limited = self.plan.settings.journal.max_age == SHORT;
-        self.book().close(&dead, &self.plan.rules, age_limited);
+        self.oracle().close(&dead, &self.plan.rules, age_limited);
     }
 
     fn open(&mut self) -> (Journal, crate::journal::Recovery, Arc<Task>) {
@@ -124,15 +134,21 @@ impl World {
 
     fn begin(&mut self) -> Life {
         let (journal, recovery, process) = self.open();
-        self.book().event(format_args!("life {}: {} items, {} lost", self.lives, recovery.items, recovery.lost.len()));
+        self.oracle().event(format_args!(
+            "life {}: {} items, {} lost",
+            self.lives,
+            recovery.items,
+            recovery.lost.len()
+        ));
         let settings = &self.plan.settings;
         let ledger = Arc::new(Ledger::default());
         let queues = Arc::new(Queues::new(&Simulated::machine(), settings, ledger.clone(), Arc::new(journal)));
         queues.recover(&recovery.lost);
         let registry = Arc::new(Registry::default());
-        let tenants: Vec<_> = (0..self.terms.len()).map(|index| TenantId::new(&format!("t{index}")).unwrap()).collect();
+        let tenants: Vec<_> =
+            (0..self.permissions.len()).map(|index| TenantId::new(&format!("t{index}")).unwrap()).collect();
         self.datadog.forget();
-        self.terms.iter_mut().for_each(|terms| terms.purged = None);
+        self.permissions.iter_mut().for_each(|permission| permission.purged = None);
         let datadog = Box::new(self.datadog.clone());
         let delivery = Arc::new(Delivery::new(settings, datadog, queues.clone(), registry.clone(), ledger.clone()));
         let (mut sending, mut others) = (JoinSet::new(), JoinSet::new());
@@ -149,7 +165,7 @@ impl World {
                 queues: queues.clone(),
                 tenants: tenants.clone(),
                 requests: requests.clone(),
-                book: self.book.clone(),
+                oracle: self.oracle.clone(),
                 start: self.start,
             };
             others.spawn(emitter.run());
@@ -158,31 +174,31 @@ impl World {
         let since = elapsed();
         let life =
             Life { process, queues, delivery, ledger, registry, tenants, sending, others, quota, max_age, since };
-        (0..self.terms.len()).for_each(|tenant| self.enact(&life, tenant));
+        (0..self.permissions.len()).for_each(|tenant| self.enact(&life, tenant));
         life
     }
 
-    /// Has a tenant's terms hold from this moment on.
+    /// Has a tenant's permission apply from this moment on.
     fn enact(&self, life: &Life, tenant: usize) {
         let site = self.plan.settings.datadog.sites.get("datadoghq.com").unwrap();
-        self.terms[tenant].enact(&life.tenants[tenant], tenant, &site, &life.registry, &self.datadog);
+        self.permissions[tenant].enact(&life.tenants[tenant], tenant, &site, &life.registry, &self.datadog);
     }
 
     /// Does to tenants what is due.
-    async fn change_terms(&mut self, life: &Life) {
+    async fn change_permission(&mut self, life: &Life) {
         let now = elapsed();
         while self.plan.changes.front().is_some_and(|(at, ..)| *at <= now) {
             let Some((_, tenant, change)) = self.plan.changes.pop_front() else { break };
-            self.book().event(format_args!("tenant {tenant}: {change:?}"));
+            self.oracle().event(format_args!("tenant {tenant}: {change:?}"));
             if let Change::Purge = change {
                 let before = machine::now();
-                self.book().purged(tenant);
+                self.oracle().purged(tenant);
                 match life.delivery.purge(&life.tenants[tenant], before).await {
-                    Ok(_) => self.terms[tenant].purged = Some(before),
-                    Err(error) => self.book().event(format_args!("not purged: {error}")),
+                    Ok(_) => self.permissions[tenant].purged = Some(before),
+                    Err(error) => self.oracle().event(format_args!("not purged: {error}")),
                 }
             }
-            self.terms[tenant].change(change);
+            self.permissions[tenant].change(change);
             self.enact(life, tenant);
         }
     }
@@ -192,30 +208,30 @@ impl World {
         while elapsed() < at {
             sleep(Duration::from_millis(100).min(at.saturating_sub(elapsed()))).await;
             self.trouble_disk();
-            self.change_terms(life).await;
+            self.change_permission(life).await;
             self.look(life);
         }
     }
 
     /// What must hold at every moment; to be called a few times a second.
     fn look(&mut self, life: &Life) {
-        life.look(&mut self.book());
+        life.look(&mut self.oracle());
         let wakes = Handle::current().metrics().worker_park_count(0);
         let (before, at) = std::mem::replace(&mut self.wakes, (wakes, elapsed()));
         let (new, looks) = (wakes - before, 1 + (elapsed() - at).as_millis() as u64 / 100);
         if new > WAKES * looks {
-            self.book().wrong(format_args!("time went on {new} times since {at:?}: something spins"));
+            self.oracle().wrong(format_args!("time went on {new} times since {at:?}: something spins"));
         }
     }
 
     fn trouble_disk(&mut self) {
         while self.plan.disk.front().is_some_and(|(at, _)| *at <= elapsed()) {
             let Some((_, faults)) = self.plan.disk.pop_front() else { break };
-            self.book().event(format_args!("disk: {faults:?}"));
+            self.oracle().event(format_args!("disk: {faults:?}"));
             match faults {
                 Some(faults) => {
                     self.disk.set_faults(faults);
-                    self.book().disk_trouble = Some((elapsed(), FOREVER));
+                    self.oracle().disk_trouble = Some((elapsed(), FOREVER));
                 }
                 None => self.mend_disk(),
             }
@@ -226,7 +242,7 @@ impl World {
         self.disk.set_faults(Faults::default());
         // Some time goes by before what could not be written is.
         let until = elapsed() + Duration::from_secs(1);
-        if let Some((_, end @ FOREVER)) = &mut self.book().disk_trouble {
+        if let Some((_, end @ FOREVER)) = &mut self.oracle().disk_trouble {
             *end = until;
         }
     }
@@ -234,8 +250,8 @@ impl World {
     /// Everything is well from now on: all arrives.
     async fn drain(&mut self, life: &mut Life) {
         self.mend_disk();
-        self.change_terms(life).await;
-        self.book().event("calm");
+        self.change_permission(life).await;
+        self.oracle().event("calm");
         let end = elapsed() + DRAINED;
         loop {
             sleep(Duration::from_millis(200)).await;
@@ -247,28 +263,28 @@ impl World {
             }
             if elapsed() > end {
                 let ledger = life.ledger.read();
-                self.book().wrong(format_args!("not all is delivered: emitting: {emitting}, {ledger:?}"));
+                self.oracle().wrong(format_args!("not all is delivered: emitting: {emitting}, {ledger:?}"));
                 return;
             }
         }
         // Whoever still waits for an answer to the last request.
         sleep(Duration::from_secs(30)).await;
-        life.look(&mut self.book());
-        self.book().look_at_follows(true);
+        life.look(&mut self.oracle());
+        self.oracle().look_at_follows(true);
         self.wakes = (Handle::current().metrics().worker_park_count(0), elapsed());
         let left = (life.queues.memory_used(), life.queues.disk_used());
         if left != (0, 0) {
-            self.book().wrong(format_args!("all is delivered, and {left:?} bytes of memory and disk are still held"));
+            self.oracle().wrong(format_args!("all is delivered, and {left:?} bytes of memory and disk are still held"));
         }
         life.queues.journal().flush().await;
         let figures = life.queues.journal().figures();
         if figures.records > 0 {
-            self.book().wrong(format_args!("all is delivered, and the journal has {figures:?}"));
+            self.oracle().wrong(format_args!("all is delivered, and the journal has {figures:?}"));
         }
     }
 
     async fn end(&mut self, mut life: Life, end: End) {
-        self.book().event(format_args!("{end:?}"));
+        self.oracle().event(format_args!("{end:?}"));
         let journal = life.queues.journal().clone();
         if end == End::Shutdown {
             life.delivery.flush();
@@ -278,19 +294,19 @@ impl World {
             self.until(&mut life, enough).await;
             life.delivery.end();
             if timeout(ENDED, life.sending.join_next()).await.is_err() {
-                self.book().wrong("delivery does not end");
+                self.oracle().wrong("delivery does not end");
             }
         } else {
             life.process.die();
         }
         life.sending.shutdown().await;
         life.others.shutdown().await;
-        self.book().look();
+        self.oracle().look();
         if end == End::Shutdown {
             // These go behind what was accepted later.
             for payload in life.delivery.partly_finalized() {
                 let ids = super::datadog::ids(&payload.unpack().unwrap());
-                self.book().out_of_order(&ids);
+                self.oracle().out_of_order(&ids);
             }
             life.delivery.checkpoint().await;
             journal.close();
@@ -302,14 +318,14 @@ impl World {
             yield_now().await;
         }
         if Arc::strong_count(&journal) > 1 {
-            self.book().wrong("something of the process lives on after its end");
+            self.oracle().wrong("something of the process lives on after its end");
         }
         match end {
             End::PowerLoss => self.disk.lose_power(),
             End::Kill | End::Shutdown => self.disk.kill(),
         }
         let fsync = self.plan.fsync;
-        let mut book = self.book();
+        let mut oracle = self.oracle();
         let mut lanes = BTreeSet::new();
         for (tenant, kind, balance) in ledger.read() {
             let tenant = tenants.iter().position(|id| *id == tenant).unwrap();
@@ -319,20 +335,20 @@ impl World {
                     continue;
                 }
                 lanes.insert((tenant, kind));
-                book.dropped((tenant, kind), reason, dropped);
+                oracle.dropped((tenant, kind), reason, dropped);
                 let may_be = match reason {
                     DropReason::Evicted => self.plan.settings.journal.when_full == WhenFull::DropOldest,
                     DropReason::Damaged => fsync != super::Fsync::Always,
                     DropReason::Expired => self.plan.rules.drop_late || self.plan.settings.journal.max_age == SHORT,
-                    DropReason::Purged => book.was_purged(tenant),
+                    DropReason::Purged => oracle.was_purged(tenant),
                 };
                 if !may_be {
-                    book.wrong(format_args!("{dropped} {kind} of {tenant} were dropped as {}", reason.name()));
+                    oracle.wrong(format_args!("{dropped} {kind} of {tenant} were dropped as {}", reason.name()));
                 }
             }
         }
-        book.ended(end, fsync, &lanes);
-        drop(book);
+        oracle.ended(end, fsync, &lanes);
+        drop(oracle);
         // A new process finds a disk that works, until that fails again.
         self.mend_disk();
     }
@@ -340,7 +356,7 @@ impl World {
     /// The items in the dead letters, and whose file they are in.
     fn dead_letters(&self) -> BTreeMap<u64, usize> {
         let mut dead = BTreeMap::new();
-        for tenant in 0..self.terms.len() {
+        for tenant in 0..self.permissions.len() {
             let path = self.plan.settings.state.dir.join(format!("dead-letters/t{tenant}.ndjson"));
             for line in std::fs::read_to_string(path).unwrap_or_default().lines() {
                 let line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -357,8 +373,8 @@ impl World {
 
 impl Life {
     /// What must hold at every moment.
-    fn look(&self, book: &mut Book) {
-        book.look();
+    fn look(&self, oracle: &mut Oracle) {
+        oracle.look();
         let mut queued: BTreeMap<(TenantId, Kind), u64> = BTreeMap::new();
         for queue in self.queues.all() {
             for lane in queue.figures().into_iter().chain(self.delivery.figures(&queue.id)) {
@@ -368,14 +384,14 @@ impl Life {
         for (tenant, kind, balance) in self.ledger.read() {
             let there = queued.get(&(tenant.clone(), kind)).copied().unwrap_or(0);
             if !balance.balances() || balance.queued != there {
-                book.wrong(format_args!("{tenant} {kind}: {there} items are there, and the ledger says {balance:?}"));
+                oracle.wrong(format_args!("{tenant} {kind}: {there} items are there, and the ledger says {balance:?}"));
             }
         }
         for queue in self.queues.all() {
             let oldest = queue.figures().into_iter().filter_map(|lane| lane.oldest).min();
             let limit = machine::now().minus(self.max_age + EXPIRED);
             if oldest.is_some_and(|oldest| oldest < limit) && elapsed() > self.since + RECOVERED {
-                book.wrong(format_args!("{} has items waiting since {oldest:?}", queue.id));
+                oracle.wrong(format_args!("{} has items waiting since {oldest:?}", queue.id));
             }
         }
         let mut waiting: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
@@ -387,7 +403,7 @@ impl Life {
         for (tenant, bytes) in waiting {
             if bytes > self.quota as u64 + 100_000 {
                 let tenant = String::from_utf8_lossy(&tenant).into_owned();
-                book.wrong(format_args!("{bytes} bytes of {tenant} are in the journal"));
+                oracle.wrong(format_args!("{bytes} bytes of {tenant} are in the journal"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What was emitted and what became of it, item by item, and whether that is right.
+//! What was emitted, what became of it item by item, and whether that is right.
 
 use super::machine::elapsed;
 use crate::ledger::DropReason;
@@ -65,7 +65,7 @@ pub(super) type Lane = (usize, Kind);
 
 /// All items, and the trace of events.
 #[derive(Default)]
-pub(super) struct Book {
+pub(super) struct Oracle {
     items: Vec<Item>,
     orders: u64,
     /// The place of the last first attempt.
@@ -87,7 +87,7 @@ pub(super) struct Book {
     pub(super) wrong: Vec<String>,
 }
 
-impl Book {
+impl Oracle {
     /// Notes an event.
     pub(super) fn event(&mut self, event: impl Display) {
         let line = format!("{:>10.3} {event}", elapsed().as_secs_f64());
@@ -162,7 +162,7 @@ impl Book {
         }
     }
 
-    /// A request with these items is under way.
+    /// A request with these items is in flight.
     pub(super) fn attempted(&mut self, tenant: usize, kind: Kind, ids: &[u64]) {
         for id in ids {
             let item = self.item_mut(*id);
@@ -282,7 +282,7 @@ impl Book {
             if again {
                 batch.items.iter().for_each(|id| self.item_mut(*id).sure = false);
             }
-            // Of what was divided any number may be under way in part, and acks that the disk did not take are not written.
+            // Of what was divided any number may be in flight in part, and acks that the disk did not take are not written.
             let healthy = trouble.is_none_or(|(_, until)| until + recent * 2 < now);
             if end == End::Kill && healthy && batch.settled.is_some() {
                 batch.items.iter().for_each(|id| self.item_mut(*id).killed_with = Some((now, first)));

@@ -32,7 +32,7 @@ pub(super) const TROUBLES: [Change; 6] =
 
 /// What a tenant may send.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct Permission {
     present: bool,
     keyed: bool,
     pub(super) paused: bool,
@@ -45,7 +45,7 @@ pub(super) struct Terms {
     pub(super) purged: Option<UnixMillis>,
 }
 
-impl Default for Terms {
+impl Default for Permission {
     fn default() -> Self {
         Self {
             present: true,
@@ -59,7 +59,7 @@ impl Default for Terms {
     }
 }
 
-impl Terms {
+impl Permission {
     pub(super) fn has_key(&self) -> bool {
         self.present && self.keyed
     }
@@ -91,9 +91,9 @@ impl Terms {
         self.since = elapsed();
     }
 
-    /// Has these terms hold from this moment on, for the process and for those who watch it.
+    /// Has this permission apply from this moment on, for the process and for the invariants.
     pub(super) fn enact(&self, id: &TenantId, index: usize, site: &Site, registry: &Registry, datadog: &Datadog) {
-        datadog.set_terms(index, *self);
+        datadog.set_permission(index, *self);
         if !self.present {
             registry.remove(id);
             return;

@@ -1,21 +1,21 @@
 //! What a sender must keep to, whatever happens: looked at as each request begins.
 
-use super::book::Book;
 use super::faults::{Reply, Rules};
 use super::machine::elapsed;
-use super::terms::Terms;
+use super::oracle::Oracle;
+use super::permission::Permission;
 use crate::payload::Payload;
 use crate::types::{Endpoint, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the sender has been told, and has under way.
+/// What the sender has been told, and has in flight.
 #[derive(Default)]
-pub(super) struct Watch {
+pub(super) struct Invariants {
     requests: u64,
-    under_way: BTreeMap<usize, usize>,
-    terms: BTreeMap<usize, Terms>,
+    in_flight: BTreeMap<usize, usize>,
+    permissions: BTreeMap<usize, Permission>,
     /// Tenants that were answered 401 or 403 and have not been validated since, and when.
     doubted: BTreeMap<usize, Duration>,
     /// Whose answers those were.
@@ -41,7 +41,7 @@ struct Door {
     probe: Option<u64>,
 }
 
-/// A request under way.
+/// A request in flight.
 pub(super) struct Sent<'a> {
     pub(super) tenant: usize,
     /// Of its key.
@@ -54,99 +54,100 @@ pub(super) struct Sent<'a> {
 /// An item may be sent so long after it has become late: its payload may just have been looked at.
 const JUST: Duration = Duration::from_millis(100);
 
-impl Watch {
+impl Invariants {
     /// A new process knows nothing of what the last one was told.
     pub(super) fn forget(&mut self) {
-        let (terms, offended) = (std::mem::take(&mut self.terms), std::mem::take(&mut self.offended));
-        let (requests, under_way) = (self.requests, std::mem::take(&mut self.under_way));
-        *self = Self { terms, offended, requests, under_way, ..Self::default() };
+        let (permissions, offended) = (std::mem::take(&mut self.permissions), std::mem::take(&mut self.offended));
+        let (requests, in_flight) = (self.requests, std::mem::take(&mut self.in_flight));
+        *self = Self { permissions, offended, requests, in_flight, ..Self::default() };
     }
 
-    pub(super) fn terms(&self, tenant: usize) -> Terms {
-        self.terms[&tenant]
+    pub(super) fn permission(&self, tenant: usize) -> Permission {
+        self.permissions[&tenant]
     }
 
-    /// From this moment on these are the terms.
-    pub(super) fn set_terms(&mut self, tenant: usize, terms: Terms) {
-        let before = self.terms.insert(tenant, terms);
-        if !terms.has_key() || before.is_none_or(|before| before.generation != terms.generation) {
+    /// From this moment on this is the permission.
+    pub(super) fn set_permission(&mut self, tenant: usize, permission: Permission) {
+        let before = self.permissions.insert(tenant, permission);
+        if !permission.has_key() || before.is_none_or(|before| before.generation != permission.generation) {
             self.doubted.remove(&tenant);
             self.doubts.retain(|(of, _)| *of != tenant);
         }
     }
 
     /// A request begins. Gives its number.
-    pub(super) fn begins(&mut self, rules: &Rules, book: &mut Book, sent: &Sent<'_>) -> u64 {
+    pub(super) fn begins(&mut self, rules: &Rules, oracle: &mut Oracle, sent: &Sent<'_>) -> u64 {
         let Sent { tenant, payload, plain, ids, .. } = *sent;
         let (kind, now) = (payload.kind, elapsed());
         self.requests += 1;
         let number = self.requests;
         let (count, bytes, first, sum) = (ids.len(), payload.body.len(), ids.first(), ids.iter().sum::<u64>());
-        book.event(format_args!("{number} tenant {tenant} {kind} {count} items {bytes} bytes, {first:?}.. sum {sum}"));
-        book.attempted(tenant, kind, ids);
+        oracle
+            .event(format_args!("{number} tenant {tenant} {kind} {count} items {bytes} bytes, {first:?}.. sum {sum}"));
+        oracle.attempted(tenant, kind, ids);
         if rules.drop_late
-            && let Some(late) = ids.iter().find(|id| book.item(**id).late.is_some_and(|since| since + JUST < now))
+            && let Some(late) = ids.iter().find(|id| oracle.item(**id).late.is_some_and(|since| since + JUST < now))
         {
-            book.wrong(format_args!("{number} item {late} is sent though it is too old"));
+            oracle.wrong(format_args!("{number} item {late} is sent though it is too old"));
         }
         let limits = kind.limits();
         let (most_items, most_plain, most_sent) = (limits.items as usize, limits.uncompressed, limits.compressed);
         if plain.len() > most_plain || bytes > most_sent || count > most_items || count != payload.items as usize {
-            book.wrong(format_args!("{number} {kind}: {count} items, {} bytes, {payload:?}", plain.len()));
+            oracle.wrong(format_args!("{number} {kind}: {count} items, {} bytes, {payload:?}", plain.len()));
         }
         if !kind.is_protobuf() && serde_json::from_slice::<serde::de::IgnoredAny>(plain).is_err() {
-            book.wrong(format_args!("{number} {kind} is no JSON"));
+            oracle.wrong(format_args!("{number} {kind} is no JSON"));
         }
-        let under_way = self.under_way.entry(tenant).or_default();
-        *under_way += 1;
-        if *under_way > rules.concurrency {
-            book.wrong(format_args!("{number} {under_way} requests of tenant {tenant} at once"));
+        let in_flight = self.in_flight.entry(tenant).or_default();
+        *in_flight += 1;
+        if *in_flight > rules.concurrency {
+            oracle.wrong(format_args!("{number} {in_flight} requests of tenant {tenant} at once"));
         }
-        self.keeps_to_terms(book, number, sent);
-        self.comes_whole(rules, book, number, sent);
+        self.is_permitted(oracle, number, sent);
+        self.comes_whole(rules, oracle, number, sent);
         if self.doubted.get(&tenant).is_some_and(|since| *since < now) {
-            book.wrong(format_args!("{number} sent while the key of {tenant} is in doubt"));
+            oracle.wrong(format_args!("{number} sent while the key of {tenant} is in doubt"));
         }
         let door = self.doors.entry((tenant, kind.endpoint())).or_default();
         if let Some((_, until)) = door.closed_until.filter(|(told, until)| *told < now && now < *until) {
-            book.wrong(format_args!("{number} {kind} of {tenant} is sent before {until:?}, the rate limit's reset"));
+            oracle.wrong(format_args!("{number} {kind} of {tenant} is sent before {until:?}, the rate limit's reset"));
         }
         // Of an event v2 that is refused for good, it cannot be seen from here what it does to the circuit.
         if kind != Kind::EventV2
             && door.failing.is_some_and(|since| since < now)
             && let Some(other) = door.probe.replace(number)
         {
-            book.wrong(format_args!("{number} {kind} of {tenant}: a second probe besides {other}"));
+            oracle.wrong(format_args!("{number} {kind} of {tenant}: a second probe besides {other}"));
         }
         number
     }
 
     /// What the operator has stopped does not begin.
-    fn keeps_to_terms(&self, book: &mut Book, number: u64, sent: &Sent<'_>) {
-        let (terms, accepted) = (self.terms(sent.tenant), sent.payload.accepted);
+    fn is_permitted(&self, oracle: &mut Oracle, number: u64, sent: &Sent<'_>) {
+        let (permission, accepted) = (self.permission(sent.tenant), sent.payload.accepted);
         let older = |than: Option<_>| than.is_some_and(|than| accepted < than);
-        let why = if !terms.has_key() || terms.paused {
+        let why = if !permission.has_key() || permission.paused {
             "though nothing of it may be"
-        } else if terms.generation != sent.generation {
+        } else if permission.generation != sent.generation {
             "with a key that was exchanged"
-        } else if older(terms.before) {
+        } else if older(permission.before) {
             "to another organisation than it was meant for"
-        } else if older(terms.purged) {
+        } else if older(permission.purged) {
             "though it was purged"
         } else {
             return;
         };
-        book.wrong(format_args!("{number} of {} is sent {why}: {terms:?}", sent.tenant));
+        oracle.wrong(format_args!("{number} of {} is sent {why}: {permission:?}", sent.tenant));
     }
 
     /// What was answered 400 comes once more before it is divided.
-    fn comes_whole(&mut self, rules: &Rules, book: &mut Book, number: u64, sent: &Sent<'_>) {
+    fn comes_whole(&mut self, rules: &Rules, oracle: &mut Oracle, number: u64, sent: &Sent<'_>) {
         let Some(whole) = sent.ids.iter().find_map(|id| self.once_more.get(id)).cloned() else { return };
         whole.iter().for_each(|id| drop(self.once_more.remove(id)));
         // What has become too old meanwhile does not come.
-        let came = |id: &&u64| !(rules.drop_late && book.item(**id).late.is_some());
+        let came = |id: &&u64| !(rules.drop_late && oracle.item(**id).late.is_some());
         if whole.iter().filter(came).ne(sent.ids.iter().filter(came)) {
-            book.wrong(format_args!("{number} {:?} were answered 400 together, and {whole:?} come", sent.ids));
+            oracle.wrong(format_args!("{number} {:?} were answered 400 together, and {whole:?} come", sent.ids));
         }
     }
 
@@ -154,10 +155,11 @@ impl Watch {
     pub(super) fn ends(&mut self, number: u64, sent: &Sent<'_>, reply: Option<&Reply>) {
         let (now, tenant) = (elapsed(), sent.tenant);
         let status = reply.map_or(0, |reply| reply.status);
-        let terms = self.terms(tenant);
+        let permission = self.permission(tenant);
         let is_event = sent.payload.kind == Kind::EventV2 && matches!(status, 401 | 403);
         let is_final = is_event && !sent.ids.iter().all(|id| self.forbidden.insert(*id));
-        if matches!(status, 401 | 403) && !is_final && terms.has_key() && terms.generation == sent.generation {
+        if matches!(status, 401 | 403) && !is_final && permission.has_key() && permission.generation == sent.generation
+        {
             self.doubted.entry(tenant).or_insert(now);
             self.doubts.insert((tenant, sent.payload.kind.endpoint()));
         }
@@ -169,7 +171,7 @@ impl Watch {
         match status {
             429 => {
                 door.failing.get_or_insert(now);
-                // A probe that is under way does not open the circuit any more.
+                // A probe that is in flight does not open the circuit any more.
                 door.probe = None;
                 let told = reply.and_then(|reply| reply.until.or(reply.wait.map(|wait| now + wait)));
                 if let Some(until) = told {
@@ -208,13 +210,13 @@ impl Watch {
 
     /// A request is over, one way or the other.
     pub(super) fn over(&mut self, tenant: usize) {
-        *self.under_way.entry(tenant).or_default() -= 1;
+        *self.in_flight.entry(tenant).or_default() -= 1;
     }
 
     /// The key of that generation was validated; none: nothing is known.
     pub(super) fn validated(&mut self, tenant: usize, generation: u64, valid: Option<bool>) {
-        let terms = self.terms(tenant);
-        if !terms.has_key() || terms.generation != generation {
+        let permission = self.permission(tenant);
+        if !permission.has_key() || permission.generation != generation {
             return;
         }
         let Some(valid) = valid else { return };
