@@ -118,7 +118,7 @@ async fn compare(setup: impl Fn(&FakeIntake, &[&str]) -> Setup, others: &[String
 }
 
 #[tokio::test]
-async fn tenants_that_are_revoked_throttled_hanging_or_reset_hold_up_nobody_else() {
+async fn troubled_tenants_hold_up_nobody_else() {
     let sick = ["revoked", "throttled", "hanging", "reset"].map(str::to_owned);
     let setup =
         |fakeintake: &FakeIntake, tenants: &[&str]| Setup::new(fakeintake, tenants).set("delivery.timeout", "30s");
@@ -133,7 +133,7 @@ async fn tenants_that_are_revoked_throttled_hanging_or_reset_hold_up_nobody_else
 }
 
 #[tokio::test]
-async fn forty_tenants_whose_requests_hang_hold_up_nobody_else() {
+async fn forty_hanging_tenants_hold_up_nobody_else() {
     let sick = names("hanging", 40);
     let setup = |fakeintake: &FakeIntake, tenants: &[&str]| {
         Setup::new(fakeintake, tenants).set("delivery.timeout", "30s").set("delivery.concurrency", 64)
@@ -148,7 +148,7 @@ async fn forty_tenants_whose_requests_hang_hold_up_nobody_else() {
 
 /// Tenants that were healthy when their requests began to hang: they had as much under way as they could get.
 #[tokio::test]
-async fn tenants_that_begin_to_hang_under_load_leave_room_for_the_others() {
+async fn tenants_hanging_under_load_leave_room() {
     let sick = names("hanging", 40);
     let setup = |fakeintake: &FakeIntake, tenants: &[&str]| {
         Setup::new(fakeintake, tenants).set("delivery.timeout", "30s").set("delivery.concurrency", 64)

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
-/// The way to Datadog, as far as senders know it; a simulation has another one.
+/// Submits payloads to Datadog; a simulation has another implementation.
 pub trait Transport: fmt::Debug + Send + Sync {
     /// Submits a payload. An error is a network's or a time-out's, in message that name no key.
     fn submit<'a>(&'a self, to: &'a Destination, payload: &'a Payload) -> Soon<'a, Result<Answer, String>>;
@@ -20,7 +20,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
     fn validate<'a>(&'a self, to: &'a Destination) -> Soon<'a, Validity>;
 }
 
-/// What comes in its time.
+/// A boxed future.
 pub type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A client for all tenants. Connections are HTTP/1.1, as the Agent's are: a request that hangs or a connection that is
@@ -33,7 +33,7 @@ pub struct Client {
 /// The addresses and the key of one tenant.
 #[derive(Debug, Clone)]
 pub struct Destination {
-    /// By the endpoints' discriminants.
+    /// Indexed by endpoint.
     urls: Vec<reqwest::Url>,
     validate: reqwest::Url,
     key: HeaderValue,
@@ -42,15 +42,15 @@ pub struct Destination {
 /// Why a client or a destination could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Certificates or TLS.
+    /// Certificates or TLS cannot be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// An address of the site.
+    /// An address of the site is invalid.
     #[error("the address {url} of a Datadog site is not valid: {reason}")]
     Url {
         /// The address.
         url: String,
-        /// What is wrong with it.
+        /// The parser's reason.
         reason: String,
     },
     /// The API key cannot be a header.
@@ -58,14 +58,14 @@ pub enum ClientError {
     Key,
 }
 
-/// What validating a key told.
+/// The result of validating a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Validity {
     /// Datadog knows the key.
     Valid,
-    /// Datadog refuses the key, in these message.
+    /// Datadog refuses the key, with this message.
     Invalid(String),
-    /// Nothing is known: the request failed or was answered otherwise.
+    /// Unknown: the request failed or was answered otherwise.
     Unknown(String),
 }
 

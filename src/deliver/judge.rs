@@ -1,18 +1,18 @@
-//! What an answer of Datadog means. Pure logic; the table is that of the contract.
+//! What an answer of Datadog means for a payload. Pure logic.
 
 use crate::types::Encoding;
 use std::time::{Duration, SystemTime};
 
-/// An answer, as far as it matters.
+/// An answer to a submission.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
     /// The least time to wait that the answer asks for.
     pub wait: Option<Duration>,
-    /// The rate limit that the answer tells of.
+    /// The rate limit that the answer tells.
     pub quota: Option<Quota>,
-    /// How many requests it says are left until that resets.
+    /// The requests left until that resets.
     pub left: Option<u64>,
     /// The body's beginning, for people.
     pub message: String,
@@ -28,9 +28,9 @@ impl Answer {
 /// A rate limit: so many requests in each period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Requests; at least 1.
+    /// The number of requests; at least 1.
     pub limit: u32,
-    /// Length of the period; at least a second.
+    /// The length of the period; at least a second.
     pub period: Duration,
 }
 
@@ -43,15 +43,15 @@ pub enum Verdict {
     Retry,
     /// Send it again, not before the time that the answer names.
     Throttled,
-    /// Divide it.
+    /// Split it.
     TooLarge,
-    /// Something in it is refused: find out what.
+    /// An item in it is refused: find out which.
     Malformed,
     /// Encode it otherwise.
     WrongEncoding,
     /// The key is in doubt.
     Unauthorized,
-    /// It will never be taken.
+    /// It is refused for good.
     Refused,
 }
 
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longer_of_the_two_waits_counts() {
+    fn the_longer_of_two_waits_counts() {
         let Answer { wait, quota, left, .. } = limits(&[
             ("retry-after", "3"),
             ("x-ratelimit-reset", "7"),

@@ -172,7 +172,6 @@ impl Delivery {
         self.tools.permits.close();
     }
 
-    /// Senders are told one after the other, in an order that is always the same.
     fn enter(&self, phase: Phase) {
         self.phase.send_replace(phase);
         for sender in self.all() {

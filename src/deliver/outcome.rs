@@ -22,7 +22,7 @@ pub(super) enum Fate {
     Delivered { late: u32 },
     /// The payload is in the dead letters.
     DeadLettered,
-    /// So many of the items were dropped.
+    /// This many of the items were dropped.
     Dropped(u32, DropReason),
 }
 

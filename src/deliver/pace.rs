@@ -1,4 +1,4 @@
-//! Staying below a rate limit that Datadog has told of.
+//! Stays below a rate limit that Datadog has told.
 
 use super::judge::Quota;
 use governor::clock::Clock;
@@ -29,7 +29,7 @@ const FORGET_PERIODS: u32 = 10;
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
 impl Pace {
-    /// An answer told this limit.
+    /// Learns a limit from an answer.
     ///
     /// Requests are spread evenly with one fewer than the limit a period, so that any window of that length, however
     /// aligned, holds at most the limit.
@@ -50,7 +50,7 @@ impl Pace {
         }
     }
 
-    /// Takes the right to send one request now.
+    /// Takes the right to send one request.
     ///
     /// # Errors
     /// The earliest time at which there is one.

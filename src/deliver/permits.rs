@@ -1,29 +1,29 @@
 //! Requests at once over all tenants, shared so that slow tenants leave room for the others.
 //!
-//! Nobody can tell beforehand which request will hang. So a tenant's first request gets any permit that is free or
-//! waits for one, while all tenants' second and further requests together take a quarter at most, and none while only
-//! an eighth is free; and so do requests to endpoints that have just failed. Of 64 permits, 40 tenants that hang with
-//! as much as they can hold 56, and 8 are left to the others.
+//! Which request will hang cannot be known beforehand. So a tenant's first request gets any permit that is free or waits
+//! for one, while all tenants' second and further requests together take a quarter at most, and none while only an eighth
+//! is free; and so do requests to endpoints that have just failed. Of 64 permits, 40 tenants whose requests all hang hold
+//! 56, and 8 are left to the others.
 
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The right to have a request under way.
+/// The right to have a request in flight.
 #[derive(Debug)]
 pub struct Permit {
     _one: OwnedSemaphorePermit,
-    /// Of those that are few.
+    /// Of the quarter for probes or further requests.
     _few: Option<OwnedSemaphorePermit>,
 }
 
-/// A place among those who want a permit.
+/// A turn to get a permit.
 #[derive(Debug)]
 pub enum Turn {
-    /// The permit is there.
+    /// The permit.
     Come(Permit),
-    /// It will be, first come first served.
+    /// A permit is waited for, first come, first served.
     Waiting {
-        /// Whether it is for a probe.
+        /// Whether the request is a probe.
         probe: bool,
     },
 }
@@ -32,11 +32,10 @@ pub enum Turn {
 #[derive(Debug)]
 pub struct Permits {
     all: Arc<Semaphore>,
-    /// For probes.
     probes: Arc<Semaphore>,
-    /// For what tenants have under way besides one request each.
+    /// For requests besides each tenant's first.
     further: Arc<Semaphore>,
-    /// So many are left to tenants with nothing under way.
+    /// Permits left to tenants with nothing in flight.
     left: usize,
 }
 
@@ -54,21 +53,21 @@ impl Permits {
         }
     }
 
-    /// Whether a tenant with so many requests under way may have another.
-    pub fn allow_another(&self, under_way: usize) -> bool {
-        under_way == 0 || self.further.available_permits() > 0 && self.all.available_permits() > self.left
+    /// Whether a tenant with this many requests in flight may have another.
+    pub fn allow_another(&self, in_flight: usize) -> bool {
+        in_flight == 0 || self.further.available_permits() > 0 && self.all.available_permits() > self.left
     }
 
-    /// Asks for a permit for a tenant with so many requests under way; none if it may not have another now.
-    pub fn ask(&self, under_way: usize, probe: bool) -> Option<Turn> {
+    /// Asks for a permit for a tenant with this many requests in flight; none if it may not have another now.
+    pub fn ask(&self, in_flight: usize, probe: bool) -> Option<Turn> {
         if probe {
             return Some(Turn::Waiting { probe });
         }
-        if under_way == 0 {
+        if in_flight == 0 {
             let one = self.all.clone().try_acquire_owned();
             return Some(one.map_or(Turn::Waiting { probe }, |one| Turn::Come(Permit { _one: one, _few: None })));
         }
-        if !self.allow_another(under_way) {
+        if !self.allow_another(in_flight) {
             return None;
         }
         let few = self.further.clone().try_acquire_owned().ok()?;
@@ -76,7 +75,7 @@ impl Permits {
         Some(Turn::Come(Permit { _one: one, _few: Some(few) }))
     }
 
-    /// Has those who wait for their turn go away without a permit.
+    /// Gives those who wait no permit.
     pub fn close(&self) {
         self.all.close();
         self.probes.close();
@@ -99,7 +98,7 @@ mod tests {
 
     /// What tenants get that each want `each`, one after the other, and never give back.
     fn hang(permits: &Permits, tenants: usize, each: usize) -> Vec<Vec<Turn>> {
-        let one = || (0..each).map_while(|under_way| permits.ask(under_way, false)).collect();
+        let one = || (0..each).map_while(|in_flight| permits.ask(in_flight, false)).collect();
         (0..tenants).map(|_| one()).collect()
     }
 

@@ -58,7 +58,7 @@ pub(super) struct SenderState {
     pub(super) auth: Auth,
     pub(super) endpoints: [EndpointState; Endpoint::COUNT],
     pub(super) backlog: Backlog,
-    /// Kinds whose spilled items are being read back, or cannot be before a time.
+    /// Kinds whose spilled items are being read back, or could not be.
     pub(super) loads: BTreeMap<Kind, Load>,
     /// The kind that was served last, so that the next one has its turn first.
     pub(super) last: usize,
@@ -66,7 +66,7 @@ pub(super) struct SenderState {
     pub(super) doubts: Vec<Doubt>,
     /// Where to send, while the tenant has a key.
     pub(super) bound: Option<Bound>,
-    /// What was accepted before this time is to be dropped, also when it comes back from Datadog.
+    /// Items accepted before this time are to be dropped, also when they come back from Datadog.
     pub(super) purge: Option<UnixMillis>,
     pub(super) last_error: Option<LastError>,
 }

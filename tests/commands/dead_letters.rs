@@ -158,7 +158,7 @@ async fn letters_are_counted_and_shown_with_datadogs_words() {
 }
 
 #[tokio::test]
-async fn what_is_replayed_arrives_once_and_leaves_the_file() {
+async fn replayed_letters_arrive_once_and_go() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     fakeintake.fault("a", poison()).await;
@@ -207,7 +207,7 @@ async fn what_is_replayed_arrives_once_and_leaves_the_file() {
 }
 
 #[tokio::test]
-async fn what_is_refused_again_is_a_dead_letter_again_and_not_replayed_twice() {
+async fn letters_refused_again_are_new_letters() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     fakeintake.fault("a", poison()).await;
@@ -228,7 +228,7 @@ async fn what_is_refused_again_is_a_dead_letter_again_and_not_replayed_twice() {
 /// The daemon adds letters while replays take others out, some of them killed: none is lost, and each kill costs one
 /// letter sent twice at most.
 #[tokio::test]
-async fn no_letter_is_lost_while_the_daemon_adds_others_and_replays_are_killed() {
+async fn killed_replays_lose_no_letter() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 8).start().await;
     let fault = fakeintake.fault("a", poison()).await;
@@ -275,7 +275,7 @@ async fn no_letter_is_lost_while_the_daemon_adds_others_and_replays_are_killed()
 }
 
 #[tokio::test]
-async fn lines_that_cannot_be_read_are_told_and_stay_as_they_are() {
+async fn unreadable_lines_are_reported_and_kept() {
     let port = Scripted::start(|_| async { answer(202) }).await;
     let broken: [&[u8]; 4] =
         [b"{\"refused_at\":1,\"acc\n", b"\0\0\0\0\n", b"{\"kind\":\"traces\"}\n", b"{\"torn\":\"at the e"];
@@ -305,7 +305,7 @@ async fn lines_that_cannot_be_read_are_told_and_stay_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_letter_that_the_daemon_does_not_take_stays_and_the_others_go() {
+async fn a_letter_refused_by_the_daemon_stays() {
     let port = Scripted::start(|request| async move { answer(if request.number == 1 { 400 } else { 202 }) }).await;
     let lines: Vec<_> = (0..3).map(|id| letter(id, &[log(id as u64)])).collect();
     let files = Files::with(&at(&port.url), &lines);
@@ -318,7 +318,7 @@ async fn a_letter_that_the_daemon_does_not_take_stays_and_the_others_go() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_stops_answering_gets_the_rest_next_time() {
+async fn a_silent_daemon_gets_the_rest_later() {
     // Whatever is no 202 leaves the letter where it is.
     for status in [200, 401, 403, 404, 500] {
         let script = move |number| if number == 2 { status } else { 202 };
@@ -337,7 +337,7 @@ async fn a_daemon_that_stops_answering_gets_the_rest_next_time() {
 }
 
 #[tokio::test]
-async fn without_a_daemon_nothing_changes_and_the_error_says_what_to_do() {
+async fn without_a_daemon_the_error_helps() {
     let nobody = Nobody::new();
     let address = nobody.address;
     let files = Files::with(&address.to_string(), &[letter(1, &[log(1)])]);
@@ -390,7 +390,7 @@ async fn the_tenants_token_goes_along() {
 }
 
 #[tokio::test]
-async fn a_daemon_is_reached_through_its_socket_and_large_letters_are_divided() {
+async fn large_letters_are_divided_over_a_socket() {
     let fakeintake = FakeIntake::start();
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("ingest.sock");
@@ -412,7 +412,7 @@ async fn a_daemon_is_reached_through_its_socket_and_large_letters_are_divided() 
 }
 
 #[tokio::test]
-async fn a_purge_takes_what_it_is_told_to_and_asks_before() {
+async fn a_purge_asks_and_removes_what_was_named() {
     let now = now_ms();
     let old = letter(now - 3_600_000, &[log(1), log(2)]);
     let new = letter(now, &[log(3)]);
@@ -435,7 +435,7 @@ async fn a_purge_takes_what_it_is_told_to_and_asks_before() {
 }
 
 #[tokio::test]
-async fn a_second_replay_waits_for_nothing_and_says_that_there_is_one() {
+async fn a_second_replay_is_refused() {
     let port = Scripted::start(|_| std::future::pending()).await;
     let files = Files::with(&at(&port.url), &[letter(1, &[log(1)])]);
     let mut first = files.command(&["replay", "--tenant", "a"]).spawn().unwrap();
@@ -453,7 +453,7 @@ async fn a_second_replay_waits_for_nothing_and_says_that_there_is_one() {
 }
 
 #[tokio::test]
-async fn what_is_no_tenant_or_kind_is_refused_before_a_path_is_made_of_it() {
+async fn invalid_tenants_and_kinds_are_refused() {
     let files = Files::with("127.0.0.1:1", &[]);
     for arguments in [
         &["show", "--tenant", "../../etc/passwd"][..],
@@ -468,7 +468,7 @@ async fn what_is_no_tenant_or_kind_is_refused_before_a_path_is_made_of_it() {
 }
 
 #[tokio::test]
-async fn what_a_customer_wrote_does_nothing_to_the_terminal() {
+async fn customers_text_is_escaped_for_terminals() {
     let line =
         letter(1, &[json!({ "message": "\u{1b}]0;x\u{7}\u{9b}2J" })]).replace("\"no\"", r#""\u001b[2J\u009bno""#);
     let files = Files::with("127.0.0.1:1", &[line]);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// The most characters of a reason in a table.
 const REASON: usize = 80;
 
-/// What there is of one kind.
+/// The letters of one kind.
 #[derive(Debug, Default)]
 struct Tally {
     letters: u64,
@@ -43,7 +43,7 @@ impl Tally {
     }
 }
 
-/// What a tenant has.
+/// The letters of one tenant.
 #[derive(Debug, Default)]
 struct Account {
     bytes: u64,

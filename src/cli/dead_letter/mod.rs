@@ -1,4 +1,4 @@
-//! `dogsled dead-letter`: what Datadog refused for good, in the files that the daemon keeps of it.
+//! `dogsled dead-letter`: items that Datadog refused for good, in the files that the daemon keeps.
 
 mod list;
 mod purge;
@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What Datadog refused for good: look at it, send it again, remove it
+/// Look at items that Datadog refused for good, send them again, remove them
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -39,14 +39,14 @@ enum Action {
     Show {
         #[command(flatten)]
         which: Which,
-        /// The latest so many; 0 for all
+        /// Show the latest N; 0 for all
         #[arg(long, default_value_t = 10, value_name = "N")]
         limit: usize,
     },
     /// Send a tenant's dead letters again through the running daemon
     ///
-    /// A letter leaves the file when the daemon has taken its items (HTTP 202). What Datadog refuses again becomes a new
-    /// dead letter. If this command or the daemon is killed half-way, the letter under way may be sent twice, and none is
+    /// A letter leaves the file when the daemon has taken its items (HTTP 202). Items that Datadog refuses again become a
+    /// new dead letter. If this command or the daemon is killed half-way, the letter in flight may be sent twice, and none is
     /// lost.
     Replay {
         #[command(flatten)]
@@ -59,7 +59,7 @@ enum Action {
     Purge {
         #[command(flatten)]
         which: Which,
-        /// Only those refused longer ago than this, such as 12h or 30d
+        /// Only letters refused longer ago than this, such as 12h or 30d
         #[arg(long, value_parser = parse_duration, value_name = "AGE")]
         before: Option<Duration>,
         /// Do not ask
@@ -68,13 +68,13 @@ enum Action {
     },
 }
 
-/// Which letters.
+/// The letters to act on.
 #[derive(Debug, clap::Args)]
 struct Which {
-    /// Whose
+    /// The tenant
     #[arg(long, value_parser = TenantId::new)]
     tenant: TenantId,
-    /// Only those of this kind
+    /// Only letters of this kind
     #[arg(long, value_parser = kinds())]
     kind: Option<Kind>,
 }
@@ -98,7 +98,7 @@ fn kinds() -> impl TypedValueParser<Value = Kind> {
         .try_map(|name| Kind::from_name(&name).ok_or("not a kind of telemetry"))
 }
 
-/// What the actions work with.
+/// What all actions share.
 struct Place {
     settings: Settings,
     letters: DeadLetters,
@@ -140,7 +140,7 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Does what is asked. Exit codes: 0 fine, 1 failed or not all letters replayed, 2 bad usage or configuration.
+/// Runs an action. Exit codes: 0 fine, 1 failed or not all letters replayed, 2 bad usage or configuration.
 pub fn main(args: &Args) -> ExitCode {
     let settings = match Settings::load(args.config.as_deref()) {
         Ok(settings) => settings,
@@ -185,7 +185,7 @@ fn warn(line: impl std::fmt::Display) {
     let _ = writeln!(stderr(), "warning: {line}");
 }
 
-/// Tells of lines that are no letters.
+/// Reports lines that are no letters.
 fn warn_unreadable(place: &Place, tenant: &TenantId, unreadable: &[Unreadable]) {
     for Unreadable { line, why } in unreadable {
         let path = place.letters.path(tenant);

@@ -20,7 +20,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long to wait where the daemon does not say.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// So many refused letters are told one by one.
+/// The most refused letters that are reported one by one.
 const TOLD: usize = 100;
 
 /// Why the replay ended early.
@@ -68,7 +68,7 @@ struct Refused {
     reason: String,
 }
 
-/// What became of the letters.
+/// The fate of the letters.
 #[derive(Debug, Default)]
 struct Report {
     letters: u64,
@@ -250,7 +250,7 @@ fn tell(place: &Place, which: &Which, report: &Report, ended: Option<&Failed>) -
         say(format_args!("{} not replayed, and kept", counted(*kept, "letter")))?;
     }
     if *letters > 0 {
-        say("what Datadog refuses again becomes a new dead letter")?;
+        say("items that Datadog refuses again become new dead letters")?;
     }
     Ok(())
 }

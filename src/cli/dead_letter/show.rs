@@ -140,7 +140,7 @@ fn texts(letter: &Letter<'_>, pretty: bool) -> Vec<String> {
     wire::boundaries(kind, run.as_bytes()).into_iter().map(text).collect()
 }
 
-/// What stands around the items is ASCII.
+/// Everything around the items is ASCII.
 fn as_text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }

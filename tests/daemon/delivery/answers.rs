@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 #[tokio::test]
-async fn what_is_accepted_is_delivered_and_shown_as_delivered() {
+async fn accepted_items_are_delivered_and_counted() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a", "b"]).start().await;
     daemon.logs("a", 0..5).await;
@@ -28,7 +28,7 @@ async fn what_is_accepted_is_delivered_and_shown_as_delivered() {
 }
 
 #[tokio::test]
-async fn what_may_succeed_later_is_tried_again_until_it_does() {
+async fn temporary_failures_are_retried_until_delivered() {
     for code in [408, 500, 502, 503, 504, 302] {
         let fakeintake = FakeIntake::start();
         let daemon = Setup::new(&fakeintake, &["a"]).start().await;
@@ -44,7 +44,7 @@ async fn what_may_succeed_later_is_tried_again_until_it_does() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_before_the_answer_is_tried_again() {
+async fn a_connection_cut_before_the_answer_is_retried() {
     for when in ["headers", "half_body", "body"] {
         let fakeintake = FakeIntake::start();
         let daemon = Setup::new(&fakeintake, &["a"]).start().await;
@@ -59,7 +59,7 @@ async fn a_connection_that_ends_before_the_answer_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_request_without_an_answer_is_given_up_after_the_timeout_and_tried_again() {
+async fn an_unanswered_request_times_out_and_is_retried() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).set("delivery.timeout", "200ms").start().await;
     let fault = fakeintake.fault("a", json!({ "times": 2, "effect": { "hang": {} } })).await;
@@ -72,7 +72,7 @@ async fn a_request_without_an_answer_is_given_up_after_the_timeout_and_tried_aga
 }
 
 #[tokio::test]
-async fn a_payload_whose_answer_is_lost_is_delivered_again() {
+async fn a_lost_answer_delivers_the_payload_again() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     fakeintake.fault("a", json!({ "times": 2, "effect": { "answer_lost": {} } })).await;
@@ -111,7 +111,7 @@ async fn verbatim(path: &'static str, answers: &'static [&'static str]) -> (Stri
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_counts_if_its_status_has_come() {
+async fn a_truncated_answer_counts_by_its_status() {
     let cut: &[&str] = &[
         "",
         "HTTP/1.1 202 Acc",
@@ -148,7 +148,7 @@ async fn a_good_answer_is_good_whatever_is_in_it() {
 }
 
 #[tokio::test]
-async fn a_refusal_for_good_makes_dead_letters_and_lets_the_next_pass() {
+async fn a_final_refusal_lets_the_next_payload_pass() {
     for code in [404, 402, 405, 410, 422] {
         let fakeintake = FakeIntake::start();
         let daemon = Setup::new(&fakeintake, &["a"]).start().await;
@@ -172,7 +172,7 @@ async fn a_refusal_for_good_makes_dead_letters_and_lets_the_next_pass() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed_and_the_key_goes_nowhere_else() {
+async fn redirects_are_not_followed() {
     let elsewhere = Scripted::start(|_| async { answer(202) }).await;
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
@@ -191,7 +191,7 @@ async fn a_redirect_is_not_followed_and_the_key_goes_nowhere_else() {
 }
 
 #[tokio::test]
-async fn an_encoding_that_is_refused_is_replaced_by_the_next() {
+async fn a_refused_encoding_is_replaced_by_the_next() {
     let refusals = [(415, "unsupported media type"), (400, r#"{"errors":["unsupported Content-Encoding"]}"#)];
     for (code, body) in refusals {
         let fakeintake = Scripted::start(move |request| async move {

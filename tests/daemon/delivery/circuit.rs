@@ -12,7 +12,7 @@ const EVENTS: &str = "/api/v1/events";
 type Span = (Instant, Instant, u16);
 
 #[tokio::test]
-async fn while_an_endpoint_fails_never_more_than_one_probe_is_under_way() {
+async fn a_failing_endpoint_gets_one_probe() {
     const FAILING: usize = 12;
     let spans: Arc<Mutex<Vec<Span>>> = Arc::default();
     let log = spans.clone();
@@ -57,7 +57,7 @@ async fn while_an_endpoint_fails_never_more_than_one_probe_is_under_way() {
 }
 
 #[tokio::test]
-async fn waits_between_attempts_grow_and_vary_but_stay_below_the_cap() {
+async fn waits_grow_with_jitter_up_to_the_cap() {
     let fakeintake =
         Scripted::start(|request| std::future::ready(answer(if request.number < 20 { 500 } else { 202 }))).await;
     let setup = Setup::at(&fakeintake.url, &["a"]).set("delivery.retry_initial", "10ms");
@@ -107,7 +107,7 @@ async fn nobody_listening_is_a_failure_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_tenant_never_has_more_requests_at_once_than_it_may() {
+async fn a_tenant_keeps_its_concurrency() {
     for at_once in [1, 3] {
         let fakeintake = FakeIntake::start();
         let setup = Setup::new(&fakeintake, &["a", "b"]).set("delivery.concurrency_per_tenant", at_once);
@@ -130,7 +130,7 @@ async fn a_tenant_never_has_more_requests_at_once_than_it_may() {
 }
 
 #[tokio::test]
-async fn all_tenants_together_never_have_more_requests_at_once_than_they_may() {
+async fn all_tenants_keep_the_common_concurrency() {
     const AT_ONCE: usize = 5;
     let under_way = Arc::new(Mutex::new((0usize, 0usize)));
     let counts = under_way.clone();
@@ -169,7 +169,7 @@ async fn all_tenants_together_never_have_more_requests_at_once_than_they_may() {
 
 /// An endpoint that takes nothing but answers is well, and a tenant that has nothing more to send waits for nothing.
 #[tokio::test]
-async fn a_refusal_of_the_probe_shows_that_the_endpoint_is_well() {
+async fn a_refused_probe_closes_the_circuit() {
     for (first, then) in [(503, 404), (429, 404), (503, 413)] {
         let fakeintake = FakeIntake::start();
         let daemon = Setup::new(&fakeintake, &["a"]).start().await;

@@ -23,7 +23,7 @@ fn choose(count: usize, end: u64) -> BTreeSet<u64> {
 }
 
 #[tokio::test]
-async fn exactly_the_items_that_are_refused_become_dead_letters() {
+async fn exactly_the_refused_items_are_dead_lettered() {
     for count in [1, 9, 60] {
         let fakeintake = FakeIntake::start();
         let daemon = Setup::new(&fakeintake, &["a"]).start().await;
@@ -56,7 +56,7 @@ async fn exactly_the_items_that_are_refused_become_dead_letters() {
 }
 
 #[tokio::test]
-async fn a_400_that_was_a_mistake_is_followed_by_one_more_attempt_and_nothing_else() {
+async fn a_mistaken_400_costs_one_more_attempt() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     fakeintake.fault("a", json!({ "times": 1, "effect": { "status": { "code": 400 } } })).await;
@@ -127,7 +127,7 @@ async fn protobuf_is_bisected_too_and_kept_in_base64() {
 
 /// Many dead letters at once: each is one whole line, and none displaces another.
 #[tokio::test]
-async fn dead_letters_that_come_together_are_lines_of_their_own() {
+async fn simultaneous_dead_letters_are_separate_lines() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 16);
     let daemon = setup.start().await;
@@ -154,7 +154,7 @@ async fn dead_letters_that_come_together_are_lines_of_their_own() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_kept_and_written_later() {
+async fn unwritable_dead_letters_are_written_later() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let dir = daemon.dead_letters("a").parent().unwrap().to_owned();

@@ -10,7 +10,7 @@ fn logs(ids: std::ops::Range<u64>, length: usize) -> Value {
 }
 
 #[tokio::test]
-async fn a_413_divides_until_all_has_arrived_and_later_batches_are_smaller() {
+async fn a_413_splits_and_shrinks_later_batches() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     fakeintake.fault("a", json!({ "effect": { "max_body": { "decompressed": 20_000 } } })).await;
@@ -32,7 +32,7 @@ async fn a_413_divides_until_all_has_arrived_and_later_batches_are_smaller() {
 }
 
 #[tokio::test]
-async fn an_item_that_is_too_large_alone_becomes_a_dead_letter_and_the_others_arrive() {
+async fn only_the_oversized_item_is_dead_lettered() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     fakeintake.fault("a", json!({ "effect": { "max_body": { "decompressed": 5_000 } } })).await;

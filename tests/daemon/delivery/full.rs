@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// A tenant that cannot deliver fills its share and is told to come again; nothing of a refused request is queued, and
 /// the others' share is theirs.
 #[tokio::test]
-async fn a_full_share_is_refused_whole_with_a_time_to_come_again() {
+async fn a_full_share_refuses_with_retry_after() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["stuck", "other"]).set("journal.max_bytes_per_tenant", 1 << 20);
     let setup = setup.set("ingest.max_body", 1 << 18);
@@ -59,7 +59,7 @@ fn files(daemon: &Daemon) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn the_limit_on_open_files_is_raised_as_far_as_it_goes_when_connections_need_it() {
+async fn the_open_files_limit_is_raised_if_needed() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["a"]);
     let daemon = setup.set("ingest.max_connections", 500).after("ulimit -Sn 200 && ulimit -Hn 1000").start().await;
@@ -68,7 +68,7 @@ async fn the_limit_on_open_files_is_raised_as_far_as_it_goes_when_connections_ne
 }
 
 #[tokio::test]
-async fn a_limit_on_open_files_that_is_too_low_is_told_at_the_start() {
+async fn a_low_open_files_limit_is_warned_of() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["a"]).set("ingest.max_connections", 500);
     let daemon = setup.after("ulimit -n 300").start().await;
@@ -81,7 +81,7 @@ async fn a_limit_on_open_files_that_is_too_low_is_told_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_limit_on_open_files_that_suffices_is_left_alone() {
+async fn a_sufficient_open_files_limit_stays() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["a"]).set("ingest.max_connections", 100);
     let daemon = setup.after("ulimit -Sn 900 && ulimit -Hn 1000").start().await;

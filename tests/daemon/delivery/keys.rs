@@ -10,7 +10,7 @@ use std::time::Duration;
 const VALIDATE: &str = "/api/v1/validate";
 
 #[tokio::test]
-async fn telemetry_of_a_revoked_key_is_held_and_delivered_once_the_key_works_again() {
+async fn a_revoked_key_holds_until_it_works_again() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a", "b"]).start().await;
     daemon.logs("a", 0..10).await;
@@ -43,7 +43,7 @@ async fn telemetry_of_a_revoked_key_is_held_and_delivered_once_the_key_works_aga
 }
 
 #[tokio::test]
-async fn a_doubted_key_is_not_taken_for_refused_before_datadog_says_so() {
+async fn a_doubted_key_is_refused_only_by_validation() {
     let (bad, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
     let script = {
         let (bad, asked) = (bad.clone(), asked.clone());
@@ -68,7 +68,7 @@ async fn a_doubted_key_is_not_taken_for_refused_before_datadog_says_so() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_refuses_a_good_key_is_backed_off_from_and_the_others_go_on() {
+async fn a_refusing_endpoint_holds_up_no_other() {
     let fakeintake =
         Scripted::start(|request| std::future::ready(answer(if request.path == LOGS { 403 } else { 200 }))).await;
     let setup = Setup::at(&fakeintake.url, &["a"]).set("delivery.retry_initial", "100ms");
@@ -92,7 +92,7 @@ async fn an_endpoint_that_refuses_a_good_key_is_backed_off_from_and_the_others_g
 }
 
 #[tokio::test]
-async fn an_events_endpoint_that_refuses_a_good_key_makes_dead_letters() {
+async fn events_v2_refused_twice_are_dead_lettered() {
     let body = r#"{"errors":[{"status":"403","title":"Forbidden","detail":"needs an application key"}]}"#;
     let fakeintake = Scripted::start(move |request| {
         let mut reply = answer(if request.path == "/api/v2/events" { 403 } else { 202 });
@@ -116,7 +116,7 @@ async fn an_events_endpoint_that_refuses_a_good_key_makes_dead_letters() {
 }
 
 #[tokio::test]
-async fn events_of_a_revoked_key_are_no_dead_letters() {
+async fn events_of_a_revoked_key_are_held() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     fakeintake.set_key("a", false).await;

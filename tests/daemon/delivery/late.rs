@@ -18,7 +18,7 @@ fn log(id: u64, age: i64) -> Value {
 }
 
 #[tokio::test]
-async fn late_items_are_sent_all_the_same_and_counted() {
+async fn late_items_are_sent_and_counted() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let series = [aged("old", 2 * HOUR), aged("new", 60), aged("older", 30 * HOUR), aged("nearly", HOUR - 60)];
@@ -35,7 +35,7 @@ async fn late_items_are_sent_all_the_same_and_counted() {
 }
 
 #[tokio::test]
-async fn late_items_are_dropped_as_expired_where_that_is_wanted_and_no_others() {
+async fn drop_late_drops_exactly_the_late_items() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).set("delivery.drop_late", true).start().await;
     let series: Vec<Value> = (0..20).map(|n| aged(&format!("m{n}"), if n % 3 == 0 { 2 * HOUR } else { 10 })).collect();
@@ -60,7 +60,7 @@ async fn late_items_are_dropped_as_expired_where_that_is_wanted_and_no_others() 
 }
 
 #[tokio::test]
-async fn a_log_without_a_date_keeps_the_time_of_its_acceptance() {
+async fn undated_logs_keep_their_time_of_acceptance() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let fault = fakeintake.fault("a", json!({ "effect": { "status": { "code": 503 } } })).await;

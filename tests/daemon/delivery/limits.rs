@@ -145,7 +145,7 @@ async fn no_request_is_larger_than_its_endpoint_takes() {
 
 /// Data that compresses well is bounded by its size before compression.
 #[tokio::test]
-async fn data_that_compresses_well_keeps_the_limit_before_compression_too() {
+async fn compressible_data_keeps_the_uncompressed_limit() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["a"]).set("batch.max_age", "300ms").set("memory.max_queue_bytes", 1 << 30);
     let daemon = setup.start().await;
@@ -167,7 +167,7 @@ async fn data_that_compresses_well_keeps_the_limit_before_compression_too() {
 
 /// One item alone: as large as an endpoint takes, it arrives; a byte more, and the emitter is told.
 #[tokio::test]
-async fn an_item_as_large_as_its_endpoint_takes_arrives() {
+async fn the_largest_possible_item_arrives() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let at = now_ms();
@@ -194,7 +194,7 @@ async fn an_item_as_large_as_its_endpoint_takes_arrives() {
 
 /// An item that fits before compression and not after it: it is found out by the daemon, not by Datadog.
 #[tokio::test]
-async fn an_item_that_is_too_large_once_compressed_becomes_a_dead_letter_unsent() {
+async fn an_incompressible_item_is_dead_lettered_unsent() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let mut rng = rand::rng();

@@ -11,7 +11,7 @@ fn random_text(length: usize) -> String {
 }
 
 #[tokio::test]
-async fn with_one_request_at_once_items_arrive_in_the_order_in_which_they_were_accepted() {
+async fn one_request_at_once_keeps_acceptance_order() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 1).set("batch.max_age", "1ms");
     let daemon = setup.start().await;
@@ -39,7 +39,7 @@ async fn with_one_request_at_once_items_arrive_in_the_order_in_which_they_were_a
 /// A batch that takes long to compress must not be overtaken by what was accepted after it. Requests that start
 /// together may still arrive in another order, each on its connection: at most as many as there are at once.
 #[tokio::test]
-async fn a_batch_that_takes_long_to_build_is_not_overtaken_by_later_ones() {
+async fn a_slow_build_is_not_overtaken() {
     const AT_ONCE: usize = 4;
     let fakeintake = Scripted::start(|_| async {
         // Longer than opening a connection can take.
@@ -79,7 +79,7 @@ async fn a_batch_that_takes_long_to_build_is_not_overtaken_by_later_ones() {
 }
 
 #[tokio::test]
-async fn what_a_refused_key_held_up_is_delivered_in_order_of_acceptance() {
+async fn held_items_are_delivered_in_order() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 1);
     let daemon = setup.start().await;

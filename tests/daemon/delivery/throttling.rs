@@ -9,7 +9,7 @@ const SERIES: &str = "/api/v2/series";
 const EVENTS: &str = "/api/v1/events";
 
 #[tokio::test]
-async fn nothing_is_sent_before_the_time_that_a_429_names() {
+async fn nothing_is_sent_before_a_429s_reset() {
     let fakeintake = Scripted::start(|request| {
         let mut reply = answer(if request.number == 0 && request.path != "/api/v1/validate" { 429 } else { 202 });
         let now = SystemTime::now();
@@ -44,7 +44,7 @@ async fn nothing_is_sent_before_the_time_that_a_429_names() {
 }
 
 #[tokio::test]
-async fn a_limit_is_kept_once_it_is_known_whichever_way_it_is_told() {
+async fn limits_are_kept_however_they_are_told() {
     let fakeintake = FakeIntake::start();
     let tenants = ["seconds", "date", "none"];
     let daemon = Setup::new(&fakeintake, &tenants).start().await;
@@ -66,7 +66,7 @@ async fn a_limit_is_kept_once_it_is_known_whichever_way_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_limit_that_an_answer_has_told_is_never_reached() {
+async fn a_known_limit_is_never_reached() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let quota = json!({ "limit": 10, "period_s": 1 });
@@ -81,7 +81,7 @@ async fn a_limit_that_an_answer_has_told_is_never_reached() {
 }
 
 #[tokio::test]
-async fn a_throttled_endpoint_does_not_hold_up_the_tenants_others() {
+async fn throttling_holds_up_no_other_endpoint() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let headers = json!({ "retry-after": "3600" });
@@ -106,7 +106,7 @@ async fn a_throttled_endpoint_does_not_hold_up_the_tenants_others() {
 }
 
 #[tokio::test]
-async fn a_429_that_names_no_time_is_backed_off_from_like_a_failure() {
+async fn a_429_without_a_time_backs_off() {
     for headers in [json!({}), json!({ "retry-after": "0", "x-ratelimit-reset": "0" })] {
         let fakeintake = FakeIntake::start();
         let daemon = Setup::new(&fakeintake, &["a"]).start().await;
@@ -120,7 +120,7 @@ async fn a_429_that_names_no_time_is_backed_off_from_like_a_failure() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_rate_limit_is_shown() {
+async fn the_rest_of_a_rate_limit_is_shown() {
     let fakeintake = FakeIntake::start();
     let daemon = Setup::new(&fakeintake, &["a", "b"]).start().await;
     let quota = json!({ "limit": 50, "period_s": 3600 });
