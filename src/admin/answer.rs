@@ -51,6 +51,13 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
+    pub(super) fn other_user(daemon: u32) -> Self {
+        let message = format!(
+            "this socket is for the user that runs the daemon (uid {daemon}) and for root: run the command as one of them"
+        );
+        Self::new(StatusCode::FORBIDDEN, "other_user", message)
+    }
+
     pub(super) fn unknown_path(message: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "unknown_path", message)
     }

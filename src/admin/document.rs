@@ -75,6 +75,7 @@ pub(super) fn complete(document: &mut Document) {
     components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     let all = refusals(&[
         ("401", "The token is missing or wrong", Some(("WWW-Authenticate", "`Bearer`"))),
+        ("403", "On the Unix socket: the process is another user's", None),
         ("405", "The path has no such method", Some(("Allow", "The methods that it has"))),
         (
             "503",

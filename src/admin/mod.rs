@@ -18,7 +18,7 @@ mod token;
 mod tokens;
 
 pub use self::metrics::Exposition;
-pub use server::operate;
+pub use server::Listeners;
 pub use token::{Token, TokenError};
 
 use crate::api::ReloadedView;

@@ -4,13 +4,13 @@ use super::answer::{Json, Refusal, finished};
 use super::document::{self, Head};
 use super::{Admin, connecting, daemon, probes, tenants, tokens};
 use crate::api::PREFIX;
-use crate::serve::Connection;
-use axum::Router;
+use crate::serve::{Connection, Peer};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;
 use std::sync::Arc;
@@ -50,20 +50,32 @@ async fn openapi() -> impl IntoResponse {
     Json(document)
 }
 
-/// The admin API, which asks for the token, and what monitors ask for without one.
-pub(super) fn router(admin: Arc<Admin>) -> Router {
+/// The admin API, for whom it knows, and what monitors ask for, for all.
+pub(super) fn operator(admin: Arc<Admin>) -> Router {
     let (api, _) = operations().split_for_parts();
-    let unknown = |message| async move { Refusal::unknown_path(message) };
     let api = api
-        .fallback(move || unknown("nothing is served here; /admin/v1/openapi.json says what there is"))
+        .fallback(async || Refusal::unknown_path("nothing is served here; /admin/v1/openapi.json says what there is"))
         .layer(from_fn_with_state(admin.clone(), authenticate));
-    Router::new()
+    probes()
         .nest(PREFIX, api)
+        .fallback(async || {
+            Refusal::unknown_path("nothing is served here; there are /metrics, /healthz, /readyz and /admin/v1/")
+        })
+        .with_state(admin)
+}
+
+/// What monitors ask for, alone.
+pub(super) fn monitor(admin: Arc<Admin>) -> Router {
+    probes()
+        .fallback(async || Refusal::unknown_path("nothing is served here; there are /metrics, /healthz and /readyz"))
+        .with_state(admin)
+}
+
+fn probes() -> Router<Arc<Admin>> {
+    Router::new()
         .route("/metrics", get(probes::metrics))
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz))
-        .fallback(move || unknown("nothing is served here; there are /metrics, /healthz, /readyz and /admin/v1/"))
-        .with_state(admin)
 }
 
 /// Answers a request. Once begun, an operation is finished, also when the operator goes away in the meantime.
@@ -79,15 +91,24 @@ pub(super) async fn respond(mut router: Router, request: Request<Incoming>) -> R
     finished(response)
 }
 
-async fn authenticate(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    let mut authorization = request.headers().get_all(AUTHORIZATION).iter();
-    let is_admitted = authorization.next().is_some_and(|header| admin.token.admits(header.as_bytes()));
-    if is_admitted && authorization.next().is_none() {
-        if let Some(connection) = request.extensions().get::<Connection>() {
-            connection.trust();
+/// Lets the operator in: over TCP by the token, over the Unix socket by the user that asks.
+async fn authenticate(
+    State(admin): State<Arc<Admin>>,
+    Extension(connection): Extension<Connection>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    if let Peer::Unix { uid } = connection.peer() {
+        if !uid.is_some_and(|uid| uid == 0 || uid == admin.token.owner()) {
+            return Err(Refusal::other_user(admin.token.owner()));
         }
-        next.run(request).await
     } else {
-        Refusal::unauthorized().into_response()
+        let mut authorization = request.headers().get_all(AUTHORIZATION).iter();
+        let is_admitted = authorization.next().is_some_and(|header| admin.token.admits(header.as_bytes()));
+        if !is_admitted || authorization.next().is_some() {
+            return Err(Refusal::unauthorized());
+        }
     }
+    connection.trust();
+    Ok(next.run(request).await)
 }

@@ -4,7 +4,7 @@ use crate::types::Secret;
 use rand::Rng;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
 use tracing::info;
@@ -25,7 +25,10 @@ pub struct TokenError {
 
 /// The operator's token.
 #[derive(Debug)]
-pub struct Token(Secret);
+pub struct Token {
+    secret: Secret,
+    owner: u32,
+}
 
 impl Token {
     /// The token in the state directory; made when there is none.
@@ -36,16 +39,16 @@ impl Token {
         let path = state_dir.join(FILE);
         let failed = |reason: String| TokenError { path: path.clone(), reason };
         let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+            Ok(text) => Secret::new(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let made = make(&path).map_err(|error| failed(error.to_string()))?;
                 info!(file = %path.display(), "the token of the admin API was made");
-                return Ok(Self(made));
+                made
             }
             Err(error) => return Err(failed(error.to_string())),
         };
-        let text = Secret::new(text);
-        let mode = fs::metadata(&path).map_err(|error| failed(error.to_string()))?.permissions().mode();
+        let metadata = fs::metadata(&path).map_err(|error| failed(error.to_string()))?;
+        let mode = metadata.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(failed(format!("others may read it (mode {:o}): chmod 600 it", mode & 0o777)));
         }
@@ -55,13 +58,18 @@ impl Token {
                 "it holds no token: write at least {SHORTEST} printable characters without spaces, or remove it, and one is made"
             )));
         }
-        Ok(Self(Secret::new(token)))
+        Ok(Self { secret: Secret::new(token), owner: metadata.uid() })
+    }
+
+    /// The user whom its file belongs to, which is the one that the daemon runs as.
+    pub fn owner(&self) -> u32 {
+        self.owner
     }
 
     /// Whether an `Authorization` header has it; how long that takes tells nothing of it but its length.
     pub fn admits(&self, authorization: &[u8]) -> bool {
         let Some((scheme, given)) = authorization.split_at_checked(BEARER.len()) else { return false };
-        scheme.eq_ignore_ascii_case(BEARER) && bool::from(given.trim_ascii().ct_eq(self.0.expose().as_bytes()))
+        scheme.eq_ignore_ascii_case(BEARER) && bool::from(given.trim_ascii().ct_eq(self.secret.expose().as_bytes()))
     }
 }
 

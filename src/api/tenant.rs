@@ -68,7 +68,7 @@ pub enum Source {
 pub struct OrganisationView {
     /// Its id.
     pub id: String,
-    /// Its name, if Datadog told it.
+    /// Its name as the customer's browser gave it, if it did: Datadog verifies the id alone.
     pub name: Option<String>,
 }
 

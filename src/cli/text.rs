@@ -1,15 +1,11 @@
 //! Formatting of the commands' output for people.
 
+use crate::types;
 use std::io::{self, IsTerminal, Write, stderr, stdin, stdout};
 
 /// Escapes a foreign text so that it cannot control a terminal.
 pub(super) fn printable(text: &str) -> String {
-    let escape = |c: char| c.is_control() && c != '\n';
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if escape(c) { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
+    types::printable(text).into_owned()
 }
 
 /// The same on one line.

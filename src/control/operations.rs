@@ -7,7 +7,7 @@ use crate::api::{
 };
 use crate::settings::{Overrides, OverridesPatch};
 use crate::store::{self, Change, Connection, Guard, NewKey, Origin, Store, StoreError, TenantRecord};
-use crate::types::{Secret, TenantId, UnixMillis};
+use crate::types::{Secret, TenantId, UnixMillis, is_unprintable};
 use serde_json::{Map, Value};
 use tracing::{info, warn};
 
@@ -271,8 +271,8 @@ fn check_text(field: &str, text: &str) -> Result<(), ControlError> {
     if text.chars().count() > LONGEST_NAME {
         return Err(ControlError::Invalid(format!("{field} is longer than {LONGEST_NAME} characters")));
     }
-    if text.chars().any(char::is_control) {
-        return Err(ControlError::Invalid(format!("{field} has control characters in it")));
+    if text.contains(is_unprintable) {
+        return Err(ControlError::Invalid(format!("{field} has control or format characters in it")));
     }
     Ok(())
 }

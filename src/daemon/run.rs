@@ -86,7 +86,7 @@ pub struct Daemon {
     tenants: StoreSync,
     ingest: (Vec<Listener>, Arc<Door>, Arc<Handler>),
     admin: Arc<Admin>,
-    admin_listener: Option<Listener>,
+    operator: admin::Listeners,
 }
 
 impl Daemon {
@@ -115,10 +115,7 @@ impl Daemon {
             registry.clone(),
             settings.tenancy.max_labels,
         );
-        let admin_listener = match settings.admin.listen.as_str() {
-            "" => None,
-            address => Some(Listener::tcp(address, "admin.listen").await?),
-        };
+        let operator = admin::Listeners::bind(settings).await?;
         let mut listeners = Vec::new();
         if !settings.ingest.listen.is_empty() {
             listeners.push(Listener::tcp(&settings.ingest.listen, "ingest.listen").await?);
@@ -160,11 +157,9 @@ impl Daemon {
                 token,
                 reload: OnceLock::new(),
             }),
-            admin_listener,
+            operator,
         };
-        if let Some(address) = daemon.admin_address() {
-            info!(listener = "admin", address = %address, "listening");
-        }
+        daemon.operator.announce();
         Ok(daemon)
     }
 
@@ -175,7 +170,7 @@ impl Daemon {
 
     /// Where the admin port listens.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin_listener.as_ref()?.address()
+        self.operator.address()
     }
 
     /// The counts of items, to be read while the daemon runs.
@@ -201,7 +196,7 @@ impl Daemon {
     /// Works until `shutdown` comes; then takes nothing more, and delivers until nothing is queued, the configured
     /// grace has passed or `at_once` comes.
     pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
-        let Self { ledger, registry, queues, delivery, tenants, ingest, admin, admin_listener, .. } = self;
+        let Self { ledger, registry, queues, delivery, tenants, ingest, admin, operator, .. } = self;
         let mut connecting = tokio::spawn(tenants.run());
         let sending = tokio::spawn({
             let delivery = delivery.clone();
@@ -217,8 +212,7 @@ impl Daemon {
             // An error means that the daemon is gone.
             let _ = closing.await;
         };
-        let operating =
-            admin_listener.map(|listener| tokio::spawn(admin::operate(vec![listener], admin.clone(), closing)));
+        let mut operating = tokio::spawn(operator.serve(admin.clone(), closing));
         let (listeners, door, handler) = ingest;
         let (begun, begin) = oneshot::channel();
         let serving = serve::serve(listeners, handler, async {
@@ -278,10 +272,8 @@ impl Daemon {
         let journal = queues.journal().clone();
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
         drop(closed);
-        if let Some(mut operating) = operating {
-            let _ = tokio::time::timeout(ANSWERS, &mut operating).await;
-            operating.abort();
-        }
+        let _ = tokio::time::timeout(ANSWERS, &mut operating).await;
+        operating.abort();
         let accounts = ledger.read();
         let why = why.unwrap_or("its tenant cannot deliver at present");
         for (tenant, kind, Balance { queued, .. }) in accounts.iter().filter(|(.., balance)| balance.queued > 0) {

@@ -4,7 +4,7 @@ use super::judge::{self, Answer};
 use crate::outbound::{self, SetupError};
 use crate::payload::Payload;
 use crate::settings::{Delivery, Site};
-use crate::types::{Endpoint, HostRole, Secret};
+use crate::types::{Endpoint, HostRole, Secret, printable};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 use std::path::Path;
@@ -174,7 +174,10 @@ async fn read(mut response: reqwest::Response, key: &[u8]) -> Result<Answer, Str
     let body = outbound::body(&mut response, MESSAGE_BYTES).await;
     let message = match (200..300).contains(&status) {
         true => String::new(),
-        false => String::from_utf8_lossy(&body).trim().replace(&*String::from_utf8_lossy(key), "[redacted]"),
+        false => {
+            let text = String::from_utf8_lossy(&body);
+            printable(&text.trim().replace(&*String::from_utf8_lossy(key), "[redacted]")).into_owned()
+        }
     };
     Ok(Answer { status, message, ..limits })
 }

@@ -60,7 +60,13 @@ pub(super) fn failed(error: &FinishError) -> String {
             "This link from Datadog has been used already; reloading the page has no effect.".to_owned(),
             "If you are not connected, please go back to where you clicked Connect, and click it again.",
         ),
-        FinishError::OrganisationHeld { trouble, .. } | FinishError::NoKey { trouble, .. } => {
+        // Which account that is concerns the operator alone, who finds it in the log.
+        FinishError::OrganisationHeld { .. } => (
+            "Not connected",
+            "This Datadog organisation is connected to another account of this service already.".to_owned(),
+            "Please connect another organisation, or ask whoever runs this service.",
+        ),
+        FinishError::NoKey { trouble, .. } => {
             let body = format!("<p>{}</p><p><strong>{}</strong></p>", escape(&trouble.reason), escape(&trouble.instructions));
             return page("Not connected", TROUBLE, &body);
         }

@@ -165,10 +165,12 @@ fn connected(tenant: &TenantRecord, now: UnixMillis) -> String {
     format!("connected to {organisation} on {} {by}{tokens}", tenant.site)
 }
 
-/// An organisation's name and id, for people.
+/// An organisation's id and name, for people. Datadog proves the id alone; the name is what the customer's browser said.
 pub(super) fn named(organisation: &Organisation) -> String {
     match &organisation.name {
-        Some(name) => format!("{name} ({})", organisation.id),
+        // It is made here, of others that are named.
+        Some(names) if organisation.id == SEVERAL => names.clone(),
+        Some(name) => format!("{name} (unverified name, {})", organisation.id),
         None => organisation.id.clone(),
     }
 }
@@ -195,11 +197,7 @@ fn together(one: &Organisation, other: &Organisation) -> Organisation {
     let name = if other.id == SEVERAL && other.name.as_ref().is_some_and(|names| names.contains(&one.id)) {
         other.name.clone()
     } else {
-        Some(format!(
-            "{}, {}",
-            other.name.as_ref().filter(|_| other.id == SEVERAL).unwrap_or(&named(other)),
-            named(one)
-        ))
+        Some(format!("{}, {}", named(other), named(one)))
     };
     Organisation { id: SEVERAL.into(), name }
 }

@@ -1,6 +1,6 @@
 //! Messages of other parties, sanitised for display: short, on one line, and without our secrets, which an error may quote.
 
-use crate::types::Secret;
+use crate::types::{Secret, printable};
 
 /// Characters that are kept.
 const LONGEST: usize = 300;
@@ -14,9 +14,10 @@ pub(super) fn clean(text: &str) -> String {
         }
         cleaned.push_str(word);
     }
+    let cleaned = printable(&cleaned);
     match cleaned.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &cleaned[..end]),
-        None => cleaned,
+        None => cleaned.into_owned(),
     }
 }
 
@@ -39,6 +40,7 @@ mod tests {
     #[test]
     fn what_others_say_is_one_short_line_without_our_secrets() {
         assert_eq!(clean(" a\r\n\tb\0c  "), "a b c");
+        assert_eq!(clean("evil\u{202e}gpj"), "evil\\u{202e}gpj");
         assert_eq!(clean(&"é".repeat(400)).chars().count(), 301);
         let secret = Secret::new("s3/cr&t");
         assert_eq!(without("bad s3/cr&t or s3%2Fcr%26t", &[&secret]), "bad [redacted] or [redacted]");

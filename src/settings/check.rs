@@ -1,6 +1,7 @@
 //! What must hold between sections.
 
 use super::address::{is_loopback, listen_address};
+use super::ingest::MAX_SOCKET_PATH;
 use super::problems::{Problems, join, nearest};
 use super::secrets::is_hex_key;
 use super::{Settings, batch, delivery, journal, oauth, store};
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     check_listeners(settings, problems);
     check_ingest(settings, problems);
+    check_admin_socket(settings, problems);
     oauth::check(&settings.oauth, problems);
     store::check(&settings.store, problems);
     check_default_tenant(settings, problems);
@@ -28,6 +30,7 @@ fn check_listeners(settings: &Settings, problems: &mut Problems) {
     for (key, text) in [
         ("ingest.listen", &settings.ingest.listen),
         ("admin.listen", &settings.admin.listen),
+        ("metrics.listen", &settings.metrics.listen),
         ("oauth.listen", &settings.oauth.listen),
     ] {
         let Some(at) = listen_address(text).ok().flatten().filter(|at| at.port() != 0) else { continue };
@@ -63,6 +66,17 @@ fn check_ingest(settings: &Settings, problems: &mut Problems) {
     if ingest.require_token && settings.tenants.values().all(|tenant| tenant.ingest_tokens.is_empty()) {
         problems
             .warning("ingest.require_token", "is set, but no tenant has ingest_tokens: every request will be refused");
+    }
+}
+
+fn check_admin_socket(settings: &Settings, problems: &mut Problems) {
+    let socket = settings.admin_socket();
+    if socket.as_os_str().len() > MAX_SOCKET_PATH {
+        let message = format!(
+            "is {}, which is too long for a socket (at most {MAX_SOCKET_PATH} bytes): set a shorter path",
+            socket.display()
+        );
+        problems.error("admin.socket", message);
     }
 }
 

@@ -6,7 +6,7 @@ use super::key::section;
 use std::time::Duration;
 
 /// The longest path of a Unix socket, in bytes (unix(7): `sun_path` has 108 with its final zero).
-const MAX_SOCKET_PATH: usize = 107;
+pub(super) const MAX_SOCKET_PATH: usize = 107;
 
 section! {
     /// The local HTTP port.
@@ -36,7 +36,7 @@ pub(super) fn listen(text: &str) -> Result<String, String> {
     listen_address(text).map(|_| text.to_owned())
 }
 
-fn socket(path: &str) -> Result<String, String> {
+pub(super) fn socket(path: &str) -> Result<String, String> {
     if path.len() <= MAX_SOCKET_PATH {
         return Ok(path.to_owned());
     }

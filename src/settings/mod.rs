@@ -18,6 +18,7 @@ mod limits;
 mod load;
 mod log;
 mod memory;
+mod metrics;
 mod oauth;
 mod overrides;
 mod print;
@@ -56,6 +57,7 @@ pub use limits::{Allowance, Limits};
 pub use load::DEFAULT_PATH;
 pub use log::{Log, LogFormat};
 pub use memory::Memory;
+pub use metrics::Metrics;
 pub use oauth::Oauth;
 pub(crate) use overrides::OwnTable;
 pub use overrides::{Overrides, OverridesPatch, OwnLimits, OwnQuota, TablePatch};
@@ -97,6 +99,8 @@ pub struct Settings {
     pub memory: Memory,
     /// `[admin]`
     pub admin: Admin,
+    /// `[metrics]`
+    pub metrics: Metrics,
     /// `[log]`
     pub log: Log,
     /// `[shutdown]`
@@ -113,6 +117,14 @@ impl Settings {
     /// The directory of the journal.
     pub fn journal_dir(&self) -> PathBuf {
         self.journal.dir.clone().unwrap_or_else(|| self.state.dir.join("journal"))
+    }
+
+    /// The path of the admin API's Unix socket.
+    pub fn admin_socket(&self) -> PathBuf {
+        match self.admin.socket.as_str() {
+            "" => self.state.dir.join("admin.sock"),
+            path => path.into(),
+        }
     }
 
     /// What tenants may do unless something else is said of them.

@@ -1,9 +1,11 @@
 //! Escaping for the few pages that this program generates.
 
+use super::printable;
+
 /// Escapes text for HTML, attributes included.
 pub fn escape_html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
+    for character in printable(text).chars() {
         match character {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
@@ -23,5 +25,6 @@ mod tests {
     #[test]
     fn no_text_ends_an_attribute_or_begins_an_element() {
         assert_eq!(escape_html("<a b=\"c\" d='e'> & ü"), "&lt;a b=&quot;c&quot; d=&#39;e&#39;&gt; &amp; ü");
+        assert_eq!(escape_html("a\u{202e}b"), "a\\u{202e}b");
     }
 }

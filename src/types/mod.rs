@@ -5,6 +5,7 @@ mod current;
 mod follow;
 mod html;
 mod kind;
+mod printable;
 mod secret;
 mod tenant_id;
 
@@ -14,5 +15,6 @@ pub use current::Current;
 pub use follow::{Fate, Follow};
 pub use html::escape_html;
 pub use kind::{Encoding, Endpoint, Framing, HostRole, Kind, Limits};
+pub use printable::{is_unprintable, printable};
 pub use secret::{Secret, redacted};
 pub use tenant_id::{InvalidTenantId, TenantId};

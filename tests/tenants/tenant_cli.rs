@@ -86,8 +86,12 @@ async fn commands_cover_a_tenants_whole_life() {
     datadog.wait_logs("alpha", &[1]).await;
 
     let shown = run(&daemon, "tenant show acme").await.fine();
-    for line in ["tenant        acme", "name          Acme", "organisation  The alpha & Co (", "created through OAuth"]
-    {
+    for line in [
+        "tenant        acme",
+        "name          Acme",
+        "organisation  The alpha & Co (unverified name, ",
+        "created through OAuth",
+    ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     assert!(!shown.contains(&datadog.keys("alpha").await[0]), "{shown}");
@@ -286,8 +290,8 @@ async fn a_missing_token_says_what_to_do() {
 
     // Something else answers there.
     let web = Scripted::start(|_| async { answer(404) }).await;
-    let config = daemon.config();
-    let refused = told(command(&config, &web.url, "tenant list")).await.refused(1);
+    let words = format!("tenant list --admin {}", web.url);
+    let refused = told(command(&daemon.config(), &web.url, &words)).await.refused(1);
     assert!(refused.contains("is it the admin port of a dogsled"), "{refused}");
 
     daemon.stop().await;
@@ -300,15 +304,50 @@ async fn without_a_daemon_commands_say_so() {
     std::fs::write(&config, format!("state.dir = {:?}\n", dir.path())).unwrap();
     let nobody = Nobody::new();
     let free = nobody.address.to_string();
-    let refused = told(command(&config, &free, "status")).await.refused(1);
+    let at_port = format!("status --admin {free}");
+    let refused = told(command(&config, &free, &at_port)).await.refused(1);
     assert!(refused.contains("admin.token") && refused.contains("first started"), "{refused}");
     std::fs::write(dir.path().join("admin.token"), "0123456789abcdef\n").unwrap();
-    for words in ["status", "status --watch", "tenant list"] {
+    for (words, at) in [("status", "admin.sock"), ("status --watch", "admin.sock"), (&at_port, &*free)] {
         let refused = told(command(&config, &free, words)).await.refused(1);
-        assert!(refused.contains(&free) && refused.contains("dogsled run"), "{refused}");
+        assert!(refused.contains(at) && refused.contains("dogsled run"), "{words}: {refused}");
     }
     std::fs::write(&config, "stat.dir = 1\n").unwrap();
     assert!(told(command(&config, &free, "tenant list")).await.refused(2).contains("stat"));
+}
+
+#[tokio::test]
+async fn a_squatter_on_the_admin_port_gets_no_token() {
+    let squatter = Scripted::start(|_| async { answer(200) }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("dogsled.toml");
+    std::fs::write(&config, format!("state.dir = {:?}\n", dir.path())).unwrap();
+    let token = dir.path().join("admin.token");
+    std::fs::write(&token, "0123456789abcdef\n").unwrap();
+    std::fs::set_permissions(token, Permissions::from_mode(0o600)).unwrap();
+    for words in ["status", "tenant list", "tenant remove acme --yes"] {
+        told(command(&config, &squatter.url, words)).await.refused(1);
+    }
+    for path in ["/metrics", "/admin/v1/status", "/admin/v1/tenants", "/admin/v1/tenants/acme"] {
+        assert_eq!(squatter.seen(path).len(), 0, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_socket_of_another_user_is_not_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("dogsled.toml");
+    std::fs::write(&config, format!("state.dir = {:?}\n", dir.path())).unwrap();
+    let socket = dir.path().join("admin.sock");
+    let squatter = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    squatter.set_nonblocking(true).unwrap();
+    if std::os::unix::fs::chown(&socket, Some(65_534), None).is_err() {
+        eprintln!("skipped: only root can give a socket to another user");
+        return;
+    }
+    let refused = told(command(&config, "127.0.0.1:1", "tenant list")).await.refused(1);
+    assert!(refused.contains("admin.sock belongs to user 65534"), "{refused}");
+    assert!(squatter.accept().is_err(), "nothing was sent");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, Write, stdout};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,10 +24,10 @@ pub(super) struct Options {
     /// The daemon's configuration file [default: /etc/dogsled/dogsled.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The daemon's admin port, such as http://127.0.0.1:8283 [default: admin.listen of the configuration]
-    #[arg(long, global = true, value_name = "URL")]
+    /// The daemon's admin socket, or its admin port, such as http://127.0.0.1:8283 [default: the socket of the configuration]
+    #[arg(long, global = true, value_name = "PATH|URL")]
     admin: Option<String>,
-    /// The file with the token of the admin API [default: admin.token in state.dir of the configuration]
+    /// The file with the token for the admin port [default: admin.token in state.dir of the configuration]
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Print JSON
@@ -39,8 +40,10 @@ pub(super) struct Options {
 pub(super) struct Client {
     http: reqwest::Client,
     url: String,
-    token: Secret,
-    token_path: PathBuf,
+    /// Where that is: the address again, or the path of the socket.
+    at: String,
+    /// The token and the file that it is of; none over the socket.
+    token: Option<(Secret, PathBuf)>,
 }
 
 /// Why a command failed.
@@ -57,14 +60,21 @@ pub(super) enum Failure {
     #[error("the HTTP client or the runtime could not be set up: {0}")]
     Setup(String),
     #[error(
-        "no answer from {url}: {reason}; is the daemon running there? See `systemctl status dogsled`, start it with \
-         `dogsled run`, or name the place with --config or --admin"
+        "no answer from {at}: {reason}; is the daemon running there? See `systemctl status dogsled`, start it with \
+         `dogsled run`, or say where it is with --config or --admin"
     )]
-    Unreachable { url: String, reason: String },
+    Unreachable { at: String, reason: String },
+    #[error("no daemon at {path}: {source}{hint}", path = .path.display(), hint = socket_hint(source))]
+    Socket { path: PathBuf, source: io::Error },
+    #[error(
+        "{path} belongs to user {uid}, and state.dir to user {daemon}: that is not the daemon's socket; remove it, and \
+         restart the daemon", path = .path.display()
+    )]
+    Owner { path: PathBuf, uid: u32, daemon: u32 },
     #[error("{message}{hint}")]
     Refused { status: u16, message: String, hint: String },
-    #[error("what {url} answers is not understood ({reason}): is it the admin port of a dogsled of this version?")]
-    Answer { url: String, reason: String },
+    #[error("what {at} answers is not understood ({reason}): is it the admin port of a dogsled of this version?")]
+    Answer { at: String, reason: String },
     #[error("tenants are missing here: {0}")]
     Incomplete(String),
     #[error("nothing was changed")]
@@ -84,6 +94,16 @@ fn hint(error: &io::Error) -> &'static str {
              with --config, or the file with --token-file"
         }
         _ => "",
+    }
+}
+
+fn socket_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run this as the user that runs the daemon, or as root",
+        _ => {
+            "; is it running, with this configuration? See `systemctl status dogsled`, start it with `dogsled run`, or say \
+             where it is with --config or --admin"
+        }
     }
 }
 
@@ -132,21 +152,38 @@ pub(super) fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
 
 impl Client {
     fn new(options: &Options) -> Result<Self, Failure> {
-        // Whoever names both needs no configuration, nor the right to read it.
-        let settings = match (&options.admin, &options.token_file) {
-            (Some(_), Some(_)) if options.config.is_none() => None,
-            _ => Some(load(options.config.as_deref())?),
-        };
-        let of_settings = |settings: &Settings| local::url_of(&settings.admin.listen);
-        let url = match &options.admin {
-            Some(url) => address(url)?,
-            None => settings.as_ref().and_then(of_settings).ok_or_else(|| {
-                let message = "the configuration sets no admin.listen: set it, restart the daemon, or give --admin";
-                Failure::Configuration(message.into())
-            })?,
-        };
-        let in_state = || settings.as_ref().map(|settings| settings.state.dir.join("admin.token"));
-        let token_path = options.token_file.clone().or_else(in_state).unwrap_or_default();
+        let Options { config, admin, token_file, .. } = options;
+        match (admin, token_file) {
+            (Some(path), _) if path.starts_with('/') => Self::of_socket(Path::new(path)),
+            // Whoever names both needs no configuration, nor the right to read it.
+            (Some(url), Some(token)) if config.is_none() => Self::of_port(address(url)?, token.clone()),
+            (None, None) => {
+                let settings = load(config.as_deref())?;
+                check_owner(&settings)?;
+                Self::of_socket(&settings.admin_socket())
+            }
+            _ => {
+                let settings = load(config.as_deref())?;
+                let url = match admin {
+                    Some(url) => address(url)?,
+                    None => local::url_of(&settings.admin.listen).ok_or_else(|| {
+                        let message = "the configuration sets no admin.listen: leave out --token-file, or give --admin";
+                        Failure::Configuration(message.into())
+                    })?,
+                };
+                Self::of_port(url, token_file.clone().unwrap_or_else(|| settings.state.dir.join("admin.token")))
+            }
+        }
+    }
+
+    /// Asks over the Unix socket, to which the user that asks is all that counts: no token is read or sent.
+    fn of_socket(path: &Path) -> Result<Self, Failure> {
+        let http = local::builder(ANSWER).unix_socket(path).build();
+        let http = http.map_err(|error| Failure::Setup(error.to_string()))?;
+        Ok(Self { http, url: "http://localhost".into(), at: path.display().to_string(), token: None })
+    }
+
+    fn of_port(url: String, token_path: PathBuf) -> Result<Self, Failure> {
         let text = fs::read_to_string(&token_path)
             .map(Secret::new)
             .map_err(|source| Failure::Token { path: token_path.clone(), source })?;
@@ -155,12 +192,12 @@ impl Client {
             return Err(Failure::NoToken(token_path));
         }
         let http = local::client(ANSWER).map_err(|error| Failure::Setup(error.to_string()))?;
-        Ok(Self { http, url, token: Secret::new(token), token_path })
+        Ok(Self { http, at: url.clone(), url, token: Some((Secret::new(token), token_path)) })
     }
 
-    /// Where the daemon is.
-    pub(super) fn url(&self) -> &str {
-        &self.url
+    /// Where the daemon is, for people.
+    pub(super) fn at(&self) -> &str {
+        &self.at
     }
 
     /// Asks with GET.
@@ -185,10 +222,10 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, Failure> {
-        let mut request = self
-            .http
-            .request(method, format!("{}{PREFIX}/{path}", self.url))
-            .header("authorization", format!("Bearer {}", self.token.expose()));
+        let mut request = self.http.request(method, format!("{}{PREFIX}/{path}", self.url));
+        if let Some((token, _)) = &self.token {
+            request = request.bearer_auth(token.expose());
+        }
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
@@ -209,7 +246,7 @@ impl Client {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<(u16, String), Failure> {
-        let unreachable = |error| Failure::Unreachable { url: self.url.clone(), reason: local::words(error) };
+        let unreachable = |error| Failure::Unreachable { at: self.at.clone(), reason: local::words(error) };
         let answer = request.send().await.map_err(unreachable)?;
         Ok((answer.status().as_u16(), answer.text().await.map_err(unreachable)?))
     }
@@ -218,17 +255,17 @@ impl Client {
         let Problem { errors, code } = serde_json::from_str(text).unwrap_or_default();
         let hint = match (status, code.as_str()) {
             (401, "unauthorized") => {
-                let path = self.token_path.display();
+                let path = self.token.as_ref().map(|(_, path)| path.display().to_string()).unwrap_or_default();
                 let message = format!(
                     "the daemon at {} refuses the token of {path}: name its own configuration with --config, or its \
                      token's file with --token-file",
-                    self.url
+                    self.at
                 );
                 return Failure::Refused { status, message, hint: String::new() };
             }
             (_, "") => {
                 let reason = format!("HTTP {status}");
-                return Failure::Answer { url: self.url.clone(), reason };
+                return Failure::Answer { at: self.at.clone(), reason };
             }
             (_, "unknown_tenant") => "; `dogsled tenant list` shows those that there are",
             (_, "tenant_exists") => "; change it with `dogsled tenant set`",
@@ -244,7 +281,7 @@ impl Client {
     }
 
     fn not_understood(&self, error: &serde_json::Error) -> Failure {
-        Failure::Answer { url: self.url.clone(), reason: error.to_string() }
+        Failure::Answer { at: self.at.clone(), reason: error.to_string() }
     }
 }
 
@@ -256,6 +293,22 @@ fn load(config: Option<&Path>) -> Result<Settings, Failure> {
             "{message}\nerror: to ask a daemon without its configuration, give both --admin and --token-file"
         ))
     })
+}
+
+/// Refuses a socket that is not the daemon's: it would be told what the daemon is to be told.
+fn check_owner(settings: &Settings) -> Result<(), Failure> {
+    let socket = settings.admin_socket();
+    let owner_of_socket = fs::symlink_metadata(&socket).map(|metadata| metadata.uid());
+    // Under systemd's DynamicUser= the directory is a link, which is root's.
+    let daemon = fs::metadata(&settings.state.dir).map(|metadata| metadata.uid());
+    let (uid, daemon) = match (owner_of_socket, daemon) {
+        (Ok(uid), Ok(daemon)) => (uid, daemon),
+        (Err(source), _) | (_, Err(source)) => return Err(Failure::Socket { path: socket, source }),
+    };
+    if uid == 0 || uid == daemon {
+        return Ok(());
+    }
+    Err(Failure::Owner { path: socket, uid, daemon })
 }
 
 /// The address of an admin port as somebody wrote it.

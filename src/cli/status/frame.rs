@@ -31,7 +31,7 @@ pub(super) struct Frame<'a> {
     pub(super) status: &'a StatusView,
     pub(super) rates: &'a Rates,
     /// Where the daemon is.
-    pub(super) url: &'a str,
+    pub(super) at: &'a str,
 }
 
 impl Style {
@@ -95,7 +95,7 @@ impl Frame<'_> {
         let oldest = queue.oldest_seconds.map(|age| format!(", oldest {}", span(age as u64))).unwrap_or_default();
         let tenants = counted(tenants.len() as u64, "tenant");
         let queued = format!("{} queued{oldest}", counted(queue.items, "item"));
-        let mut lines = vec![style.cut(&format!("dogsled {version} at {}: {tenants}, {queued}", self.url))];
+        let mut lines = vec![style.cut(&format!("dogsled {version} at {}: {tenants}, {queued}", self.at))];
         let place = &store.place;
         let troubles = [
             not_ready.as_ref().map(|why| format!("takes no telemetry: {why}")),
@@ -230,7 +230,7 @@ mod tests {
             "queue": { "items": 7, "bytes": 70, "oldest_seconds": 61.5 },
         });
         let status = serde_json::from_value(status).unwrap();
-        Frame { status: &status, rates: &Rates::default(), url: "http://127.0.0.1:8283" }.lines(style)
+        Frame { status: &status, rates: &Rates::default(), at: "http://127.0.0.1:8283" }.lines(style)
     }
 
     fn troubled() -> Value {

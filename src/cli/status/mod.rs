@@ -48,7 +48,7 @@ async fn once(client: &Client, args: &Args) -> Result<(), Failure> {
         return say(format_args!("{:#}", rates.added_to(answer)));
     }
     let (status, style) = (client.read(&answer)?, Style::of_output());
-    say(Frame { status: &status, rates: &rates, url: client.url() }.lines(style).join("\n"))
+    say(Frame { status: &status, rates: &rates, at: client.at() }.lines(style).join("\n"))
 }
 
 async fn watch(client: &Client, args: &Args) -> Result<(), Failure> {
@@ -79,7 +79,7 @@ async fn watch(client: &Client, args: &Args) -> Result<(), Failure> {
             continue;
         }
         let (status, style): (StatusView, _) = (client.read(answer)?, Style::of_output());
-        let mut lines = Frame { status: &status, rates: &rates, url: client.url() }.lines(style);
+        let mut lines = Frame { status: &status, rates: &rates, at: client.at() }.lines(style);
         lines.extend(trouble.map(|trouble| style.cut(&trouble)));
         if in_place { redraw(&style.fitted(lines))? } else { say(format_args!("{}\n", lines.join("\n")))? }
     }

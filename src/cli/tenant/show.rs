@@ -36,9 +36,12 @@ fn row(tenant: &TenantView) -> [String; 5] {
     [tenant.id.clone(), tenant.state.name().to_owned(), tenant.site.clone(), kept.to_owned(), organisation]
 }
 
-/// Its name, else its id.
+/// Its name, which Datadog has not verified, else its id.
 pub(super) fn organisation(organisation: &OrganisationView) -> String {
-    one_line(organisation.name.as_ref().unwrap_or(&organisation.id))
+    match &organisation.name {
+        Some(name) => one_line(&format!("{name} (unverified)")),
+        None => one_line(&organisation.id),
+    }
 }
 
 /// A tenant in a line.
@@ -87,7 +90,7 @@ fn in_full(tenant: &TenantView) -> String {
         Some(if tenant.source == Source::Static { "the configuration file" } else { "the store" }.to_owned()),
     );
     let named = |organisation: &OrganisationView| match &organisation.name {
-        Some(name) => format!("{name} ({})", organisation.id),
+        Some(name) => format!("{name} (unverified name, {})", organisation.id),
         None => organisation.id.clone(),
     };
     add("organisation", tenant.organisation.as_ref().map(named));

@@ -1,6 +1,7 @@
 //! Tenants from the operator's side, on the real program and its stand-in for Datadog: added, connected, held, replaced,
 //! removed.
 
+mod access;
 mod allowances;
 mod ending;
 mod errors;

@@ -2,6 +2,7 @@
 
 use super::harness::{Host, World, changed};
 use dogsled::oauth::Connect;
+use dogsled::types::UnixMillis;
 use reqwest::{Method, Response, StatusCode};
 use std::net::SocketAddr;
 
@@ -44,6 +45,37 @@ async fn a_browser_is_told_that_it_is_connected_and_a_reload_that_it_was() {
     let reloaded = get(at, &format!("/oauth/callback?{query}")).await;
     assert_eq!(reloaded.status(), StatusCode::GONE);
     assert!(reloaded.text().await.unwrap().contains("reloading the page has no effect"));
+}
+
+#[tokio::test]
+async fn the_page_names_no_other_tenant() {
+    let world = World::new();
+    let host = world.host().await;
+    let (acme, globex) = (host.add("acme-secret").await, host.add("globex").await);
+    world.connect(&host, &acme, "alpha").await.unwrap();
+    let at = listen(&host).await;
+    for changes in [&[][..], &[("dd_oid", None)]] {
+        world.revoke_keys("alpha");
+        let query = changed(&world.approve(&host, &globex, "alpha").await, changes);
+        let page = get(at, &format!("/oauth/callback?{query}")).await;
+        assert_eq!(page.status(), StatusCode::CONFLICT);
+        let text = page.text().await.unwrap();
+        assert!(text.contains("another account") && !text.contains("acme-secret"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_of_the_browser_is_escaped_and_unverified() {
+    let world = World::new();
+    let host = world.host().await;
+    let acme = host.add("acme").await;
+    let at = listen(&host).await;
+    let query = world.approve(&host, &acme, "alpha").await;
+    let query = changed(&query, &[("dd_org_name", Some("Acme\u{202e}gpj\u{9b}\u{e0041}"))]);
+    let page = get(at, &format!("/oauth/callback?{query}")).await.text().await.unwrap();
+    assert!(page.contains("Acme\\u{202e}gpj \\u{e0041} (unverified name, "), "{page}");
+    let status = dogsled::oauth::status(&host.record(&acme).await, UnixMillis(0)).text;
+    assert!(status.contains("Acme\\u{202e}gpj \\u{e0041} (unverified name, "), "{status}");
 }
 
 #[tokio::test]
