@@ -85,7 +85,7 @@ fn split_bodies(criterion: &mut Criterion) {
         group.throughput(total(&bodies));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let parts = |body| split(form, black_box(body), &context).map_or(0, |parts| parts.len());
+                let parts = |body| split(form, black_box(body), &context).map_or(0, |split| split.parts.len());
                 bodies.iter().map(parts).sum::<usize>()
             });
         });
@@ -130,7 +130,7 @@ fn join_and_compress(criterion: &mut Criterion) {
         for encoding in [Encoding::Identity, Encoding::Zstd, Encoding::Gzip] {
             group.bench_function(format!("{name}, {}", encoding.name()), |bencher| {
                 let parts: Vec<Part> =
-                    bodies.iter().flat_map(|body| split(form, body, &PLAIN).unwrap_or_default()).collect();
+                    bodies.iter().flat_map(|body| split(form, body, &PLAIN).unwrap_or_default().parts).collect();
                 let pieces = pieces(&parts);
                 bencher.iter(|| {
                     let pieces = black_box(&pieces).iter().copied();

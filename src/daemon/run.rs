@@ -141,7 +141,7 @@ impl Daemon {
         let control = Arc::new(Control::new(settings, registry.clone(), queues.clone(), delivery.clone()));
         let tenants = StoreSync::begin(control.clone(), connect).await;
         tell_of_strangers(&queues, &registry);
-        let door = Arc::new(Door::new(settings, registry.clone(), queues.clone()));
+        let door = Arc::new(Door::new(settings, registry.clone(), queues.clone(), ledger.clone()));
         let handler = Handler::new(settings, door.clone())?;
         let daemon = Self {
             ledger,

@@ -28,7 +28,7 @@ mod unacked;
 mod tests;
 
 pub use client::{Client, ClientError, Destination, Soon, Transport, Validity};
-pub use dead_letter::{Content, DeadLetters, Letter, Line, Lines, Reason, Rewrite, RewriteError};
+pub use dead_letter::{Content, DeadLetters, Items, Letter, Line, Lines, Reason, Rewrite, RewriteError};
 #[cfg(test)]
 pub(crate) use judge::read_limits;
 pub use judge::{Answer, Quota};

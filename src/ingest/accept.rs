@@ -5,32 +5,31 @@
 //! tenants' rates, and submits them to the queue, which keeps to the quotas. What a source tells its sender, and in which
 //! protocol, is for the source to say: here are only the reasons.
 
+use super::outcome::{Accepted, NotTaken, Rejection};
+use super::shares::{Share, Shares};
 use super::tickets::{Followed, Tickets};
+use crate::deliver::{DeadLetters, Items, Reason};
+use crate::ledger::Ledger;
 use crate::queue::{Queues, Refused};
 use crate::settings::{self, Settings};
-use crate::tenancy::{Caller, Charge, Claims, Denied, Exceeded, Meter, Registry, Resolver, Tenant};
-use crate::types::{Chunk, Current, TenantId, UnixMillis};
-use crate::wire::Part;
-use std::collections::BTreeMap;
+use crate::tenancy::{Caller, Claims, Denied, Registry, Resolver};
+use crate::types::{Chunk, Current, Kind, TenantId, UnixMillis};
+use crate::wire::{Invalid, Owner, Part, Split};
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// When to send again after the store of tenants was out of reach, or the disk failed.
-const OUTAGE_RETRY: Duration = Duration::from_secs(5);
-
-/// When to send again to a daemon that is stopping: its successor should be there by then.
-const STOPPING_RETRY: Duration = Duration::from_secs(5);
+use tracing::warn;
 
 /// What takes the items of a request: the queues, or their stand-in in a test.
 pub trait Submit: Send + Sync + 'static {
-    /// Takes all chunks or none.
+    /// Takes each tenant's chunks, all of them or none. Gives the refusals of tenants whose chunks were not taken while others'
+    /// were.
     ///
     /// # Errors
-    /// See [`Refused`].
-    fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send;
+    /// When nothing was taken, with the first refusal.
+    fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> impl Future<Output = Result<Vec<Refused>, Refused>> + Send;
 
     /// Waits, for a short time at most, while the machine is busy with what was taken before.
     fn wait_for_capacity(&self) -> impl Future<Output = ()> + Send {
@@ -39,7 +38,7 @@ pub trait Submit: Send + Sync + 'static {
 }
 
 impl Submit for Queues {
-    fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
+    fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> impl Future<Output = Result<Vec<Refused>, Refused>> + Send {
         Queues::submit(self, chunks)
     }
 
@@ -54,8 +53,12 @@ pub struct Door<Q = Queues> {
     rules: Current<Rules>,
     registry: Arc<Registry>,
     queues: Arc<Q>,
+    ledger: Arc<Ledger>,
+    dead_letters: Arc<DeadLetters>,
     tickets: Tickets,
     closed: AtomicBool,
+    /// Has the account of items whose tenant is not known.
+    unknown: TenantId,
 }
 
 /// The part of the configuration that says whose items are whose.
@@ -98,88 +101,29 @@ impl Sender {
 /// What a source hands over.
 #[derive(Debug)]
 pub struct Submission {
-    /// The items, in their order.
-    pub parts: Vec<Part>,
+    /// The items, and those that Datadog would refuse.
+    pub split: Split,
     /// When they were accepted: the time that was given to [`crate::wire::split`].
     pub now: UnixMillis,
     /// Whether the sender asks for a ticket to follow the items with.
     pub follow: bool,
-}
-
-/// What was taken, durable as `journal.fsync` asks for.
-#[derive(Debug)]
-pub struct Accepted {
-    /// The tenant of each part.
-    pub tenants: Vec<Arc<Tenant>>,
-    /// Names the request to [`Door::followed`].
-    pub ticket: Option<String>,
-}
-
-/// Why nothing was taken. `Display` is the text for the sender.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Rejection {
-    /// The items have no tenant, or not one that the sender may name.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// The items' tenant or the token is unknown, but not all tenants are known at present.
-    #[error("unknown tenant or token, but the store of tenants is out of reach at present: send this again")]
-    StoreUnreachable,
-    /// The tenant sends faster than its rate.
-    #[error("tenant {tenant} sends too fast, {exceeded}: send this again later")]
-    TooFast {
-        /// Whose rate it is.
-        tenant: TenantId,
-        /// The rate.
-        exceeded: Exceeded,
-    },
-    /// The queue of a tenant is full.
-    #[error("{refused}: send this again later")]
-    Full {
-        /// In the queue's words.
-        refused: Refused,
-        /// When there may be room.
-        retry_after: Duration,
-    },
-    /// The disk fails. Where and why is for the daemon's own log, not for senders.
-    #[error("nothing can be stored at present: send this again later")]
-    Storage,
-    /// The daemon is shutting down.
-    #[error("the daemon is shutting down: send this again")]
-    Stopping,
-}
-
-impl Rejection {
-    /// When to send the same again; none where that would not help.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Denied(_) => None,
-            Self::StoreUnreachable | Self::Storage => Some(OUTAGE_RETRY),
-            Self::Stopping => Some(STOPPING_RETRY),
-            Self::TooFast { exceeded, .. } => Some(exceeded.retry_after),
-            Self::Full { retry_after, .. } => Some(*retry_after),
-        }
-    }
-}
-
-impl From<Refused> for Rejection {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Full { retry_after, .. } => Self::Full { refused, retry_after },
-            Refused::Storage(_) => Self::Storage,
-            Refused::Stopping => Self::Stopping,
-        }
-    }
+    /// Whether the sender has the items still and is told, so that where nothing is taken it can send them again. Else what
+    /// is refused is counted as dropped, whatever becomes of the rest.
+    pub can_resend: bool,
 }
 
 impl<Q: Submit> Door<Q> {
     /// A door of these tenants to these queues.
-    pub fn new(settings: &Settings, registry: Arc<Registry>, queues: Arc<Q>) -> Self {
+    pub fn new(settings: &Settings, registry: Arc<Registry>, queues: Arc<Q>, ledger: Arc<Ledger>) -> Self {
         Self {
             rules: Current::new(Rules::new(settings)),
             registry,
             queues,
+            ledger,
+            dead_letters: Arc::new(DeadLetters::new(&settings.state.dir)),
             tickets: Tickets::default(),
             closed: AtomicBool::new(false),
+            unknown: TenantId::unknown(),
         }
     }
 
@@ -209,7 +153,10 @@ impl<Q: Submit> Door<Q> {
     /// When that is nobody, or nobody who may.
     pub fn sender(&self, claims: &Claims<'_>) -> Result<Sender, Rejection> {
         let rules = self.rules.get();
-        let caller = rules.resolver(&self.registry).caller(claims).map_err(|denied| self.rejection(denied))?;
+        let caller = rules
+            .resolver(&self.registry)
+            .caller(claims)
+            .map_err(|denied| self.denied(denied).unwrap_or_else(|later| later))?;
         Ok(Sender { caller, rules })
     }
 
@@ -227,35 +174,137 @@ impl<Q: Submit> Door<Q> {
         self.queues.wait_for_capacity().await;
     }
 
-    /// Takes all items or none.
+    /// Takes what can be taken: each tenant's items are decided on by themselves, and those that Datadog would refuse are set
+    /// aside as dead letters of their tenant.
     ///
     /// # Errors
-    /// Why nothing was taken.
+    /// Where nothing could be taken: why not the first items. Nothing is counted or set aside then, unless the sender
+    /// cannot send it again.
     pub async fn accept(&self, sender: &Sender, submission: Submission) -> Result<Accepted, Rejection> {
-        let Submission { parts, now, follow } = submission;
-        let resolver = sender.rules.resolver(&self.registry);
-        let named = parts.iter().map(|part| (part.tenant.as_deref(), part.items));
-        let tenants = resolver.assign(&sender.caller, named).map_err(|denied| self.rejection(denied))?;
-        let charges = charge(&parts, &tenants)?;
-        let followed =
-            if follow { self.tickets.issue(parts.iter().map(|p| u64::from(p.items)).sum(), &tenants) } else { None };
-        let chunks = parts.into_iter().zip(&tenants).map(|(part, tenant)| Chunk {
-            tenant: tenant.id.clone(),
-            kind: part.kind,
-            items: part.items,
-            oldest: part.oldest,
-            accepted: now,
-            bytes: part.bytes,
-            follow: followed.as_ref().map(|followed| followed.follow.clone()),
+        let Submission { split: Split { parts, invalid }, now, follow, can_resend } = submission;
+        let mut shares = self.shares(sender, &parts, &invalid)?;
+        shares.charge(Instant::now());
+        let items = parts.iter().map(|p| p.items).chain(invalid.iter().map(|i| i.items)).map(u64::from).sum();
+        let followed = if follow { self.tickets.issue(items, &shares.tenants()) } else { None };
+        let kinds: Vec<_> = parts.iter().map(|part| (part.kind, part.items)).collect();
+        let chunks = parts.into_iter().zip(&shares.of_parts).filter_map(|(part, share)| {
+            let tenant = &share.as_ref().ok().and_then(|&index| shares.open(index))?.tenant;
+            Some(Chunk {
+                tenant: tenant.id.clone(),
+                kind: part.kind,
+                items: part.items,
+                oldest: part.oldest,
+                accepted: now,
+                bytes: part.bytes,
+                follow: followed.as_ref().map(|followed| followed.follow.clone()),
+            })
         });
-        if let Err(refused) = self.queues.submit(chunks.collect()).await {
+        let chunks: Vec<_> = chunks.collect();
+        let mut is_taken = !chunks.is_empty();
+        if is_taken {
+            match self.queues.submit(chunks).await {
+                Ok(refused) => shares.refuse(refused),
+                Err(refused) => {
+                    shares.refuse_all(&refused);
+                    is_taken = false;
+                }
+            }
+        }
+        if !is_taken && (can_resend || kinds.is_empty() && invalid.is_empty()) {
             if let Some(followed) = followed {
                 self.tickets.withdraw(&followed);
             }
-            charges.into_iter().for_each(Charge::give_back);
-            return Err(refused.into());
+            shares.give_back(|_| true);
+            return match shares.first_rejection().or_else(|| Some(invalid.first()?.fault.clone().into())) {
+                Some(rejection) => Err(rejection),
+                None => Ok(Accepted::default()),
+            };
         }
-        Ok(Accepted { tenants, ticket: followed.map(|followed| followed.ticket.clone()) })
+        let mut not_taken = Vec::new();
+        for ((kind, items), share) in kinds.into_iter().zip(&shares.of_parts) {
+            let rejection = match share {
+                Ok(index) => shares.list[*index].rejection.as_ref().map(|why| (Some(&shares.list[*index].tenant), why)),
+                Err(why) => Some((None, why)),
+            };
+            if let Some((tenant, why)) = rejection {
+                not_taken.push(self.refuse(tenant.map(|tenant| &tenant.id), kind, items, why));
+            }
+        }
+        for (invalid, share) in invalid.into_iter().zip(&shares.of_invalid) {
+            let share = share.as_ref().map(|&index| &shares.list[index]);
+            not_taken.push(match share {
+                Ok(Share { tenant, rejection: None, .. }) => self.set_aside(&tenant.id, invalid, now).await,
+                Ok(Share { tenant, rejection: Some(why), .. }) => {
+                    self.refuse(Some(&tenant.id), invalid.kind, invalid.items, why)
+                }
+                Err(why) => self.refuse(None, invalid.kind, invalid.items, why),
+            });
+        }
+        if let Some(followed) = &followed {
+            for NotTaken { items, is_kept, .. } in &not_taken {
+                let items = u32::try_from(*items).unwrap_or(u32::MAX);
+                if *is_kept { followed.follow.dead_lettered(items) } else { followed.follow.dropped(items) }
+            }
+        }
+        shares.give_back(|share| share.rejection.is_some());
+        let ticket = followed.map(|followed| followed.ticket.clone());
+        Ok(Accepted { tenants: shares.tenants(), ticket, not_taken })
+    }
+
+    /// Who is concerned by a submission.
+    fn shares(&self, sender: &Sender, parts: &[Part], invalid: &[Invalid]) -> Result<Shares, Rejection> {
+        let resolver = sender.rules.resolver(&self.registry);
+        let mut shares = Shares::default();
+        for part in parts {
+            let share = match resolver.tenant_of(&sender.caller, part.tenant.as_deref()) {
+                Ok(tenant) => Ok(shares.add(tenant, part.items, part.bytes.len())),
+                Err(denied) => Err(self.denied(denied)?),
+            };
+            shares.of_parts.push(share);
+        }
+        for invalid in invalid {
+            let tenant = match &invalid.owner {
+                Owner::Sender => resolver.tenant_of(&sender.caller, None),
+                Owner::Tenant(name) => resolver.tenant_of(&sender.caller, Some(name)),
+                Owner::Unknown => {
+                    shares.of_invalid.push(Err(invalid.fault.clone().into()));
+                    continue;
+                }
+            };
+            let share = match tenant {
+                Ok(tenant) => Ok(shares.add(tenant, invalid.items, invalid.bytes.len())),
+                Err(denied) => Err(self.denied(denied)?),
+            };
+            shares.of_invalid.push(share);
+        }
+        Ok(shares)
+    }
+
+    /// Counts items as dropped.
+    fn refuse(&self, tenant: Option<&TenantId>, kind: Kind, items: u32, why: &Rejection) -> NotTaken {
+        let items = u64::from(items);
+        self.ledger.account(tenant.unwrap_or(&self.unknown), kind).refuse(items);
+        NotTaken { tenant: tenant.cloned(), items, is_kept: false, message: why.to_string() }
+    }
+
+    /// Keeps items that Datadog would refuse as a dead letter.
+    async fn set_aside(&self, tenant: &TenantId, invalid: Invalid, now: UnixMillis) -> NotTaken {
+        let (message, kind, items) = (invalid.words(), invalid.kind, invalid.items);
+        let body = [kind.prefix(), &invalid.bytes, kind.suffix()].concat();
+        let refused = Items { tenant: tenant.clone(), kind, items, accepted: now, body };
+        let reason = Reason { status: None, message: format!("invalid: {message}") };
+        let dead_letters = self.dead_letters.clone();
+        let written = tokio::task::spawn_blocking(move || dead_letters.write_items(refused, &reason, now)).await;
+        match written.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+            Ok(()) => {
+                self.ledger.account(tenant, kind).set_aside(u64::from(items));
+                NotTaken { tenant: Some(tenant.clone()), items: u64::from(items), is_kept: true, message }
+            }
+            Err(error) => {
+                warn!(%tenant, %kind, items, %error, "items that Datadog would refuse cannot be set aside, and are dropped");
+                self.refuse(Some(tenant), kind, items, &Rejection::Storage)
+            }
+        }
     }
 
     /// The request of a ticket.
@@ -263,32 +312,12 @@ impl<Q: Submit> Door<Q> {
         self.tickets.find(ticket)
     }
 
-    /// What a denial is as long as not all tenants are known.
-    fn rejection(&self, denied: Denied) -> Rejection {
+    /// Why items are denied.
+    ///
+    /// # Errors
+    /// Where that is so only as long as not all tenants are known: their sender is to try again later.
+    fn denied(&self, denied: Denied) -> Result<Rejection, Rejection> {
         let is_unknown = matches!(denied, Denied::Unknown { .. } | Denied::TokenUnknown(_));
-        if is_unknown && self.registry.is_partial() { Rejection::StoreUnreachable } else { denied.into() }
+        if is_unknown && self.registry.is_partial() { Err(Rejection::StoreUnreachable) } else { Ok(denied.into()) }
     }
-}
-
-/// Charges the tenants' rates with a request, all of them or none.
-fn charge(parts: &[Part], tenants: &[Arc<Tenant>]) -> Result<Vec<Charge>, Rejection> {
-    let mut needs: BTreeMap<&TenantId, (&Arc<Meter>, u64, u64)> = BTreeMap::new();
-    for (part, tenant) in parts.iter().zip(tenants) {
-        let Some(meter) = tenant.limited() else { continue };
-        let (_, items, bytes) = needs.entry(&tenant.id).or_insert((meter, 0, 0));
-        *items += u64::from(part.items);
-        *bytes += part.bytes.len() as u64;
-    }
-    let now = Instant::now();
-    let mut charges = Vec::with_capacity(needs.len());
-    for (tenant, (meter, items, bytes)) in needs {
-        match meter.charge(items, bytes, now) {
-            Ok(charge) => charges.push(charge),
-            Err(exceeded) => {
-                charges.into_iter().for_each(Charge::give_back);
-                return Err(Rejection::TooFast { tenant: tenant.clone(), exceeded });
-            }
-        }
-    }
-    Ok(charges)
 }

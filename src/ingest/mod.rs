@@ -5,10 +5,13 @@
 //! the door tells from its head who sends it; `http::body` and `http::encoding` read and decode it within bounds;
 //! [`crate::wire`] splits it; and when the [`crate::queue`] has taken the items, `http::answer` says so in Datadog's own words.
 
-pub mod accept;
+mod accept;
 mod http;
 mod metrics;
+mod outcome;
+mod shares;
 mod tickets;
 
-pub use accept::{Door, Submit};
+pub use accept::{Door, Sender, Submission, Submit};
 pub use http::{Handler, InvalidHeader};
+pub use outcome::{Accepted, NotTaken, Rejection};

@@ -21,11 +21,13 @@ pub enum DropReason {
     Purged,
     /// The disk returned something other than was written.
     Damaged,
+    /// The tenant's part of a request that others share: no quota, no rate, or no such tenant. Dropped as it is accepted.
+    Refused,
 }
 
 impl DropReason {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 4] = [Self::Expired, Self::Evicted, Self::Purged, Self::Damaged];
+    pub const ALL: [Self; 5] = [Self::Expired, Self::Evicted, Self::Purged, Self::Damaged, Self::Refused];
 
     /// The name used as a label.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl DropReason {
             Self::Evicted => "evicted",
             Self::Purged => "purged",
             Self::Damaged => "damaged",
+            Self::Refused => "refused",
         }
     }
 }
@@ -112,6 +115,22 @@ impl Account {
         });
     }
 
+    /// Items were accepted with others' and dropped at once.
+    pub fn refuse(&self, items: u64) {
+        self.change(|b| {
+            b.accepted += items;
+            b.dropped[DropReason::Refused as usize] += items;
+        });
+    }
+
+    /// Items were accepted with others and put on disk at once, as Datadog would refuse them.
+    pub fn set_aside(&self, items: u64) {
+        self.change(|b| {
+            b.accepted += items;
+            b.dead_lettered += items;
+        });
+    }
+
     /// All figures at one instant.
     pub fn read(&self) -> Balance {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -162,6 +181,6 @@ mod tests {
         let balance = all[0].2;
         assert!(balance.balances());
         assert_eq!((balance.queued, balance.delivered, balance.late, balance.dead_lettered), (3, 4, 1, 1));
-        assert_eq!(balance.dropped, [2, 0, 0, 0]);
+        assert_eq!(balance.dropped, [2, 0, 0, 0, 0]);
     }
 }

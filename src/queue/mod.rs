@@ -32,7 +32,7 @@ use crate::tenancy::Meters;
 use crate::types::{Chunk, TenantId, UnixMillis};
 use record::read_lane_key;
 use shared::Shared;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -133,23 +133,42 @@ impl Queues {
         }
     }
 
-    /// Takes all chunks or none. They are then in the journal, as durable as `journal.fsync` asks for.
+    /// Takes each tenant's chunks, all of them or none. They are then in the journal, as durable as `journal.fsync` asks for.
+    /// Gives the refusals of tenants whose chunks were not taken while others' were.
     ///
     /// # Errors
-    /// See [`Refused`].
-    pub async fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> Result<(), Refused> {
+    /// When nothing was taken, with the first [`Refused`].
+    pub async fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> Result<Vec<Refused>, Refused> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(Refused::Stopping);
         }
         let mut granted = Vec::with_capacity(chunks.len());
         let mut entries = Vec::with_capacity(chunks.len());
+        let (mut refused, mut without_room) = (Vec::new(), HashSet::new());
         for chunk in chunks {
+            if without_room.contains(&chunk.tenant) {
+                continue;
+            }
             let queue = self.tenant(&chunk.tenant);
             let entry = entry_of(&chunk);
-            // On an error, the grants of the request's other chunks are given back by being dropped.
-            let grant = queue.grant(entry.stored_len(), chunk.bytes.len()).await?;
-            entries.push(entry);
-            granted.push((queue, chunk, grant));
+            match queue.grant(entry.stored_len(), chunk.bytes.len()).await {
+                Ok(grant) => {
+                    entries.push(entry);
+                    granted.push((queue, chunk, grant));
+                }
+                Err(why) => {
+                    refused.push(why);
+                    without_room.insert(chunk.tenant);
+                }
+            }
+        }
+        if !refused.is_empty() {
+            // The grants of these tenants' other chunks are given back by being dropped.
+            let both = entries.into_iter().zip(granted);
+            (entries, granted) = both.filter(|(_, (_, chunk, _))| !without_room.contains(&chunk.tenant)).unzip();
+            if granted.is_empty() {
+                return Err(refused.swap_remove(0));
+            }
         }
         let queues = self.clone();
         let committed = move |seqs: Range<Seq>| {
@@ -162,7 +181,7 @@ impl Queues {
             }
         };
         self.shared.journal.append(entries, committed).await?;
-        Ok(())
+        Ok(refused)
     }
 
     fn announce(&self, queue: Arc<TenantQueue>) {

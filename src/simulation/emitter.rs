@@ -41,10 +41,18 @@ impl Emitter {
             let follows: Vec<Option<Follow>> = chunks.iter().map(|chunk| chunk.follow.clone()).collect();
             runs.iter().for_each(|run| self.oracle.lock().unwrap().emitted(&run.ids));
             match self.queues.submit(chunks).await {
-                Ok(()) => {
+                Ok(refused) => {
                     let mut oracle = self.oracle.lock().unwrap();
+                    let without_room = |run: &Run| {
+                        let id = &self.tenants[run.tenant];
+                        refused.iter().any(|refused| matches!(refused, Refused::Full { tenant, .. } if tenant == id))
+                    };
                     for (run, follow) in runs.iter().zip(follows) {
                         let Run { tenant, kind, ids, .. } = run;
+                        if without_room(run) {
+                            oracle.count("part full");
+                            continue;
+                        }
                         oracle.accepted(ids, follow);
                         oracle.event(format_args!("accepted {tenant} {kind} {:?}..{:?}", ids.first(), ids.last()));
                     }

@@ -336,6 +336,7 @@ impl Oracle {
                     DropReason::Expired => age_limited || rules.drop_late && item.late.is_some(),
                     DropReason::Purged => item.emitted <= purged,
                     DropReason::Evicted | DropReason::Damaged => true,
+                    DropReason::Refused => false,
                 }
             };
             let dropped = |reason| self.dropped.get(&(lane, reason)).copied().unwrap_or(0);

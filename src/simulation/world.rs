@@ -341,6 +341,8 @@ impl World {
                     DropReason::Damaged => fsync != super::Fsync::Always,
                     DropReason::Expired => self.plan.rules.drop_late || self.plan.settings.journal.max_age == SHORT,
                     DropReason::Purged => oracle.was_purged(tenant),
+                    // Counted by the door, which is not part of this world.
+                    DropReason::Refused => false,
                 };
                 if !may_be {
                     oracle.wrong(format_args!("{dropped} {kind} of {tenant} were dropped as {}", reason.name()));

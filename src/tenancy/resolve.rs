@@ -81,16 +81,6 @@ pub enum Denied {
         /// Where it was found.
         by: &'static str,
     },
-    /// Some items name their tenant and others do not.
-    #[error("{unnamed} of {items} items name no tenant: {advice}")]
-    ItemsUnnamed {
-        /// Items without a tenant.
-        unnamed: u64,
-        /// Items in all.
-        items: u64,
-        /// What to do.
-        advice: Advice,
-    },
 }
 
 /// Advice on how to name a tenant.
@@ -145,37 +135,21 @@ impl Resolver<'_> {
         Ok(Caller::Items { default, unknown_key })
     }
 
-    /// The tenant of each run of items, given what the items' tags say and how many items each run has.
+    /// The tenant of items of which a tag says this.
     ///
     /// # Errors
-    /// When a tag names a tenant that does not exist or that is not the caller's, and when items have no tenant.
-    pub fn assign<'p>(
-        &self,
-        caller: &Caller,
-        parts: impl Iterator<Item = (Option<&'p str>, u32)> + Clone,
-    ) -> Result<Vec<Arc<Tenant>>, Denied> {
-        let one = |(tag, _): (Option<&str>, u32)| match (caller, tag) {
-            (Caller::Tenant { tenant, bound }, tag) => match tag {
-                Some(name) if *bound && name != tenant.id.as_str() => {
-                    Err(Denied::Foreign { tenant: shorten(name), by: "tag" })
-                }
-                _ => Ok(Arc::clone(tenant)),
-            },
-            (Caller::Items { .. }, Some(name)) => self.find(name, "tag"),
-            (Caller::Items { default: Some(default), .. }, None) => Ok(Arc::clone(default)),
-            (Caller::Items { default: None, unknown_key }, None) => {
-                let count = |wanted: fn(&Option<&str>) -> bool| {
-                    parts.clone().filter(|(tag, _)| wanted(tag)).map(|(_, items)| u64::from(items)).sum::<u64>()
-                };
-                let (unnamed, items) = (count(|tag| tag.is_none()), count(|_| true));
-                if unnamed == items {
-                    Err(self.unnamed(*unknown_key))
-                } else {
-                    Err(Denied::ItemsUnnamed { unnamed, items, advice: self.advice() })
-                }
+    /// When the tag names a tenant that does not exist or that is not the caller's, and when the items have no tenant.
+    pub fn tenant_of(&self, caller: &Caller, tag: Option<&str>) -> Result<Arc<Tenant>, Denied> {
+        match (caller, tag) {
+            (Caller::Tenant { tenant, bound: true }, Some(name)) if name != tenant.id.as_str() => {
+                Err(Denied::Foreign { tenant: shorten(name), by: "tag" })
             }
-        };
-        parts.clone().map(one).collect()
+            (Caller::Tenant { tenant, .. }, _) | (Caller::Items { default: Some(tenant), .. }, None) => {
+                Ok(Arc::clone(tenant))
+            }
+            (Caller::Items { .. }, Some(name)) => self.find(name, "tag"),
+            (Caller::Items { default: None, unknown_key }, None) => Err(self.unnamed(*unknown_key)),
+        }
     }
 
     /// With `require_token`: the token's tenant, and no other.
@@ -278,8 +252,8 @@ mod tests {
         fn tenants(&self, claims: Claims<'_>, tags: &[Option<&str>]) -> Result<String, Denied> {
             let resolver = self.resolver();
             let caller = resolver.caller(&claims)?;
-            let tenants = resolver.assign(&caller, tags.iter().map(|tag| (*tag, 2)))?;
-            Ok(tenants.iter().map(|tenant| tenant.id.as_str()).collect::<Vec<_>>().join(" "))
+            let tenants: Result<Vec<_>, _> = tags.iter().map(|tag| resolver.tenant_of(&caller, *tag)).collect();
+            Ok(tenants?.iter().map(|tenant| tenant.id.as_str()).collect::<Vec<_>>().join(" "))
         }
     }
 
@@ -356,10 +330,10 @@ mod tests {
     }
 
     #[test]
-    fn one_item_without_a_tenant_refuses_all_and_is_counted() {
+    fn items_without_a_tenant_are_refused() {
         let house = House::new();
-        let refused = house.tenants(claims(None, None, None), &[Some("a"), None, Some("b")]).unwrap_err();
-        assert!(matches!(refused, Denied::ItemsUnnamed { unnamed: 2, items: 6, .. }), "{refused:?}");
+        let refused = house.tenants(claims(None, None, None), &[Some("a"), None]).unwrap_err();
+        assert!(matches!(refused, Denied::Unnamed(_)), "{refused:?}");
         let refused = house.tenants(claims(None, None, None), &[Some("a"), Some("z")]).unwrap_err();
         assert!(matches!(refused, Denied::Unknown { by: "tag", .. }), "{refused:?}");
     }

@@ -31,6 +31,11 @@ impl TenantId {
         }
     }
 
+    /// Stands for whoever sent items whose tenant is not known.
+    pub fn unknown() -> Self {
+        Self("unknown".into())
+    }
+
     /// Whether `text` could be a tenant id.
     pub fn is_valid(text: &str) -> bool {
         (1..=Self::MAX_LEN).contains(&text.len())

@@ -6,7 +6,8 @@
 
 use super::gather::{Found, Gatherer};
 use super::json::{Scanner, Text};
-use super::part::{Context, Part, Stop, invalid, malformed};
+use super::part::{Context, Split, Stop, invalid, malformed};
+use super::set_aside::set_aside;
 use super::tags::{self, Search};
 use super::{dates, edits::Edits};
 use crate::types::Kind;
@@ -14,8 +15,8 @@ use bytes::Bytes;
 use std::ops::Range;
 
 /// Splits a body of `/intake/`.
-pub(super) fn split(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
-    let mut scanner = Scanner::new(body)?;
+pub(super) fn split(body: &Bytes, context: &Context<'_>) -> Result<Split, Stop> {
+    let mut scanner = Scanner::trusting(body);
     let mut gatherer = Gatherer::new(Kind::EventV1, body, context.now);
     scanner.white();
     scanner.object(|scanner, key| {
@@ -26,7 +27,11 @@ pub(super) fn split(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, St
             if scanner.peek() == Some(b'n') {
                 return scanner.skip();
             }
-            scanner.array(|scanner| take(scanner, source, body, context, &mut gatherer))
+            scanner.array(|scanner| {
+                let start = scanner.at();
+                take(scanner, source, body, context, &mut gatherer)
+                    .or_else(|stop| set_aside(scanner, start, stop, context.tenant_tag, &mut gatherer))
+            })
         })
     })?;
     scanner.end()?;
@@ -101,7 +106,8 @@ fn take<'a>(
             before = b',';
         }
         out.push(b'}');
-    })
+    });
+    Ok(())
 }
 
 /// Reads the value of a version 1 field, checks it as that version does, and returns its range.

@@ -6,23 +6,27 @@ use super::dates;
 use super::edits::Edits;
 use super::gather::{Found, Gatherer};
 use super::json::{Number, Scanner};
-use super::part::{Context, Part, Stop, invalid, malformed};
+use super::part::{Context, Split, Stop, invalid, malformed};
+use super::set_aside::set_aside;
 use super::tags::{self, Search};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 
 /// Splits check runs.
-pub(super) fn split(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
-    let mut scanner = Scanner::new(body)?;
+pub(super) fn split(body: &Bytes, context: &Context<'_>) -> Result<Split, Stop> {
+    let mut scanner = Scanner::trusting(body);
     let mut gatherer = Gatherer::new(Kind::CheckRun, body, context.now);
     let mut edits = Edits::default();
     let mut take = |scanner: &mut Scanner<'_>| {
         let start = scanner.at();
         let mut check = Check::new(gatherer.next_item(), context.tenant_tag);
         edits.clear();
-        check.read(scanner, &mut edits)?;
+        if let Err(stop) = check.read(scanner, &mut edits) {
+            return set_aside(scanner, start, stop, context.tenant_tag, &mut gatherer);
+        }
         let found = Found { tenant: check.search.tenant, time: check.time };
-        gatherer.take(start..scanner.at(), &mut edits, &found)
+        gatherer.take(start..scanner.at(), &mut edits, &found);
+        Ok(())
     };
     scanner.white();
     match scanner.peek() {

@@ -51,15 +51,25 @@ impl Edits {
         self.list.iter().map(|edit| edit.cut.len()).sum()
     }
 
+    /// How many bytes are put in.
+    pub fn added_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Appends the changed item to `out`.
     pub fn apply(&mut self, body: &[u8], item: Range<usize>, out: &mut Vec<u8>) {
+        self.apply_at(item.start, &body[item], out);
+    }
+
+    /// The same of an item that begins at an offset of its body.
+    pub fn apply_at(&mut self, start: usize, item: &[u8], out: &mut Vec<u8>) {
         self.list.sort_by_key(|edit| (edit.cut.start, edit.cut.end));
-        let mut at = item.start;
+        let mut at = 0;
         for edit in &self.list {
-            out.extend_from_slice(&body[at..edit.cut.start]);
+            out.extend_from_slice(&item[at..edit.cut.start - start]);
             out.extend_from_slice(&self.text[edit.with.clone()]);
-            at = edit.cut.end;
+            at = edit.cut.end - start;
         }
-        out.extend_from_slice(&body[at..item.end]);
+        out.extend_from_slice(&item[at..]);
     }
 }

@@ -6,14 +6,14 @@ use super::dates;
 use super::edits::Edits;
 use super::gather::{Found, Gatherer};
 use super::json::{Scanner, Text};
-use super::part::{Context, Part, Stop, invalid, malformed};
+use super::part::{Context, Split, Stop, invalid, malformed};
 use super::tags::{self, Search};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 
 /// Splits a body with an event of either version.
-pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
-    let mut scanner = Scanner::new(body)?;
+pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<Split, Stop> {
+    let mut scanner = Scanner::trusting(body);
     let mut edits = Edits::default();
     let mut event = Event { search: Search::new(context.tenant_tag, 0), time: None };
     scanner.white();
@@ -22,7 +22,7 @@ pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<V
     let end = scanner.at();
     scanner.end()?;
     let mut gatherer = Gatherer::new(kind, body, context.now);
-    gatherer.take(start..end, &mut edits, &Found { tenant: event.search.tenant, time: event.time })?;
+    gatherer.take(start..end, &mut edits, &Found { tenant: event.search.tenant, time: event.time });
     Ok(gatherer.finish())
 }
 

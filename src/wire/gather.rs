@@ -1,7 +1,7 @@
 //! Gathers items into parts: one run a tenant, cut at the kind's limits, copied only where it must be.
 
 use super::edits::Edits;
-use super::part::{Part, Refusal, Stop};
+use super::part::{Invalid, Owner, Part, Refusal, Split};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -31,6 +31,18 @@ pub(super) struct Gatherer<'a> {
     next_item: usize,
     /// The item that is not adjacent to the previous one.
     interrupted_at: usize,
+    /// What Datadog would refuse; rare, so that its owners are searched from the start.
+    aside: Vec<Aside>,
+}
+
+/// The items of one owner that are set aside.
+struct Aside {
+    owner: Owner,
+    is_readable: bool,
+    items: u32,
+    fault: Refusal,
+    more_faults: Vec<Refusal>,
+    bytes: Vec<u8>,
 }
 
 /// The open part of one tenant.
@@ -70,6 +82,7 @@ impl<'a> Gatherer<'a> {
             last: 0,
             next_item: 0,
             interrupted_at: 0,
+            aside: Vec::new(),
         }
     }
 
@@ -84,7 +97,7 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Takes an item of the body, changed by `edits`.
-    pub fn take(&mut self, range: Range<usize>, edits: &mut Edits, found: &Found<'_>) -> Result<(), Stop> {
+    pub fn take(&mut self, range: Range<usize>, edits: &mut Edits, found: &Found<'_>) {
         if edits.is_empty() {
             return self.share(range, found);
         }
@@ -93,7 +106,7 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Takes an unchanged item of the body.
-    fn share(&mut self, range: Range<usize>, found: &Found<'_>) -> Result<(), Stop> {
+    fn share(&mut self, range: Range<usize>, found: &Found<'_>) {
         let item = self.next_item;
         let index = self.run_of(found.tenant.as_deref());
         let limits = self.kind.limits();
@@ -102,7 +115,7 @@ impl<'a> Gatherer<'a> {
         let run = &mut self.runs[index];
         if run.items == 0 {
             if range.len() + frame > limits.uncompressed {
-                return Err(self.too_large(range.len() + frame));
+                return self.set_aside_too_large(range.clone(), range.len() + frame, found);
             }
             run.content = Content::Shared(range, item);
         } else {
@@ -128,16 +141,10 @@ impl<'a> Gatherer<'a> {
             }
         }
         self.count(index, found.time);
-        Ok(())
     }
 
     /// Takes an item that `write` appends; `source` is the range of the body that it is made from.
-    pub fn write(
-        &mut self,
-        source: Range<usize>,
-        found: &Found<'_>,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), Stop> {
+    pub fn write(&mut self, source: Range<usize>, found: &Found<'_>, write: impl FnOnce(&mut Vec<u8>)) {
         let index = self.run_of(found.tenant.as_deref());
         let limits = self.kind.limits();
         if self.runs[index].items >= limits.items {
@@ -156,7 +163,7 @@ impl<'a> Gatherer<'a> {
             own.extend_from_slice(shared);
             run.content = Content::Own(own);
         }
-        let Content::Own(out) = &mut run.content else { return Ok(()) };
+        let Content::Own(out) = &mut run.content else { return };
         let before = out.len();
         if run.items > 0 {
             out.extend_from_slice(self.kind.separator());
@@ -165,7 +172,8 @@ impl<'a> Gatherer<'a> {
         write(out);
         let length = out.len() - start;
         if length + frame > limits.uncompressed {
-            return Err(self.too_large(length + frame));
+            out.truncate(before);
+            return self.set_aside_too_large(source, length + frame, found);
         }
         if out.len() + frame > limits.uncompressed {
             let over = out.split_off(start);
@@ -174,21 +182,47 @@ impl<'a> Gatherer<'a> {
             self.runs[index].content = Content::Own(over);
         }
         self.count(index, found.time);
-        Ok(())
     }
 
-    /// All parts; those of one tenant in the order of their items.
-    pub fn finish(mut self) -> Vec<Part> {
+    /// Sets aside an item that Datadog would refuse. `is_readable` unless it is not of its format.
+    pub fn set_aside(&mut self, item: Range<usize>, owner: Owner, fault: Refusal, is_readable: bool) {
+        self.next_item += 1;
+        let bytes = &self.body[item];
+        let known = self.aside.iter_mut().find(|aside| aside.owner == owner && aside.is_readable == is_readable);
+        let Some(aside) = known else {
+            let (more_faults, bytes) = (Vec::new(), bytes.to_vec());
+            return self.aside.push(Aside { owner, is_readable, items: 1, fault, more_faults, bytes });
+        };
+        aside.bytes.extend_from_slice(self.kind.separator());
+        aside.bytes.extend_from_slice(bytes);
+        aside.items += 1;
+        if aside.more_faults.len() < Invalid::TOLD {
+            aside.more_faults.push(fault);
+        }
+    }
+
+    fn set_aside_too_large(&mut self, item: Range<usize>, bytes: usize, found: &Found<'_>) {
+        let limit = self.kind.limits().uncompressed;
+        let fault = Refusal::TooLarge { item: self.next_item, kind: self.kind, bytes, limit };
+        let owner = found.tenant.as_deref().map_or(Owner::Sender, |tenant| Owner::Tenant(tenant.to_owned()));
+        self.set_aside(item, owner, fault, true);
+    }
+
+    /// All items; those of one tenant in their order.
+    pub fn finish(mut self) -> Split {
         for index in 0..self.runs.len() {
             self.close(index);
         }
-        self.parts
-    }
-
-    /// The refusal of the next item for its size.
-    fn too_large(&self, bytes: usize) -> Stop {
-        let limit = self.kind.limits().uncompressed;
-        Box::new(Refusal::TooLarge { item: self.next_item, kind: self.kind, bytes, limit })
+        let kind = self.kind;
+        let invalid = self.aside.into_iter().map(|Aside { owner, items, fault, more_faults, bytes, .. }| Invalid {
+            owner,
+            kind,
+            items,
+            fault,
+            more_faults,
+            bytes: bytes.into(),
+        });
+        Split { parts: self.parts, invalid: invalid.collect() }
     }
 
     /// The bytes of a request body besides the items.
@@ -228,17 +262,14 @@ impl<'a> Gatherer<'a> {
 
     /// Turns the run into a part, and empties it.
     fn close(&mut self, index: usize) {
-        let many = self.runs.len() > 1;
         let run = &mut self.runs[index];
         if run.items == 0 {
             return;
         }
         let length = run.len();
         let bytes = match std::mem::replace(&mut run.content, Content::Shared(0..0, 0)) {
-            // One tenant's few items must not keep the memory of all the others' in the queue.
-            Content::Shared(range, _) if many && length < self.body.len() / 2 => {
-                Bytes::copy_from_slice(&self.body[range])
-            }
+            // Few items must not keep the memory of their whole body for as long as they are queued.
+            Content::Shared(range, _) if length < self.body.len() / 2 => Bytes::copy_from_slice(&self.body[range]),
             Content::Shared(range, _) => self.body.slice(range),
             Content::Own(mut own) => {
                 // The queue holds parts for long: unused capacity is released.

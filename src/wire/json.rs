@@ -8,7 +8,7 @@
 //! (`"\ud800"`) is JSON; where such a text must be read, the half becomes U+FFFD.
 
 use super::part::{Stop, malformed};
-use super::strings::{check_utf8, pass_escape, plain_end, unescape};
+use super::strings::{pass_escape, plain_end, unescape};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -82,6 +82,40 @@ impl Number<'_> {
     }
 }
 
+/// What an item is that reading has failed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// JSON.
+    Json,
+    /// JSON but for NaN and infinities, as some encoders write them.
+    NotFinite,
+    /// Something between brackets.
+    Unreadable,
+}
+
+/// The offset behind the bracket that closes the one at `start`, brackets in strings left out.
+fn bracketed_end(text: &[u8], start: usize) -> Option<usize> {
+    let (mut depth, mut at) = (0_usize, start);
+    loop {
+        match text.get(at)? {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.checked_sub(1)?,
+            b'"' => {
+                at += 1;
+                while *text.get(at)? != b'"' {
+                    at += if text[at] == b'\\' { 2 } else { 1 };
+                }
+            }
+            _ if depth == 0 => return None,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
 /// A cursor over a JSON text. Every method reads at the cursor and moves it behind the text read.
 #[derive(Debug, Clone)]
 pub(super) struct Scanner<'a> {
@@ -89,18 +123,41 @@ pub(super) struct Scanner<'a> {
     at: usize,
     /// Whether the last string had escapes in it.
     escaped: bool,
+    /// Whether NaN and infinities pass.
+    lenient: bool,
 }
 
 impl<'a> Scanner<'a> {
-    /// A cursor at the start of `text`, after checking that all of it is UTF-8.
-    pub fn new(text: &'a [u8]) -> Result<Self, Stop> {
-        check_utf8(text)?;
-        Ok(Self { text, at: 0, escaped: false })
-    }
-
     /// A cursor at the start of a text that is known to be UTF-8.
     pub fn trusting(text: &'a [u8]) -> Self {
-        Self { text, at: 0, escaped: false }
+        Self { text, at: 0, escaped: false, lenient: false }
+    }
+
+    /// Goes back to `start` and passes the item there, which reading has failed on: a value of JSON, or else what lies between
+    /// its brackets and is followed as an element is. Says which of the two it is; nothing where the end cannot be found.
+    #[cold]
+    pub fn pass_item_at(&mut self, start: usize) -> Option<Passed> {
+        self.at = start;
+        if self.skip().is_ok() {
+            return Some(Passed::Json);
+        }
+        (self.at, self.lenient) = (start, true);
+        let is_passed = self.skip().is_ok();
+        self.lenient = false;
+        if is_passed {
+            return Some(Passed::NotFinite);
+        }
+        self.at = bracketed_end(self.text, start)?;
+        let end = self.at;
+        self.white();
+        let is_element = matches!(self.peek(), Some(b',' | b']'));
+        self.at = end;
+        is_element.then_some(Passed::Unreadable)
+    }
+
+    /// A cursor that lets NaN and infinities pass, over a text that is known to be UTF-8.
+    pub fn lenient(text: &'a [u8]) -> Self {
+        Self { lenient: true, ..Self::trusting(text) }
     }
 
     /// The offset of the cursor.
@@ -347,14 +404,24 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn plain(&mut self) -> Result<(), Stop> {
         match self.peek() {
+            Some(b'-') if self.lenient && self.rest().starts_with(b"-I") => self.not_finite(),
             Some(b'-' | b'0'..=b'9') => self.pass_number(),
             Some(b't') => self.literal(b"true"),
             Some(b'f') => self.literal(b"false"),
             Some(b'n') => self.literal(b"null"),
+            Some(b'N' | b'I') if self.lenient => self.not_finite(),
             Some(b'N' | b'I') => Err(self.fault("expected a value (NaN and Infinity are not JSON)")),
             Some(_) => Err(self.fault("expected a value")),
             None => Err(self.fault("the body ends where a value is expected")),
         }
+    }
+
+    #[cold]
+    fn not_finite(&mut self) -> Result<(), Stop> {
+        let words = [&b"NaN"[..], b"Infinity", b"-Infinity"];
+        let word = words.into_iter().find(|word| self.rest().starts_with(word));
+        self.at += word.ok_or_else(|| self.fault("expected a value"))?.len();
+        Ok(())
     }
 
     fn literal(&mut self, word: &'static [u8]) -> Result<(), Stop> {

@@ -7,7 +7,8 @@ use super::dates;
 use super::edits::Edits;
 use super::gather::{Found, Gatherer};
 use super::json::{Scanner, Text};
-use super::part::{Context, Part, Stop, invalid, malformed};
+use super::part::{Context, Split, Stop, invalid, malformed};
+use super::set_aside::set_aside;
 use super::strings;
 use super::tags::{self, Search, TagsEnd};
 use crate::types::{Kind, UnixMillis};
@@ -16,8 +17,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// Splits a JSON object, or an array of objects.
-pub(super) fn split_json(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
-    let mut scanner = Scanner::new(body)?;
+pub(super) fn split_json(body: &Bytes, context: &Context<'_>) -> Result<Split, Stop> {
+    let mut scanner = Scanner::trusting(body);
     let mut gatherer = Gatherer::new(Kind::Logs, body, context.now);
     let mut splitter = Splitter::new(context)?;
     scanner.white();
@@ -33,8 +34,7 @@ pub(super) fn split_json(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part
 }
 
 /// Splits text into lines: each is a log, except empty ones.
-pub(super) fn split_text(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
-    strings::check_utf8(body)?;
+pub(super) fn split_text(body: &Bytes, context: &Context<'_>) -> Result<Split, Stop> {
     let mut gatherer = Gatherer::new(Kind::Logs, body, context.now);
     let splitter = Splitter::new(context)?;
     let mut start = 0;
@@ -44,7 +44,7 @@ pub(super) fn split_text(body: &Bytes, context: &Context<'_>) -> Result<Vec<Part
         if !line.is_empty() {
             let date = date_within(line);
             let found = Found { tenant: splitter.tenant.as_deref().map(Cow::Borrowed), time: date.time() };
-            gatherer.write(start..end, &found, |out| splitter.write_line(line, date.is_missing(), out))?;
+            gatherer.write(start..end, &found, |out| splitter.write_line(line, date.is_missing(), out));
         }
         start = end + 1;
     }
@@ -103,7 +103,7 @@ impl<'c> Splitter<'c> {
         Ok(Self {
             tenant_tag: context.tenant_tag,
             tenant: search.tenant.map(Cow::into_owned),
-            timestamp: format!("\"timestamp\":{}", context.now.0).into_bytes(),
+            timestamp: format!("{TIMESTAMP_KEY}{}", context.now.0).into_bytes(),
             source: defaults.source.as_deref().map(|value| field("ddsource", value)),
             hostname: defaults.hostname.as_deref().map(|value| field("hostname", value)),
             service: defaults.service.as_deref().map(|value| field("service", value)),
@@ -116,13 +116,21 @@ impl<'c> Splitter<'c> {
 
     /// Takes the log at the cursor.
     fn take<'a>(&mut self, scanner: &mut Scanner<'a>, gatherer: &mut Gatherer<'_>) -> Result<(), Stop> {
-        let item = gatherer.next_item();
+        let start = scanner.at();
+        self.edits.clear();
+        match self.read(scanner, gatherer.next_item()) {
+            Ok(found) => gatherer.take(start..scanner.at(), &mut self.edits, &found),
+            Err(stop) => set_aside(scanner, start, stop, self.tenant_tag, gatherer)?,
+        }
+        Ok(())
+    }
+
+    /// Reads the log at the cursor, and edits in what it lacks.
+    fn read<'a>(&mut self, scanner: &mut Scanner<'a>, item: usize) -> Result<Found<'a>, Stop> {
         let start = scanner.at();
         if scanner.peek() != Some(b'{') {
-            scanner.skip()?;
             return Err(invalid(item, "a log must be a JSON object"));
         }
-        self.edits.clear();
         let body = scanner.whole();
         let mut search = Search::new(self.tenant_tag, item);
         if let Some(tenant) = &self.tenant {
@@ -132,8 +140,7 @@ impl<'c> Splitter<'c> {
         log.read(scanner, &mut search, &mut self.edits)?;
         let date = log.date(body, &mut self.message);
         self.add_missing(&log, start, date.is_missing());
-        let found = Found { tenant: search.tenant, time: date.time() };
-        gatherer.take(start..scanner.at(), &mut self.edits, &found)
+        Ok(Found { tenant: search.tenant, time: date.time() })
     }
 
     /// Inserts the attributes that a log lacks.
@@ -145,7 +152,10 @@ impl<'c> Splitter<'c> {
                 self.head.push(b',');
             }
         };
-        add(lacks_date, Some(&self.timestamp));
+        match &log.blank_timestamp {
+            Some(value) if lacks_date => self.edits.replace(value.clone(), &self.timestamp[TIMESTAMP_KEY.len()..]),
+            _ => add(lacks_date, Some(&self.timestamp)),
+        }
         add(!log.has_source, self.source.as_ref());
         add(!log.has_host, self.hostname.as_ref());
         add(!log.has_service, self.service.as_ref());
@@ -188,6 +198,8 @@ impl<'c> Splitter<'c> {
     }
 }
 
+const TIMESTAMP_KEY: &str = "\"timestamp\":";
+
 /// The attributes read of a log.
 #[derive(Default)]
 struct Log<'a> {
@@ -200,7 +212,11 @@ struct Log<'a> {
     tags: Tags,
     /// The first date attribute in Datadog's order: its rank there, and the range of its value.
     date: Option<(u8, Range<usize>)>,
+    /// The value of a `timestamp` that is none.
+    blank_timestamp: Option<Range<usize>>,
     message: Option<Text<'a>>,
+    /// The message where it is an object.
+    message_object: Option<Range<usize>>,
 }
 
 /// The form of a log's `ddtags`.
@@ -216,6 +232,7 @@ enum Tags {
 
 /// The rank in Datadog's order of a date attribute in `syslog` (docs.datadoghq.com/logs/log_configuration/pipelines).
 const SYSLOG_TIMESTAMP: u8 = 7;
+const TIMESTAMP: u8 = 1;
 
 impl<'a> Log<'a> {
     /// Reads the object at the cursor.
@@ -255,6 +272,10 @@ impl<'a> Log<'a> {
                 _ => return scanner.skip(),
             },
             7 => match name {
+                b"message" if scanner.peek() == Some(b'{') => {
+                    self.message_object = Some(scanner.value()?);
+                    return Ok(());
+                }
                 b"message" => {
                     self.message = scanner.text()?;
                     return Ok(());
@@ -271,7 +292,7 @@ impl<'a> Log<'a> {
                 return scanner.skip();
             }
             9 => match name {
-                b"timestamp" => 1,
+                b"timestamp" => TIMESTAMP,
                 b"Timestamp" => 3,
                 b"eventTime" => 4,
                 _ => return scanner.skip(),
@@ -293,12 +314,18 @@ impl<'a> Log<'a> {
             16 if name == b"syslog.timestamp" => SYSLOG_TIMESTAMP,
             _ => return scanner.skip(),
         };
-        self.note_date(date_rank, scanner.value()?);
+        let value = scanner.value()?;
+        self.note_date(date_rank, value, scanner.whole());
         Ok(())
     }
 
-    fn note_date(&mut self, rank: u8, value: Range<usize>) {
-        if self.date.as_ref().is_none_or(|(first, _)| rank <= *first) {
+    /// Notes a date attribute. Of what can be no date, Datadog would take the time of delivery.
+    fn note_date(&mut self, rank: u8, value: Range<usize>, body: &[u8]) {
+        if is_blank(&body[value.clone()]) {
+            if rank == TIMESTAMP {
+                self.blank_timestamp = Some(value);
+            }
+        } else if self.date.as_ref().is_none_or(|(first, _)| rank <= *first) {
             self.date = Some((rank, value));
         }
     }
@@ -323,7 +350,10 @@ impl<'a> Log<'a> {
     fn read_syslog(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Stop> {
         scanner.object(|scanner, key| {
             match key.meaning().as_ref() {
-                b"timestamp" => self.note_date(SYSLOG_TIMESTAMP, scanner.value()?),
+                b"timestamp" => {
+                    let value = scanner.value()?;
+                    self.note_date(SYSLOG_TIMESTAMP, value, scanner.whole());
+                }
                 name => {
                     self.has_host |= name == b"hostname";
                     self.has_service |= name == b"appname";
@@ -338,6 +368,9 @@ impl<'a> Log<'a> {
     fn date(&self, body: &[u8], scratch: &mut Vec<u8>) -> Date {
         if let Some((_, value)) = &self.date {
             return Date::of_value(&body[value.clone()]);
+        }
+        if let Some(object) = &self.message_object {
+            return date_within(&body[object.clone()]);
         }
         match self.message {
             // Without escaped quotes it contains no keys.
@@ -388,6 +421,15 @@ fn date_within(message: &[u8]) -> Date {
     match inner.date {
         Some((_, value)) if read.is_ok() && scanner.end().is_ok() => Date::of_value(&message[value]),
         _ => Date::Missing,
+    }
+}
+
+/// Whether a JSON value can be no date.
+fn is_blank(value: &[u8]) -> bool {
+    match value {
+        [b'"', inside @ .., b'"'] => inside.trim_ascii().is_empty(),
+        [b'-' | b'0'..=b'9', ..] => false,
+        _ => true,
     }
 }
 

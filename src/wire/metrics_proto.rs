@@ -5,18 +5,24 @@
 use super::edits::Edits;
 use super::metric;
 use super::part::{Stop, invalid};
-use super::protobuf::{Field, Item, Message};
+use super::protobuf::{Field, Format, Item, Message, mended, mended_message};
+
+/// Series.
+pub(super) const SERIES: Format = Format { read: read_series, tags: 3 };
+
+/// Distribution sketches.
+pub(super) const SKETCHES: Format = Format { read: read_sketch, tags: 4 };
 
 /// Reads a `MetricSeries`.
-pub(super) fn read_series<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edits: &mut Edits) -> Result<(), Stop> {
+fn read_series<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edits: &mut Edits) -> Result<(), Stop> {
     let mut name: &[u8] = b"";
     let mut points = 0;
     for field in message.fields() {
         let field = field?;
         match field.number {
-            1 => read_resource(&field, item)?,
-            2 => name = item.text(&field, "the metric's name")?,
-            3 => item.read_tag(&field, edits)?,
+            1 => mended_message(&field, &[1, 2], edits)?,
+            2 => name = mended(&field, edits)?,
+            number if number == SERIES.tags => item.read_tag(&field, edits)?,
             4 => {
                 read_point(&field, item, points)?;
                 points += 1;
@@ -24,23 +30,12 @@ pub(super) fn read_series<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edi
             5 if field.varint()? > 3 => {
                 return Err(invalid(item.index, "`type` must be 0 (unspecified), 1 (count), 2 (rate) or 3 (gauge)"));
             }
-            6 => drop(item.text(&field, "the unit")?),
-            7 => drop(item.text(&field, "the source type's name")?),
+            // The unit, and the source type's name.
+            6 | 7 => drop(mended(&field, edits)?),
             _ => {}
         }
     }
     check(item, name, points, "the series has no points")
-}
-
-/// `Resource`: two texts.
-fn read_resource<'a>(field: &Field<'a>, item: &Item<'_, 'a>) -> Result<(), Stop> {
-    for field in field.message()?.fields() {
-        let field = field?;
-        if matches!(field.number, 1 | 2) {
-            item.text(&field, "a resource")?;
-        }
-    }
-    Ok(())
 }
 
 /// `MetricPoint`: omitted fields are zero, as always in proto3.
@@ -61,15 +56,16 @@ fn read_point(field: &Field<'_>, item: &mut Item<'_, '_>, index: usize) -> Resul
 }
 
 /// Reads a `Sketch`.
-pub(super) fn read_sketch<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edits: &mut Edits) -> Result<(), Stop> {
+fn read_sketch<'a>(message: Message<'a>, item: &mut Item<'_, 'a>, edits: &mut Edits) -> Result<(), Stop> {
     let mut name: &[u8] = b"";
     let mut sketches = 0;
     for field in message.fields() {
         let field = field?;
         match field.number {
-            1 => name = item.text(&field, "the metric's name")?,
-            2 => drop(item.text(&field, "the host")?),
-            4 => item.read_tag(&field, edits)?,
+            1 => name = mended(&field, edits)?,
+            // The host.
+            2 => drop(mended(&field, edits)?),
+            number if number == SKETCHES.tags => item.read_tag(&field, edits)?,
             // The older `Distribution` begins with the same fields as `Dogsketch`.
             3 | 7 => {
                 read_dogsketch(&field, item, sketches)?;

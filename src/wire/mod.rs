@@ -16,12 +16,13 @@ mod metrics_proto;
 mod part;
 mod protobuf;
 mod series;
+mod set_aside;
 mod strings;
 mod tags;
 #[cfg(test)]
 mod tests;
 
-pub use part::{Context, Form, LogDefaults, Part, Refusal};
+pub use part::{Context, Form, Invalid, LogDefaults, Owner, Part, Refusal, Split};
 
 use crate::types::{Framing, Kind, UnixMillis};
 use bytes::Bytes;
@@ -29,28 +30,36 @@ use std::ops::Range;
 
 /// Validates `body` and splits it into parts, items in order within each part and across the parts of one tenant.
 ///
-/// An empty body and `{}` are probes and give no parts.
+/// An empty body and `{}` are probes and give no parts. Items that Datadog would refuse are set aside, and text that is not UTF-8
+/// is mended.
 ///
 /// # Errors
-/// See [`Refusal`]. The first offending item is named.
-pub fn split(form: Form, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
+/// Where the body as a whole cannot be read.
+pub fn split(form: Form, body: &Bytes, context: &Context<'_>) -> Result<Split, Refusal> {
+    let text;
+    let body = if form.is_text() {
+        text = strings::text(body);
+        &text
+    } else {
+        body
+    };
     if is_probe(form, body) {
-        return Ok(Vec::new());
+        return Ok(Split::default());
     }
-    let parts = match form {
+    let split = match form {
         Form::SeriesV2Json => series::split(Kind::SeriesV2Json, body, context),
         Form::SeriesV1 => series::split(Kind::SeriesV1, body, context),
         Form::Distributions => series::split(Kind::Distributions, body, context),
         Form::LogsJson => logs::split_json(body, context),
         Form::LogsText => logs::split_text(body, context),
-        Form::SeriesV2Proto => protobuf::split(Kind::SeriesV2Proto, body, context, metrics_proto::read_series),
-        Form::Sketches => protobuf::split(Kind::Sketches, body, context, metrics_proto::read_sketch),
+        Form::SeriesV2Proto => protobuf::split(Kind::SeriesV2Proto, body, context, metrics_proto::SERIES),
+        Form::Sketches => protobuf::split(Kind::Sketches, body, context, metrics_proto::SKETCHES),
         Form::EventV1 => events::split(Kind::EventV1, body, context),
         Form::EventV2 => events::split(Kind::EventV2, body, context),
         Form::AgentIntake => agent_intake::split(body, context),
         Form::CheckRun => checks::split(body, context),
     };
-    parts.map_err(|stop| *stop)
+    split.map_err(|stop| *stop)
 }
 
 /// The boundaries of the items of a run of that kind, as half-open byte ranges: the positions at which a batch may be cut.
@@ -70,8 +79,8 @@ pub fn item_time(kind: Kind, item: &[u8]) -> Option<UnixMillis> {
     match kind {
         Kind::SeriesV2Json | Kind::SeriesV1 | Kind::Distributions => series::item_time(kind, item),
         Kind::Logs => logs::item_time(item),
-        Kind::SeriesV2Proto => protobuf::item_time(item, metrics_proto::read_series),
-        Kind::Sketches => protobuf::item_time(item, metrics_proto::read_sketch),
+        Kind::SeriesV2Proto => protobuf::item_time(item, metrics_proto::SERIES),
+        Kind::Sketches => protobuf::item_time(item, metrics_proto::SKETCHES),
         Kind::EventV1 | Kind::EventV2 => events::item_time(kind, item),
         Kind::CheckRun => checks::item_time(item),
     }
@@ -80,8 +89,7 @@ pub fn item_time(kind: Kind, item: &[u8]) -> Option<UnixMillis> {
 /// Whether a body is a connectivity check of a client: empty, or an empty object.
 fn is_probe(form: Form, body: &[u8]) -> bool {
     // In protobuf a line feed is the key of an item.
-    let is_text = !matches!(form, Form::SeriesV2Proto | Form::Sketches);
-    let text = if is_text { body.trim_ascii() } else { body };
+    let text = if form.is_text() { body.trim_ascii() } else { body };
     text.is_empty()
         || text
             .strip_prefix(b"{")

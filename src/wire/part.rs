@@ -30,6 +30,13 @@ pub enum Form {
     CheckRun,
 }
 
+impl Form {
+    /// Whether bodies are text (else protobuf).
+    pub(super) fn is_text(self) -> bool {
+        !matches!(self, Self::SeriesV2Proto | Self::Sketches)
+    }
+}
+
 /// The context of splitting a body.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
@@ -67,6 +74,57 @@ pub struct Part {
     pub oldest: UnixMillis,
     /// The items as a [`crate::types::Chunk`] holds them.
     pub bytes: Bytes,
+}
+
+/// What a body is split into.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Split {
+    /// The items that can be forwarded.
+    pub parts: Vec<Part>,
+    /// Those that Datadog would refuse, by owner; the first has the first of them.
+    pub invalid: Vec<Invalid>,
+}
+
+/// Items of one owner that Datadog would refuse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// Whose they are.
+    pub owner: Owner,
+    /// The kind that they should have been.
+    pub kind: Kind,
+    /// The number of items.
+    pub items: u32,
+    /// What is wrong with the first of them.
+    pub fault: Refusal,
+    /// What is wrong with some of the others.
+    pub more_faults: Vec<Refusal>,
+    /// The items as a [`crate::types::Chunk`] holds them, whatever they are.
+    pub bytes: Bytes,
+}
+
+impl Invalid {
+    /// So many further faults are told; more items are only counted.
+    pub(super) const TOLD: usize = 7;
+
+    /// What is wrong with them, in one line.
+    pub fn words(&self) -> String {
+        let told: Vec<_> = std::iter::once(&self.fault).chain(&self.more_faults).map(ToString::to_string).collect();
+        match self.items as usize - told.len() {
+            0 => told.join("; "),
+            more => format!("{}; and {more} more items", told.join("; ")),
+        }
+    }
+}
+
+/// Whose an item is, as far as it says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// Whoever sent the request, as no tag was looked for or the item has none.
+    Sender,
+    /// The tenant that its tag names.
+    Tenant(String),
+    /// Nobody can tell: its tag names no possible tenant, or several, or the item cannot be read.
+    Unknown,
 }
 
 /// Why a body is refused. `Display` is the text for the sender.

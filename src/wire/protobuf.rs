@@ -4,7 +4,8 @@
 
 use super::edits::Edits;
 use super::gather::{Found, Gatherer};
-use super::part::{Context, Part, Stop, invalid, malformed};
+use super::part::{Context, Owner, Split, Stop, malformed};
+use super::set_aside::fault;
 use super::strings::utf8_end;
 use super::tags::Search;
 use crate::types::{Kind, UnixMillis};
@@ -183,28 +184,58 @@ impl<'t, 'a> Item<'t, 'a> {
 
     /// Reads a tag, which is cut out when it names the tenant.
     pub fn read_tag(&mut self, field: &Field<'a>, edits: &mut Edits) -> Result<(), Stop> {
-        let tag = self.text(field, "a tag")?;
+        let tag = field.message()?.bytes;
         if self.search.is_on() && self.search.is_tenant(tag)? {
             edits.cut(field.range.clone());
+            return Ok(());
         }
-        Ok(())
+        mended(field, edits).map(drop)
     }
+}
 
-    /// The text of a field, which Datadog refuses when it is not UTF-8.
-    pub fn text(&self, field: &Field<'a>, what: &str) -> Result<&'a [u8], Stop> {
-        let message = field.message()?;
-        match utf8_end(message.bytes) {
-            end if end == message.bytes.len() => Ok(message.bytes),
-            end => Err(invalid(self.index, format!("{what} is not UTF-8 at byte {} of the body", message.at + end))),
+/// The text of a field. One that is not UTF-8 is mended with U+FFFD, as Datadog does.
+pub(super) fn mended<'a>(field: &Field<'a>, edits: &mut Edits) -> Result<&'a [u8], Stop> {
+    let text = field.message()?.bytes;
+    if utf8_end(text) != text.len() {
+        edits.replace(field.range.clone(), &text_field(field.number, &String::from_utf8_lossy(text)));
+    }
+    Ok(text)
+}
+
+/// The message of a field with its texts mended, where these are the fields of those numbers.
+pub(super) fn mended_message(field: &Field<'_>, texts: &[u32], edits: &mut Edits) -> Result<(), Stop> {
+    let message = field.message()?;
+    let mut inner = Edits::default();
+    for field in message.fields() {
+        let field = field?;
+        if texts.contains(&field.number) {
+            mended(&field, &mut inner)?;
         }
     }
+    if !inner.is_empty() {
+        let length = message.bytes.len() + inner.added_bytes() - inner.cut_bytes();
+        let mut whole = key_and_length(field.number, length);
+        // The offsets of edits are those of the body, in which the message begins later than in itself.
+        inner.apply_at(message.at, message.bytes, &mut whole);
+        edits.replace(field.range.clone(), &whole);
+    }
+    Ok(())
+}
+
+/// What is to be known of the items of a payload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Format {
+    /// Reads an item.
+    pub read: ReadItem,
+    /// The number of the field that holds an item's tags.
+    pub tags: u32,
 }
 
 /// Reads one item: its message, the facts gathered, and the changes to make.
 pub(super) type ReadItem = for<'t, 'a> fn(Message<'a>, &mut Item<'t, 'a>, &mut Edits) -> Result<(), Stop>;
 
 /// Splits a payload; its fields other than the items are dropped, since a batch is made of many payloads.
-pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>, read: ReadItem) -> Result<Vec<Part>, Stop> {
+pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>, format: Format) -> Result<Split, Stop> {
     let mut gatherer = Gatherer::new(kind, body, context.now);
     let mut edits = Edits::default();
     let mut end = 0;
@@ -216,19 +247,41 @@ pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>, read: ReadI
         let message = field.message()?;
         let mut item = Item::new(gatherer.next_item(), context.tenant_tag);
         edits.clear();
-        read(message, &mut item, &mut edits)?;
+        if let Err(stop) = (format.read)(message, &mut item, &mut edits) {
+            let (owner, is_readable) = owner(message, format.tags, context.tenant_tag);
+            gatherer.set_aside(field.range, owner, fault(*stop, item.index), is_readable);
+            continue;
+        }
         if !edits.is_empty() {
-            let length = message.bytes.len() - edits.cut_bytes();
-            edits.replace(field.range.start..message.at, &key_and_length(length));
+            let length = message.bytes.len() + edits.added_bytes() - edits.cut_bytes();
+            edits.replace(field.range.start..message.at, &key_and_length(ITEMS, length));
         }
         if end != field.range.start {
             gatherer.interrupt();
         }
         end = field.range.end;
         let found = Found { tenant: item.search.tenant, time: item.oldest };
-        gatherer.take(field.range, &mut edits, &found)?;
+        gatherer.take(field.range, &mut edits, &found);
     }
     Ok(gatherer.finish())
+}
+
+/// The owner of an item that is set aside, by its tags; and whether it is protobuf.
+#[cold]
+fn owner(message: Message<'_>, tags: u32, tag: Option<&str>) -> (Owner, bool) {
+    let mut search = Search::new(tag, 0);
+    let mut is_known = true;
+    for field in message.fields() {
+        let Ok(field) = field else { return (if tag.is_some() { Owner::Unknown } else { Owner::Sender }, false) };
+        if let (true, Value::Bytes(text)) = (field.number == tags, field.value) {
+            is_known &= search.is_tenant(text.bytes).is_ok();
+        }
+    }
+    match search.tenant {
+        _ if !is_known => (Owner::Unknown, true),
+        Some(tenant) => (Owner::Tenant(tenant.into_owned()), true),
+        None => (Owner::Sender, true),
+    }
 }
 
 /// The ranges of the items of a run.
@@ -248,21 +301,29 @@ pub(super) fn boundaries(run: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// The time of an item, which is a field of a payload.
-pub(super) fn item_time(field: &[u8], read: ReadItem) -> Option<UnixMillis> {
+pub(super) fn item_time(field: &[u8], format: Format) -> Option<UnixMillis> {
     let field = Message::whole(field).fields().next()?.ok()?;
     let mut item = Item::new(0, None);
-    read(field.message().ok()?, &mut item, &mut Edits::default()).ok()?;
+    (format.read)(field.message().ok()?, &mut item, &mut Edits::default()).ok()?;
     item.oldest
 }
 
-/// The key and length that precede an item of that length.
-fn key_and_length(length: usize) -> Vec<u8> {
-    let mut bytes = vec![(ITEMS << 3 | 2) as u8];
-    let mut rest = length;
-    while rest >= 0x80 {
-        bytes.push((rest & 0x7f) as u8 | 0x80);
-        rest >>= 7;
+/// A field with a text.
+fn text_field(number: u32, text: &str) -> Vec<u8> {
+    let mut bytes = key_and_length(number, text.len());
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}
+
+/// What precedes the content of a field with a length.
+fn key_and_length(number: u32, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(16);
+    for mut rest in [u64::from(number) << 3 | 2, length as u64] {
+        while rest >= 0x80 {
+            bytes.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
     }
-    bytes.push(rest as u8);
     bytes
 }

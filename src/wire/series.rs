@@ -6,15 +6,16 @@
 use super::edits::Edits;
 use super::gather::{Found, Gatherer};
 use super::json::{Number, Scanner, Text};
-use super::part::{Context, Part, Stop, invalid, malformed};
+use super::part::{Context, Split, Stop, invalid, malformed};
+use super::set_aside::set_aside;
 use super::tags::{self, Search};
 use super::{dates, metric};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
 
 /// Splits a body with `series`.
-pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Stop> {
-    let mut scanner = Scanner::new(body)?;
+pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<Split, Stop> {
+    let mut scanner = Scanner::trusting(body);
     let mut gatherer = Gatherer::new(kind, body, context.now);
     let mut edits = Edits::default();
     let mut seen = false;
@@ -27,14 +28,19 @@ pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<V
         if std::mem::replace(&mut seen, true) {
             return Err(malformed(key.at, "`series` is given twice"));
         }
+        if scanner.peek() == Some(b'n') {
+            return scanner.skip();
+        }
         scanner.array(|scanner| {
-            let item = gatherer.next_item();
             let start = scanner.at();
             edits.clear();
-            let mut series = Series::new(kind, item, context.tenant_tag);
-            series.read(scanner, &mut edits)?;
+            let mut series = Series::new(kind, gatherer.next_item(), context.tenant_tag);
+            if let Err(stop) = series.read(scanner, &mut edits) {
+                return set_aside(scanner, start, stop, context.tenant_tag, &mut gatherer);
+            }
             let found = Found { tenant: series.search.tenant, time: series.oldest };
-            gatherer.take(start..scanner.at(), &mut edits, &found)
+            gatherer.take(start..scanner.at(), &mut edits, &found);
+            Ok(())
         })
     })?;
     scanner.end()?;

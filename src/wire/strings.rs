@@ -1,6 +1,7 @@
 //! The inside of JSON strings: UTF-8, the bytes that end a plain stretch, escaping and unescaping.
 
 use super::part::{Stop, malformed};
+use bytes::Bytes;
 use wide::u8x16;
 
 /// The length of the prefix of `text` that is UTF-8: usually all of it.
@@ -11,12 +12,11 @@ pub(super) fn utf8_end(text: &[u8]) -> usize {
     }
 }
 
-/// Refuses a body that is not UTF-8, naming the first byte that is not.
-pub(super) fn check_utf8(body: &[u8]) -> Result<(), Stop> {
-    match utf8_end(body) {
-        end if end == body.len() => Ok(()),
-        end => Err(malformed(end, "not UTF-8")),
-    }
+/// A body as UTF-8 text without a byte order mark. What is not UTF-8 becomes U+FFFD, as at Datadog.
+pub(super) fn text(body: &Bytes) -> Bytes {
+    let start = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let body = body.slice(start..);
+    if utf8_end(&body) == body.len() { body } else { String::from_utf8_lossy(&body).into_owned().into() }
 }
 
 /// The offset of the first quote, backslash or control character from `at`, or the length of `text`.

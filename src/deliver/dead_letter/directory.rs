@@ -1,7 +1,7 @@
 //! The directory of all dead letters, and adding to it.
 
 use super::file::{self, lock};
-use super::letter::{self, Reason};
+use super::letter::{self, Items, Reason};
 use super::lines::Lines;
 use crate::payload::Payload;
 use crate::types::{TenantId, UnixMillis};
@@ -39,14 +39,24 @@ impl DeadLetters {
     /// # Errors
     /// When the file cannot be written, naming it. The payload is then still the caller's to keep.
     pub fn write(&self, payload: &Payload, reason: &Reason, now: UnixMillis) -> io::Result<()> {
-        let path = self.path(&payload.tenant);
-        let plain = payload.unpack()?;
-        let line = letter::line(payload, plain, reason, now)?;
+        let Payload { kind, items, accepted, .. } = *payload;
+        let refused = Items { tenant: payload.tenant.clone(), kind, items, accepted, body: payload.unpack()? };
+        self.write_items(refused, reason, now)
+    }
+
+    /// The same of items that are no payload.
+    ///
+    /// # Errors
+    /// When the file cannot be written, naming it.
+    pub fn write_items(&self, refused: Items, reason: &Reason, now: UnixMillis) -> io::Result<()> {
+        let tenant = refused.tenant.clone();
+        let path = self.path(&tenant);
+        let line = letter::line(refused, reason, now)?;
         let (before, after) = append(&self.dir, &path, &line)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
         if is_worth_a_warning(before, after) {
             warn!(
-                tenant = %payload.tenant, bytes = after, file = %path.display(),
+                %tenant, bytes = after, file = %path.display(),
                 "dead letters are never removed by themselves: look at them with `dogsled dead-letter show`, and take \
                  them away with `dogsled dead-letter purge` or `replay`"
             );

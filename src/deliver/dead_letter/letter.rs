@@ -1,7 +1,6 @@
 //! What a line says.
 
-use crate::payload::Payload;
-use crate::types::{Kind, UnixMillis};
+use crate::types::{Kind, TenantId, UnixMillis};
 use crate::wire;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -109,20 +108,36 @@ impl<'a> Letter<'a> {
     }
 }
 
-/// The line of a payload whose unpacked body is `plain`.
-pub(super) fn line(payload: &Payload, mut plain: Vec<u8>, reason: &Reason, now: UnixMillis) -> io::Result<Vec<u8>> {
-    let kind = payload.kind;
-    if !kind.is_protobuf() {
+/// Items that are refused, as the body of a request.
+#[derive(Debug)]
+pub struct Items {
+    /// Whose they are.
+    pub tenant: TenantId,
+    /// What they are, or should have been.
+    pub kind: Kind,
+    /// How many.
+    pub items: u32,
+    /// When the first of them was accepted.
+    pub accepted: UnixMillis,
+    /// With the kind's prefix and suffix.
+    pub body: Vec<u8>,
+}
+
+/// The line of refused items.
+pub(super) fn line(refused: Items, reason: &Reason, now: UnixMillis) -> io::Result<Vec<u8>> {
+    let Items { kind, items, accepted, body: mut plain, .. } = refused;
+    // What this parser does not take for JSON must not be kept from the disk for it.
+    let is_json = !kind.is_protobuf() && serde_json::from_slice::<&RawValue>(&plain).is_ok();
+    if is_json {
         // Line feeds stand only between the tokens of valid JSON.
         plain.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
     }
-    // What this parser does not take for JSON must not be kept from the disk for it.
-    let body = if kind.is_protobuf() { None } else { serde_json::from_slice(&plain).ok() };
+    let body = if is_json { serde_json::from_slice(&plain).ok() } else { None };
     let letter = Letter {
         refused_at: now.0,
-        accepted_at: payload.accepted.0,
+        accepted_at: accepted.0,
         kind,
-        items: payload.items,
+        items,
         status: reason.status,
         reason: Cow::Borrowed(&reason.message),
         body,

@@ -14,6 +14,6 @@ mod lines;
 mod rewrite;
 
 pub use directory::DeadLetters;
-pub use letter::{Letter, Reason};
+pub use letter::{Items, Letter, Reason};
 pub use lines::{Content, Line, Lines};
 pub use rewrite::{Rewrite, RewriteError};

@@ -2,7 +2,7 @@
 
 use super::body::BodyError;
 use super::encoding::{DecodeError, Unsupported};
-use crate::ingest::accept::Rejection;
+use crate::ingest::outcome::Rejection;
 use crate::tenancy::Denied;
 use crate::types::redacted;
 use crate::wire::Refusal;
@@ -111,6 +111,8 @@ impl From<Unsupported> for Problem {
 impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
         let status = match &rejection {
+            Rejection::Invalid(Refusal::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Rejection::Invalid(_) => StatusCode::BAD_REQUEST,
             Rejection::Denied(Denied::TokenMissing | Denied::Unnamed(_)) => StatusCode::UNAUTHORIZED,
             Rejection::Denied(Denied::Invalid(_)) => StatusCode::BAD_REQUEST,
             Rejection::Denied(_) => StatusCode::FORBIDDEN,
@@ -127,11 +129,7 @@ impl From<Rejection> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let status = match refusal {
-            Refusal::Malformed { .. } | Refusal::Invalid { .. } => StatusCode::BAD_REQUEST,
-            Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        };
-        Self::new(status, refusal.to_string())
+        Rejection::from(refusal).into()
     }
 }
 

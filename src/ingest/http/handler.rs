@@ -7,13 +7,14 @@ use super::encoding::Encodings;
 use super::event;
 use super::query::Query;
 use super::route::{self, Echo, Intake, Route, Target};
-use crate::ingest::accept::{Door, Rejection, Sender, Submission, Submit};
+use crate::ingest::accept::{Door, Sender, Submission, Submit};
+use crate::ingest::outcome::{Accepted, Rejection};
 use crate::queue::Queues;
 use crate::serve::{Bounds, Connection, Service};
 use crate::settings::{self, Settings};
 use crate::tenancy::{Caller, Claims, Denied, Tenant, TenantState};
-use crate::types::{Current, Kind, UnixMillis};
-use crate::wire::{self, Form, LogDefaults, Part};
+use crate::types::{Current, Kind, UnixMillis, redacted};
+use crate::wire::{self, Form, LogDefaults, Split};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
@@ -251,13 +252,21 @@ impl<Q: Submit> Handler<Q> {
         let now = UnixMillis::now();
         let (sender, defaults) = (Arc::new(sender), query.log_defaults);
         let parcel = Parcel { sender: sender.clone(), body, limit, encodings, form, defaults, now, hold };
-        let (parts, _hold) =
+        let (split, _hold) =
             if parcel.is_heavy() { self.unpack_on_blocking_pool(parcel).await? } else { parcel.unpack()? };
-        let Some(first) = parts.first() else { return Ok(taken(intake)) };
-        let first = (first.kind, first.bytes.clone());
+        if split.parts.is_empty() && split.invalid.is_empty() {
+            return Ok(answer::fixed(intake.success.0, intake.success.1));
+        }
+        let first = split.parts.first().map(|part| (part.kind, part.bytes.clone()));
         let follow = head.headers.contains_key(FOLLOW);
-        let accepted = self.door.accept(&sender, Submission { parts, now, follow }).await?;
-        let mut answer = echo(intake, first, &accepted.tenants, now).unwrap_or_else(|| taken(intake));
+        let submission = Submission { split, now, follow, can_resend: true };
+        let accepted = self.door.accept(&sender, submission).await?;
+        let mut answer = first
+            .and_then(|first| echo(intake, first, &accepted.tenants, now))
+            .unwrap_or_else(|| taken(intake, &accepted));
+        if !accepted.not_taken.is_empty() {
+            answer.headers_mut().insert(REFUSED, HeaderValue::from(accepted.refused_items()));
+        }
         if let Some(Ok(ticket)) = accepted.ticket.map(HeaderValue::try_from) {
             answer.headers_mut().insert(TICKET, ticket);
         }
@@ -295,7 +304,7 @@ impl<Q: Submit> Handler<Q> {
     }
 
     /// Decodes and splits a body on the blocking pool, where it keeps no connection waiting.
-    async fn unpack_on_blocking_pool(&self, parcel: Parcel) -> Result<(Vec<Part>, Reservation), Problem> {
+    async fn unpack_on_blocking_pool(&self, parcel: Parcel) -> Result<(Split, Reservation), Problem> {
         // The semaphore is never closed.
         let Ok(_permit) = self.unpackers.acquire().await else { return Err(Problem::internal()) };
         match tokio::task::spawn_blocking(move || parcel.unpack()).await {
@@ -310,6 +319,9 @@ impl<Q: Submit> Handler<Q> {
 
 /// The header of a request that is to be followed, whatever its value.
 const FOLLOW: HeaderName = HeaderName::from_static("dogsled-follow");
+
+/// The header that says how many items were not taken although others were.
+const REFUSED: HeaderName = HeaderName::from_static("dogsled-refused");
 
 /// The header of the answer that holds the ticket.
 const TICKET: HeaderName = HeaderName::from_static("dogsled-ticket");
@@ -334,37 +346,28 @@ impl Parcel {
         self.body.len() > if self.encodings.is_identity() { INLINE_PLAIN } else { INLINE_COMPRESSED }
     }
 
-    fn unpack(self) -> Result<(Vec<Part>, Reservation), Problem> {
+    fn unpack(self) -> Result<(Split, Reservation), Problem> {
         let Self { sender, body, limit, encodings, form, defaults, now, mut hold } = self;
         let body = encodings.decode(body, limit, &mut hold).map_err(|error| Problem::of_decoding(error, limit))?;
         let form = match form {
             Ok(form) => form,
             // Agents probe every path with the same empty object, whatever the path's type.
-            Err(_) if body.is_empty() || &*body == b"{}" => return Ok((Vec::new(), hold)),
+            Err(_) if body.is_empty() || &*body == b"{}" => return Ok((Split::default(), hold)),
             Err(problem) => return Err(problem),
         };
         let context = wire::Context { now, tenant_tag: sender.tenant_tag(), log_defaults: &defaults };
-        let mut parts = wire::split(form, &body, &context)?;
-        for part in &mut parts {
-            detach(&mut part.bytes, &body);
-        }
-        Ok((parts, hold))
+        Ok((wire::split(form, &body, &context)?, hold))
     }
 }
 
-/// Copies a part that is the lesser half of its request's body, which it would otherwise keep in memory whole for as
-/// long as its tenant's items wait.
-fn detach(part: &mut Bytes, body: &Bytes) {
-    let within = body.as_ptr_range().contains(&part.as_ptr());
-    if within && part.len() < body.len() / 2 {
-        *part = Bytes::copy_from_slice(part);
-    }
-}
-
-/// The answer when everything was taken.
-fn taken(intake: &Intake) -> Answer {
+/// The answer when the items were taken. It names those that were not, where Datadog's own form has room for that.
+fn taken(intake: &Intake, accepted: &Accepted) -> Answer {
     let (status, body) = intake.success;
-    answer::fixed(status, body)
+    if accepted.not_taken.is_empty() || !intake.tells_errors {
+        return answer::fixed(status, body);
+    }
+    let errors: Vec<_> = accepted.not_taken.iter().map(|not_taken| redacted(&not_taken.message)).collect();
+    answer::json(status, serde_json::json!({ "errors": errors }).to_string().into())
 }
 
 /// The answer to an event, which repeats it.
@@ -397,24 +400,4 @@ fn not_found(target: Target<'_>, path: &str) -> Problem {
         )
     };
     Problem::new(StatusCode::NOT_FOUND, message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_keeps_its_requests_body_in_memory_only_when_it_is_most_of_it() {
-        let body = Bytes::from(vec![b'x'; 1_000]);
-        let elsewhere = Bytes::from(vec![b'y'; 10]);
-        for (part, kept) in [(body.slice(..), true), (body.slice(300..800), true), (body.slice(900..910), false)] {
-            let mut detached = part.clone();
-            detach(&mut detached, &body);
-            assert_eq!(detached, part);
-            assert_eq!(detached.as_ptr() == part.as_ptr(), kept, "{} bytes", part.len());
-        }
-        let mut detached = elsewhere.clone();
-        detach(&mut detached, &body);
-        assert_eq!(detached.as_ptr(), elsewhere.as_ptr());
-    }
 }

@@ -11,6 +11,8 @@ pub(super) struct Intake {
     /// Datadog's answer when everything was taken (docs.datadoghq.com/api/latest: metrics, logs, service-checks). datadogpy raises
     /// on any answer with the key `errors` from a v1 path.
     pub success: (StatusCode, &'static str),
+    /// Whether that has a list of errors, for the items that were not taken.
+    pub tells_errors: bool,
     /// What the answer to an event says instead.
     pub echo: Option<Echo>,
     /// Whether the query may hold attributes for the items.
@@ -49,7 +51,8 @@ const NOTHING_TOLD: (StatusCode, &str) = (StatusCode::ACCEPTED, "{}");
 const STATUS_OK: (StatusCode, &str) = (StatusCode::ACCEPTED, r#"{"status":"ok"}"#);
 
 /// What most paths have in common.
-const USUAL: Intake = Intake { forms: &[], success: STATUS_OK, echo: None, takes_log_defaults: false };
+const USUAL: Intake =
+    Intake { forms: &[], success: STATUS_OK, tells_errors: false, echo: None, takes_log_defaults: false };
 
 const LOGS: Intake = Intake {
     forms: &[(BodyType::Json, Form::LogsJson), (BodyType::Text, Form::LogsText)],
@@ -121,6 +124,7 @@ impl<'a> Target<'a> {
                     &Intake {
                         forms: &[(BodyType::Json, Form::SeriesV2Json), (BodyType::Protobuf, Form::SeriesV2Proto)],
                         success: (StatusCode::ACCEPTED, r#"{"errors":[]}"#),
+                        tells_errors: true,
                         ..USUAL
                     }
                 }

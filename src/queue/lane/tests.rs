@@ -161,7 +161,7 @@ fn unloaded_chunks_return_in_order() {
     lane.lane.drop_spilled(Seq(3), 1, 10, DropReason::Evicted);
     assert_eq!((follow.fate().queued, follow.fate().dropped), (0, 1));
     assert_eq!((lane.lane.drop_missing(), lane.lane.is_empty()), (1, true));
-    assert_eq!(lane.lane.account.read().dropped, [0, 1, 0, 1]);
+    assert_eq!(lane.lane.account.read().dropped, [0, 1, 0, 1, 0]);
 }
 
 #[test]

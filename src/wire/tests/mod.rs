@@ -32,6 +32,15 @@ pub(super) const FORMS: [Form; 11] = [
     Form::CheckRun,
 ];
 
+/// Splits a body of which nothing is set aside; else the first fault.
+pub(super) fn split(form: Form, body: &Bytes, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
+    let split = super::split(form, body, context)?;
+    match split.invalid.first() {
+        None => Ok(split.parts),
+        Some(invalid) => Err(invalid.fault.clone()),
+    }
+}
+
 pub(super) fn split_text(form: Form, body: &str, context: &Context<'_>) -> Result<Vec<Part>, Refusal> {
     split(form, &Bytes::copy_from_slice(body.as_bytes()), context)
 }

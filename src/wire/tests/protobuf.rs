@@ -140,7 +140,7 @@ fn an_item_that_datadog_would_refuse_is_named_with_its_fault() {
         for (item, reason) in [
             (change(|item| item.name.clear()), "the metric's name is empty"),
             (change(|item| item.name = "1".into()), "the metric's name contains no letter of A-Z a-z"),
-            (change(|item| item.name = "a".repeat(201)), "longer than 200 bytes"),
+            (change(|item| item.name = "a".repeat(351)), "longer than 350 bytes"),
             (change(|item| item.points.clear()), "has no points"),
             (change(|item| item.points.push((1, f64::NAN))), "point 1 has a "),
             (change(|item| item.points[0].1 = f64::INFINITY), "that is not finite"),
@@ -158,10 +158,11 @@ fn an_item_that_datadog_would_refuse_is_named_with_its_fault() {
     };
     assert_eq!(with(varint_field(5, 3)).unwrap()[0].oldest, UnixMillis(0));
     assert!(matches!(with(varint_field(5, 4)), Err(Refusal::Invalid { item: 0, .. })));
-    assert_eq!(
-        with(bytes_field(3, b"a\xff")),
-        Err(Refusal::Invalid { item: 0, reason: "a tag is not UTF-8 at byte 10 of the body".into() })
-    );
+    let mended = [bytes_field(2, b"a"), bytes_field(4, b""), bytes_field(3, "a\u{fffd}".as_bytes())].concat();
+    assert_eq!(with(bytes_field(3, b"a\xff")).unwrap()[0].bytes, bytes_field(1, &mended));
+    let resource = |name: &[u8]| bytes_field(1, &[bytes_field(1, b"host"), bytes_field(2, name)].concat());
+    let mended = [bytes_field(2, b"a"), bytes_field(4, b""), resource("\u{fffd}h".as_bytes())].concat();
+    assert_eq!(with(resource(b"\xffh")).unwrap()[0].bytes, bytes_field(1, &mended));
 }
 
 #[test]
@@ -176,10 +177,10 @@ fn a_fault_of_the_wire_format_names_the_byte() {
         ("0b", 0, "this wire type does not exist in proto3"),
         ("0d0000", 1, "the message ends inside a fixed-width field"),
         ("0801", 0, "expected a field with a length"),
-        ("0a0412ff0101", 3, "a length beyond the end of the message"),
-        ("0a021005", 2, "expected a field with a length"),
+        ("0a0412ff0101", 0, "a length beyond the end of the message at byte 3"),
+        ("0a021005", 0, "expected a field with a length at byte 2"),
         ("0a0422021005", 0, "the metric's name is empty"),
-        ("0a0422020801", 4, "expected a 64-bit field"),
+        ("0a0422020801", 0, "expected a 64-bit field at byte 4"),
     ] {
         let found = match split(Form::SeriesV2Proto, &Bytes::from(from_hex(hex)), &PLAIN) {
             Err(Refusal::Malformed { at, reason }) => (at, reason),

@@ -88,14 +88,14 @@ fn series_that_stay_as_they_are_are_not_copied() {
 #[test]
 fn a_series_that_datadog_would_refuse_is_named_with_its_fault() {
     let good = r#"{"metric":"a","points":[{"timestamp":1,"value":1}]}"#;
-    let long = "x".repeat(201);
+    let long = "x".repeat(351);
     for (series, reason) in [
         ("5".to_owned(), "a series must be a JSON object"),
         (good.replace("metric", "name"), "the series has no `metric`"),
         (good.replace("\"a\"", "1"), "`metric` must be a string"),
         (good.replace("\"a\"", "\"\""), "the metric's name is empty"),
         (good.replace("\"a\"", "\"1.é\""), "the metric's name contains no letter of A-Z a-z"),
-        (good.replace("\"a\"", &format!("\"{long}\"")), "the metric's name is longer than 200 bytes"),
+        (good.replace("\"a\"", &format!("\"{long}\"")), "the metric's name is longer than 350 bytes"),
         (good.replace("points", "values"), "the series has no points"),
         (good.replace(r#"{"timestamp":1,"value":1}"#, ""), "the series has no points"),
         (good.replace(r#"[{"timestamp":1,"value":1}]"#, "{}"), "`points` must be an array"),

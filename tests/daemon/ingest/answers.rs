@@ -105,18 +105,6 @@ async fn probes_succeed_and_count_as_nothing() {
 }
 
 #[tokio::test]
-async fn one_bad_item_refuses_the_request_whole_and_is_named() {
-    let port = Port::open(|_| {}).await;
-    let series = r#"{"series":[{"metric":"a","points":[[1700000000,1]]},{"points":[[1700000000,1]]}]}"#;
-    port.send(post_json("/api/v1/series", series)).await.refused(400, &["item 1", "metric"]);
-    port.send(post_json("/api/v2/logs", r#"[{"message":"m"},"#)).await.refused(400, &["byte"]);
-    let tags = "Content-Type: application/json\r\n";
-    let logs = r#"[{"message":"m","ddtags":"tenant:acme"},{"message":"m","ddtags":"tenant:nobody"}]"#;
-    port.send(post("/api/v2/logs", tags, logs)).await.refused(403, &["nobody", "tag"]);
-    assert_eq!(port.counts(), [""; 0]);
-}
-
-#[tokio::test]
 async fn a_full_queue_and_a_stopping_daemon_say_when_to_come_again() {
     let port = Port::open(|_| {}).await;
     let limit = Limit::Quota;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod connections;
+mod item_by_item;
 mod limits;
 mod port;
 mod rates;

@@ -1,8 +1,9 @@
 //! A port to send requests to, and a client that sees every byte.
 
 use dogsled::ingest::{Door, Handler, Submit};
+use dogsled::ledger::{DropReason, Ledger};
 use dogsled::metric::Recorder;
-use dogsled::queue::Refused;
+use dogsled::queue::{Limit, Refused};
 use dogsled::serve::{self, Listener};
 use dogsled::settings::{Overrides, OwnLimits, Settings, Sites};
 use dogsled::tenancy::{Meters, Registry, Tenant};
@@ -38,11 +39,13 @@ pub enum Mood {
 pub struct Taken {
     chunks: Mutex<Vec<Chunk>>,
     mood: Mutex<Mood>,
+    /// Tenants without room.
+    full: Mutex<Vec<String>>,
     asked: Notify,
 }
 
 impl Submit for Taken {
-    fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> impl Future<Output = Result<(), Refused>> + Send {
+    fn submit(self: &Arc<Self>, chunks: Vec<Chunk>) -> impl Future<Output = Result<Vec<Refused>, Refused>> + Send {
         let mood = self.mood.lock().unwrap().clone();
         async move {
             self.asked.notify_one();
@@ -52,8 +55,21 @@ impl Submit for Taken {
                 Mood::Panic => panic!("as the test wants it"),
                 Mood::Wait(go) => go.notified().await,
             }
-            self.chunks.lock().unwrap().extend(chunks);
-            Ok(())
+            let (refused, taken): (Vec<_>, Vec<_>) = {
+                let full = self.full.lock().unwrap();
+                chunks.into_iter().partition(|chunk| full.contains(&chunk.tenant.to_string()))
+            };
+            let full = |chunk: Chunk| Refused::Full {
+                tenant: chunk.tenant,
+                limit: Limit::Quota,
+                retry_after: Duration::from_secs(5),
+            };
+            let mut refused: Vec<_> = refused.into_iter().map(full).collect();
+            if taken.is_empty() && !refused.is_empty() {
+                return Err(refused.remove(0));
+            }
+            self.chunks.lock().unwrap().extend(taken);
+            Ok(refused)
         }
     }
 }
@@ -64,6 +80,8 @@ pub struct Port {
     pub taken: Arc<Taken>,
     pub registry: Arc<Registry>,
     pub metrics: Recorder,
+    ledger: Arc<Ledger>,
+    state: tempfile::TempDir,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
 }
@@ -88,14 +106,16 @@ impl Port {
         registry.add_token(&Secret::new(ACME_TOKEN), &TenantId::new("acme").unwrap());
         let taken = Arc::new(Taken::default());
         let metrics = Recorder::default();
-        let door = Arc::new(Door::new(&settings, Arc::clone(&registry), Arc::clone(&taken)));
+        let (state, ledger) = (tempfile::tempdir().unwrap(), Arc::new(Ledger::default()));
+        settings.state.dir = state.path().to_owned();
+        let door = Arc::new(Door::new(&settings, Arc::clone(&registry), Arc::clone(&taken), ledger.clone()));
         let handler = metrics::with_local_recorder(&metrics, || Handler::new(&settings, door.clone()).unwrap());
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(serve::serve(listeners, Arc::new(handler), async move {
             let _ = stopped.await;
             door.close();
         }));
-        Self { address, taken, registry, metrics, stop, served }
+        Self { address, taken, registry, metrics, ledger, state, stop, served }
     }
 
     /// What a tenant may do otherwise than all from now on.
@@ -106,6 +126,31 @@ impl Port {
 
     pub fn mood(&self, mood: Mood) {
         *self.taken.mood.lock().unwrap() = mood;
+    }
+
+    /// From now on the queue of that tenant is full.
+    pub fn fill(&self, tenant: &str) {
+        self.taken.full.lock().unwrap().push(tenant.to_owned());
+    }
+
+    /// The accounts of tenants that sent what was not taken: refused and dead-lettered items.
+    pub fn not_taken(&self) -> Vec<String> {
+        let accounts = self.ledger.read();
+        let accounts = accounts.iter().filter(|(.., balance)| balance.accepted > 0);
+        let figures = accounts.map(|(tenant, kind, balance)| {
+            assert!(balance.balances());
+            let refused = balance.dropped[DropReason::Refused as usize];
+            format!("{tenant} {kind} {refused} {}", balance.dead_lettered)
+        });
+        figures.collect()
+    }
+
+    /// A tenant's dead letters.
+    pub fn letters(&self, tenant: &str) -> Vec<serde_json::Value> {
+        let path = self.state.path().join("dead-letters").join(format!("{tenant}.ndjson"));
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        // A number that no float holds stands in some of them.
+        text.lines().map(|line| serde_json::from_str(&line.replace("1e999", "0")).unwrap()).collect()
     }
 
     /// Waits until the queue is asked to take something.
@@ -120,6 +165,11 @@ impl Port {
             .iter()
             .map(|c| format!("{} {} {} {}", c.tenant, c.kind, c.items, String::from_utf8_lossy(&c.bytes)))
             .collect()
+    }
+
+    /// The bytes of all that was taken.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.taken.chunks.lock().unwrap().iter().flat_map(|chunk| chunk.bytes.to_vec()).collect()
     }
 
     /// The items of each tenant and kind that were taken.

@@ -22,7 +22,7 @@ async fn who_sends_too_fast_is_told_which_limit_and_when_to_come_again_and_other
     let port = slow_port().await;
     assert_eq!(port.send(post_json("/api/v2/logs", logs(100))).await.status, 202);
     let refused = port.send(post_json("/api/v2/logs", LOG)).await;
-    refused.refused(429, &["acme", "1 items a second", "items_per_second"]);
+    refused.refused(429, &["acme", "1 items per second", "items_per_second"]);
     let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((90..=99).contains(&after), "{after}");
     assert_eq!(port.send(post("/api/v2/logs", "X-Tenant: globex\r\n", logs(100))).await.status, 202);
@@ -41,19 +41,6 @@ async fn bytes_are_counted_as_they_are_without_compression() {
     refused.refused(429, &["acme", "10 bytes", "bytes_per_second"]);
     let after: usize = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((LOG.len() / 10 - 3..=LOG.len() / 10).contains(&after), "{after} s for {} bytes", LOG.len());
-}
-
-#[tokio::test]
-async fn a_request_of_several_tenants_is_taken_whole_or_costs_none_of_them_anything() {
-    let port = slow_port().await;
-    port.limit("globex", OwnLimits { items_per_second: Some(5), ..OwnLimits::default() });
-    assert_eq!(port.send(post_json("/api/v2/logs", logs(100))).await.status, 202);
-    let both = r#"[{"message":"1","ddtags":"tenant:globex"},{"message":"2","ddtags":"tenant:acme"}]"#;
-    for _ in 0..20 {
-        port.send(post("/api/v2/logs", "", both)).await.refused(429, &["tenant acme"]);
-    }
-    assert_eq!(port.counts(), ["acme logs 100"]);
-    assert_eq!(port.send(post("/api/v2/logs", "X-Tenant: globex\r\n", LOG)).await.status, 202);
 }
 
 #[tokio::test]
