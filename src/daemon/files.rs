@@ -1,7 +1,7 @@
 //! The limit on open files, which bounds the connections that the daemon can serve.
 
 use crate::settings::Settings;
-use rlimit::Resource;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 /// Files besides connections: listeners, the journal, dead letters, what the runtime uses.
@@ -32,9 +32,12 @@ pub(super) fn raise_limit(settings: &Settings) {
 
 /// The limit before and after.
 fn raise(needed: u64) -> std::io::Result<(u64, u64)> {
-    let (soft, hard) = Resource::NOFILE.get()?;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // No number is no limit.
+    let (soft, hard) = (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX));
     if soft >= needed || soft >= hard {
         return Ok((soft, soft));
     }
-    Ok((soft, rlimit::increase_nofile_limit(hard)?))
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok((soft, hard))
 }
