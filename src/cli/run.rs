@@ -33,8 +33,15 @@ pub fn main(args: &Args) -> ExitCode {
             return BAD_CONFIGURATION.into();
         }
     };
-    let levels = match logging::init(&settings.log) {
-        Ok(levels) => levels,
+    let recorder = match Recorder::install() {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            complain(format_args!("metrics: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let log = match logging::init(&settings.log) {
+        Ok(log) => log,
         Err(error) => {
             complain(error);
             return BAD_CONFIGURATION.into();
@@ -43,13 +50,6 @@ pub fn main(args: &Args) -> ExitCode {
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    let recorder = match Recorder::install() {
-        Ok(recorder) => recorder,
-        Err(error) => {
-            error!("metrics: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -57,7 +57,7 @@ pub fn main(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(run(settings, args.config.clone(), levels, recorder));
+    let code = runtime.block_on(run(settings, args.config.clone(), log.levels.clone(), recorder));
     // A disk that hangs must not keep the process.
     runtime.shutdown_timeout(PATIENCE);
     code

@@ -2,10 +2,13 @@
 //! has just said. A tenant whose key is revoked fails with every payload; its first failures tell everything, the rest
 //! are counted.
 
-use crate::settings::{Log, LogFormat};
+use super::log_writer::LogWriter;
+use crate::settings::{self, LogFormat};
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, stderr};
+use std::panic::{self, PanicHookInfo};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::callsite::Identifier;
@@ -20,7 +23,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
 /// The target of the reports about what was left out; these are never left out themselves.
-const REPORTS: &str = "dogsled::log";
+pub(super) const REPORTS: &str = "dogsled::log";
 
 /// How long similar warnings are counted together.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -42,9 +45,26 @@ pub enum LoggingError {
         /// What is wrong with it.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// There is no thread to write it.
+    #[error("the log cannot be written: {0}")]
+    Writer(#[from] io::Error),
     /// Another log was set up before.
     #[error("the log is set up already: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// The log of this process. The end of the value waits a moment for the last lines to be written.
+#[derive(Debug)]
+pub struct Log {
+    /// What is logged.
+    pub levels: Levels,
+    writer: LogWriter,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.writer.flush_within_a_moment();
+    }
 }
 
 /// What is logged, to be changed while the process runs.
@@ -68,12 +88,13 @@ fn filter(level: &str) -> Result<Targets, LoggingError> {
     level.parse().map_err(|source| LoggingError::Level { level: level.to_owned(), source })
 }
 
-/// Sets up the log of this process; to be called once.
+/// Sets up the log of this process, to which panics are told from then on too; to be called once, after the recorder of
+/// metrics is installed.
 ///
 /// # Errors
-/// When the level is no list of directives, or a log was set up before.
+/// When the level is no list of directives, the system gives no thread, or a log was set up before.
 #[expect(clippy::disallowed_methods, reason = "what is left out of a log is a matter of real time")]
-pub fn init(log: &Log) -> Result<Levels, LoggingError> {
+pub fn init(log: &settings::Log) -> Result<Log, LoggingError> {
     let (filter, levels) = reload::Layer::new(filter(&log.level)?);
     let is_terminal = stderr().is_terminal();
     let human = match log.format {
@@ -82,14 +103,26 @@ pub fn init(log: &Log) -> Result<Levels, LoggingError> {
         LogFormat::Json => false,
     };
     let quiet = Quiet::new(Instant::now);
+    let writer = LogWriter::stderr()?;
+    let lines = writer.clone();
+    let output = move || lines.clone();
     let registry = tracing_subscriber::registry().with(filter);
     if human {
         let ansi = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        registry.with(form::layer().with_writer(stderr).with_ansi(ansi)).with(quiet).try_init()?;
+        registry.with(form::layer().with_writer(output).with_ansi(ansi)).with(quiet).try_init()?;
     } else {
-        registry.with(form::layer().with_writer(stderr).json().flatten_event(true)).with(quiet).try_init()?;
+        registry.with(form::layer().with_writer(output).json().flatten_event(true)).with(quiet).try_init()?;
     }
-    Ok(Levels(levels))
+    panic::set_hook(Box::new(log_panic));
+    Ok(Log { levels: Levels(levels), writer })
+}
+
+/// Written by the standard hook, a panic would wait for whoever reads standard error.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(tracing::field::display);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(&backtrace));
+    tracing::error!(place, backtrace, "panicked: {}", panic.payload_as_str().unwrap_or("with no message"));
 }
 
 /// A layer that lets the first warnings and errors of a place in the code and a tenant through, leaves out the rest
@@ -279,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_bad_directive_is_an_error_that_names_it() {
-        let error = init(&Log { level: "info,dogsled=loud".into(), format: LogFormat::Json }).unwrap_err();
+        let error = init(&settings::Log { level: "info,dogsled=loud".into(), format: LogFormat::Json }).unwrap_err();
         assert!(error.to_string().starts_with("log.level: \"info,dogsled=loud\""), "{error}");
     }
 
@@ -318,5 +351,27 @@ mod tests {
         refuse("quiet");
         seconds.store(11, Ordering::Relaxed);
         tracing::info!("later");
+    }
+
+    #[test]
+    fn a_panic_is_a_line_of_the_log_and_the_last_lines_get_out() {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "daemon::logging::tests::panics_and_ends"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{text}");
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let messages: Vec<_> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
+        assert_eq!(messages, ["panicked: of fright", "the end"], "{text}");
+        assert!(lines[0]["place"].as_str().unwrap().contains("logging.rs:"), "{text}");
+    }
+
+    #[test]
+    #[ignore = "run by the test above, in a process of its own"]
+    fn panics_and_ends() {
+        let _log = init(&settings::Log { level: "info".into(), format: LogFormat::Json }).unwrap();
+        assert!(std::thread::spawn(|| panic!("of {}", "fright")).join().is_err());
+        tracing::info!("the end");
     }
 }

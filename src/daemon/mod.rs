@@ -1,7 +1,9 @@
 //! The daemon: puts the parts together, keeps them going, ends them in order.
 
 mod files;
+mod log_writer;
 pub mod logging;
+mod metrics;
 mod reload;
 mod run;
 pub mod systemd;

@@ -7,6 +7,7 @@ mod delivery;
 mod durability;
 mod ingest;
 mod ledger;
+mod log;
 mod shutdown;
 mod slow_clients;
 #[path = "../support/mod.rs"]
