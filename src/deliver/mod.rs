@@ -1,8 +1,8 @@
 //! Submission: pace, send, judge the answer; then finalize, requeue, split, or write to the dead letters.
 //!
-//! A [`job`] is a payload's life, and a [`sender`] has those of one tenant in its [`backlog`]. [`drive`] starts their steps,
-//! as far as [`endpoint`] (with [`pace`] and the [`circuit_breaker`]), [`auth`], [`permission`] and [`permits`] let it; [`run`]
-//! does them, and [`outcome`] decides, with [`judge`], what follows. [`Delivery`] has every tenant with something to send
+//! A `job` is a payload's life, and a `sender` has those of one tenant in its `backlog`. `drive` starts their steps,
+//! as far as `endpoint` (with `pace` and the `circuit_breaker`), `auth`, `permission` and `permits` let it; `run`
+//! does them, and `outcome` decides, with `judge`, what follows. [`Delivery`] has every tenant with something to send
 //! driven.
 
 mod auth;

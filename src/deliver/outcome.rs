@@ -101,7 +101,7 @@ impl Sender {
         let known = &mut state.endpoints[endpoint as usize];
         known.learn(answer, now);
         if let Some(follow) = &payload.follow {
-            follow.attempted(&answer.summary());
+            follow.attempted(answer.summary());
         }
         if matches!(verdict, Verdict::TooLarge | Verdict::Malformed | Verdict::WrongEncoding | Verdict::Refused) {
             known.refused(probe);

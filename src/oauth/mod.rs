@@ -6,12 +6,10 @@
 //! - Only hosts on the list of sites are ever asked ([`site`](check_domain)), whatever a browser says.
 //! - A key is stored before anything else is done with it, and used only once its organisation is verified.
 //! - What must not happen twice (spending a refresh token, creating a key) happens under a lease of the store, which is
-//! valid
-//!   across all hosts, and is recorded there before it begins. An interrupted operation is recognised by that
+//!   valid across all hosts, and is recorded there before it begins. An interrupted operation is recognised by that
 //!   record, and never repeated automatically.
 //! - Each step is a task of its own: a browser that disconnects or a caller that is dropped interrupts nothing. Nor
-//! does the shutdown
-//!   of the daemon, which waits for operations in flight and begins no new ones ([`Oauth::end`]).
+//!   does the shutdown of the daemon, which waits for operations in flight and begins no new ones ([`Oauth::end`]).
 //!
 //! `site`, `pkce`, `callback`, `answers` and `status` are pure; `datadog` asks; `connect`, `keys`, `refresh`, `disconnect`
 //! and `background` do. [`Connect`] is the listener that browsers are sent back to.

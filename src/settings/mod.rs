@@ -1,6 +1,8 @@
 //! The typed configuration: loaded from TOML and environment, checked, printed without secrets, and reloaded.
 //!
-//! A file a section, and in it one declaration a key (see [`key`]), from which everything else about the key follows.
+//! A file a section, and in it one declaration a key (see `key`), from which everything else about the key follows.
+
+#![allow(rustdoc::invalid_html_tags, reason = "the documentation of a key is its help on a terminal, too")]
 
 mod address;
 mod admin;
