@@ -124,7 +124,7 @@ impl Exposition {
             let waiting = queue.figures();
             let under_way = self.delivery.figures(&queue.id);
             for lane in waiting.into_iter().chain(under_way) {
-                let row = rows.entry((tenant.clone(), lane.kind)).or_default();
+                let row = rows.entry((tenant.clone(), lane.lane.kind)).or_default();
                 row.bytes += lane.bytes;
                 row.oldest = row.oldest.into_iter().chain(lane.oldest).min();
             }

@@ -122,6 +122,9 @@ pub struct QueueView {
     pub bytes: u64,
     /// The age of the oldest, in seconds.
     pub oldest_seconds: Option<f64>,
+    /// Items among them that were accepted for another organisation, or for an earlier tenant of that id. They are not sent
+    /// before the operator has decided.
+    pub held_items: u64,
 }
 
 /// What is left of the rate limit of an endpoint.

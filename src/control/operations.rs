@@ -9,6 +9,7 @@ use crate::settings::{Overrides, OverridesPatch};
 use crate::store::{self, Change, Connection, Guard, NewKey, Origin, Store, StoreError, TenantRecord};
 use crate::types::{Secret, TenantId, UnixMillis, is_unprintable};
 use serde_json::{Map, Value};
+use std::io;
 use tracing::{info, warn};
 
 /// The longest display name and the longest label of a token, in characters.
@@ -65,6 +66,8 @@ impl Control {
         if let Some(key) = wanted.api_key {
             free("API key")?;
             changes.extend(static_key(key)?);
+            // Datadog is asked whose it is. Until then nothing is sent with it that was accepted for the former key's organisation.
+            changes.push(Change::KeyOf(None));
         }
         let own = OverridesPatch { limits: wanted.limits, journal: wanted.journal };
         changes.extend(overrides(record.own(), &own, &record.overrides)?);
@@ -104,7 +107,7 @@ impl Control {
         self.registry.remove(id);
         let dropped_items = match telemetry {
             Telemetry::Keep => 0,
-            Telemetry::Purge => self.delivery.purge(id, UnixMillis(UnixMillis::now().0 + 1)).await?,
+            Telemetry::Purge => self.delivery.purge(id, until_now(), None).await?,
         };
         let kept_items = self.queue_of(id).items;
         info!(tenant = %id, dropped_items, kept_items, "removed by the operator");
@@ -156,7 +159,7 @@ impl Control {
     pub async fn decide_held(&self, id: &TenantId, action: HeldAction) -> Result<HeldView, ControlError> {
         let Open { store, oauth } = self.open_for(id)?;
         let record = store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
-        if record.held_for.is_none() {
+        if record.held_for.is_none() && self.queue_of(id).held_items == 0 {
             return Err(ControlError::NothingHeld(id.clone()));
         }
         let (record, dropped_items) = match action {
@@ -166,10 +169,9 @@ impl Control {
                 (record, 0)
             }
             HeldAction::Drop => {
-                // What is older than the key is not for the key's organisation.
-                let before = record.key.as_ref().map_or_else(UnixMillis::now, |key| key.created);
-                let items = self.delivery.purge(id, before).await?;
-                info!(tenant = %id, items, "what was held for another organisation is dropped by the operator");
+                let before = until_now();
+                let items = self.drop_held(id, before).await?;
+                info!(tenant = %id, items, "telemetry held for another recipient is dropped by the operator");
                 (oauth.drop_held(id, before).await?, items)
             }
         };
@@ -214,6 +216,12 @@ impl Control {
         self.show_tokens(store, id).await;
         info!(tenant = %id, token, "an ingest token was revoked by the operator");
         Ok(())
+    }
+
+    /// Drops what is held of a tenant for another recipient, on this host; returns how many items.
+    pub(super) async fn drop_held(&self, id: &TenantId, before: UnixMillis) -> io::Result<u64> {
+        let recipients = self.registry.get(id.as_str()).map(|tenant| tenant.terms().1.recipients).unwrap_or_default();
+        self.delivery.purge(id, before, Some(&recipients)).await
     }
 
     async fn apply(&self, id: &TenantId, guard: Guard<'_>, changes: &[Change]) -> Result<TenantView, ControlError> {
@@ -265,6 +273,11 @@ fn static_key(key: Secret) -> Result<[Change; 4], ControlError> {
         Change::KeyCreation(false),
         Change::Connection(Connection::Connected),
     ])
+}
+
+/// A time that everything accepted so far is before.
+fn until_now() -> UnixMillis {
+    UnixMillis(UnixMillis::now().0 + 1)
 }
 
 fn check_text(field: &str, text: &str) -> Result<(), ControlError> {

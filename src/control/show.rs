@@ -4,8 +4,9 @@ use super::view::time;
 use super::{Control, ControlError};
 use crate::api::{KeyView, OauthView, QueueView, Source, StatusView, StoreView, TenantList, TenantView, TokensView};
 use crate::oauth;
+use crate::queue::LaneFigures;
 use crate::store::{StoreError, TenantRecord};
-use crate::tenancy::{Tenant, TenantState};
+use crate::tenancy::{Hold, Tenant, TenantState};
 use crate::types::{TenantId, UnixMillis};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ impl Control {
             .tenants
             .keys()
             .filter_map(|id| self.registry.get(id.as_str()))
-            .map(|t| self.of_file(&t, now))
+            .map(|tenant| self.of_file(&tenant))
             .collect();
         let records = match self.open() {
             Ok(open) => open.store.tenants().await.map_err(ControlError::from),
@@ -44,7 +45,7 @@ impl Control {
         if self.is_of_file(id)
             && let Some(tenant) = self.registry.get(id.as_str())
         {
-            return Ok(self.of_file(&tenant, UnixMillis::now()));
+            return Ok(self.of_file(&tenant));
         }
         let record = self.open()?.store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
         Ok(self.view(&record))
@@ -76,11 +77,19 @@ impl Control {
         queues.into_iter().map(|queue| (queue.id.clone(), self.sum_of(&queue.id, queue.figures(), now))).collect()
     }
 
-    fn sum_of(&self, id: &TenantId, lanes: Vec<crate::queue::LaneFigures>, now: UnixMillis) -> QueueView {
+    fn sum_of(&self, id: &TenantId, lanes: Vec<LaneFigures>, now: UnixMillis) -> QueueView {
+        let hold = self.registry.get(id.as_str()).map(|tenant| tenant.terms().1);
         let mut view = QueueView::default();
-        for lane in lanes.into_iter().chain(self.delivery.figures(id)) {
-            let oldest_seconds = lane.oldest.filter(|_| lane.items > 0).map(|oldest| seconds(oldest, now));
-            view.add(QueueView { items: lane.items, bytes: lane.bytes as u64, oldest_seconds });
+        for figures in lanes.into_iter().chain(self.delivery.figures(id)) {
+            let oldest = figures.oldest.filter(|_| figures.items > 0);
+            let awaits =
+                |hold: &Hold| oldest.is_some_and(|oldest| hold.awaits_decision(figures.lane.generation, oldest));
+            view.add(QueueView {
+                items: figures.items,
+                bytes: figures.bytes as u64,
+                oldest_seconds: oldest.map(|oldest| seconds(oldest, now)),
+                held_items: if hold.as_ref().is_some_and(awaits) { figures.items } else { 0 },
+            });
         }
         view
     }
@@ -100,12 +109,14 @@ impl Control {
         let live = self.registry.get(id.as_str());
         let state = live.map_or(TenantState::Pending, |tenant| tenant.state());
         let queue = queue.unwrap_or_default();
-        // What was meant for another organisation concerns the operator only while some of it is queued here.
-        let before = record.key.as_ref().map_or(now, |key| key.created);
-        let held =
-            record.held_for.as_ref().filter(|_| queue.oldest_seconds.is_some_and(|age| age > seconds(before, now)));
+        // Another organisation's telemetry concerns the operator only while some of it is queued here.
+        let held = record.held_for.as_ref().filter(|_| queue.held_items > 0);
         let shown = TenantRecord { held_for: held.cloned(), ..record.clone() };
-        let oauth::Status { text: status, to_do } = oauth::status(&shown, now);
+        let oauth::Status { text: status, mut to_do } = oauth::status(&shown, now);
+        if queue.held_items > 0 && held.is_none() {
+            let decide = decide_held(id, queue.held_items);
+            to_do = Some(to_do.map_or_else(|| decide.clone(), |first| format!("{first} {decide}")));
+        }
         let (own, settings) = (record.own(), self.settings());
         TenantView {
             id: id.to_string(),
@@ -131,7 +142,7 @@ impl Control {
         }
     }
 
-    fn of_file(&self, tenant: &Arc<Tenant>, now: UnixMillis) -> TenantView {
+    fn of_file(&self, tenant: &Arc<Tenant>) -> TenantView {
         let id = &tenant.id;
         let (key, state) = (tenant.key(), tenant.state());
         let (status, to_do) = match (&key, state) {
@@ -145,7 +156,8 @@ impl Control {
             }
             _ => (format!("has the API key of the configuration file, on {}", tenant.site.name), None),
         };
-        let queue = self.queues.all().into_iter().find(|queue| queue.id == *id);
+        let queue = self.queue_of(id);
+        let to_do = to_do.or_else(|| (queue.held_items > 0).then(|| decide_held(id, queue.held_items)));
         let meter = self.registry.meters().of(id);
         let own = meter.overrides();
         TenantView {
@@ -164,13 +176,22 @@ impl Control {
             limits: own.limits,
             journal: own.journal,
             in_effect: meter.allowance().into(),
-            queue: queue.map_or_else(QueueView::default, |queue| self.sum_of(id, queue.figures(), now)),
+            queue,
             rate_limits: self.delivery.rate_limits_left(id).into_iter().map(Into::into).collect(),
             last_error: self.delivery.last_error(id).map(Into::into),
             created_at: None,
             updated_at: None,
         }
     }
+}
+
+/// What is to be done about telemetry that was accepted for an earlier tenant, or for the organisation of a former key.
+fn decide_held(id: &TenantId, items: u64) -> String {
+    format!(
+        "{items} items were accepted for an earlier tenant {id}, or for another organisation than the key's, and are held: \
+         send them to the present organisation (`dogsled tenant held release {id}`) or drop them (`dogsled tenant held drop \
+         {id}`)."
+    )
 }
 
 /// The age of something, in seconds.

@@ -186,7 +186,7 @@ impl Control {
     /// Drops what the operator has told any host to drop of a tenant, where this one has not done it yet.
     async fn drop_decided(&self, open: &Open, record: &TenantRecord) {
         let Some(before) = open.oauth.to_drop(record) else { return };
-        match self.delivery.purge(&record.id, before).await {
+        match self.drop_held(&record.id, before).await {
             Ok(items) => {
                 info!(tenant = %record.id, items, "what was held for another organisation is dropped, as the operator decided");
                 open.oauth.dropped(record).await;

@@ -105,6 +105,7 @@ impl QueueView {
     pub(super) fn add(&mut self, other: Self) {
         self.items += other.items;
         self.bytes += other.bytes;
+        self.held_items += other.held_items;
         self.oldest_seconds = match (self.oldest_seconds, other.oldest_seconds) {
             (Some(mine), Some(theirs)) => Some(mine.max(theirs)),
             (mine, theirs) => mine.or(theirs),

@@ -1,7 +1,8 @@
 //! A sender's jobs in order of acceptance. Pure logic.
 
 use super::job::{Job, Sequence, State, Step};
-use crate::types::{Kind, UnixMillis};
+use super::purge::Purge;
+use crate::queue::LaneId;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -84,20 +85,21 @@ impl Backlog {
         self.jobs.values_mut().filter(|job| !job.is_active()).for_each(Job::forgive);
     }
 
-    /// Takes the waiting jobs with items that were accepted before a time.
-    pub(super) fn take_older(&mut self, before: UnixMillis) -> Vec<Job> {
-        let is_older = |job: &Job| job.figures().oldest.is_some_and(|oldest| oldest < before);
-        let older: Vec<JobId> = self.waiting().filter(|(_, job)| is_older(job)).map(|(id, _)| id).collect();
-        older.into_iter().filter_map(|id| self.take(id)).collect()
+    /// Takes the waiting jobs with items that are to be dropped.
+    pub(super) fn take_purged(&mut self, purge: &Purge) -> Vec<Job> {
+        let is_purged =
+            |job: &Job| job.figures().oldest.is_some_and(|oldest| purge.includes(job.lane().generation, oldest));
+        let purged: Vec<JobId> = self.waiting().filter(|(_, job)| is_purged(job)).map(|(id, _)| id).collect();
+        purged.into_iter().filter_map(|id| self.take(id)).collect()
     }
 
-    /// The first waiting job of a kind that sends nothing and is due; tells `timer` when others are. Dead letters are
+    /// The first waiting job of a lane that sends nothing and is due; tells `timer` when others are. Dead letters are
     /// written one at a time: they go to one file, and wait for the disk.
-    pub(super) fn next_chore(&self, kind: Kind, now: Instant, mut timer: impl FnMut(Instant)) -> Option<JobId> {
+    pub(super) fn next_chore(&self, lane: LaneId, now: Instant, mut timer: impl FnMut(Instant)) -> Option<JobId> {
         let is_writing = self.active().any(Job::is_dead_letter);
         let chores = self
             .waiting()
-            .filter(|(_, job)| job.kind() == kind && !job.is_send() && !(is_writing && job.is_dead_letter()));
+            .filter(|(_, job)| job.lane() == lane && !job.is_send() && !(is_writing && job.is_dead_letter()));
         for (id, job) in chores {
             match job.is_due(now) {
                 Ok(_) => return Some(id),
@@ -107,10 +109,10 @@ impl Backlog {
         None
     }
 
-    /// The next payload of a kind to send. There is none while an earlier batch is being built, or the request of an
+    /// The next payload of a lane to send. There is none while an earlier batch is being built, or the request of an
     /// earlier payload has not begun: first attempts are in order of acceptance.
-    pub(super) fn next_to_send(&self, kind: Kind, now: Instant, mut timer: impl FnMut(Instant)) -> Option<JobId> {
-        for (id, job) in self.jobs.iter().filter(|(_, job)| job.kind() == kind) {
+    pub(super) fn next_to_send(&self, lane: LaneId, now: Instant, mut timer: impl FnMut(Instant)) -> Option<JobId> {
+        for (id, job) in self.jobs.iter().filter(|(_, job)| job.lane() == lane) {
             match (&job.step, job.state) {
                 (Step::Build(..), State::Running) | (_, State::Admitted { .. }) => return None,
                 (Step::Send(_), State::Waiting { .. }) => match job.is_due(now) {
@@ -123,9 +125,9 @@ impl Backlog {
         None
     }
 
-    /// How many payloads of a kind could be sent at once.
-    pub(super) fn ready(&self, kind: Kind, now: Instant) -> usize {
-        self.all().filter(|job| job.kind() == kind && job.is_send() && job.is_due(now) == Ok(true)).count()
+    /// How many payloads of a lane could be sent at once.
+    pub(super) fn ready(&self, lane: LaneId, now: Instant) -> usize {
+        self.all().filter(|job| job.lane() == lane && job.is_send() && job.is_due(now) == Ok(true)).count()
     }
 }
 
@@ -137,7 +139,7 @@ mod tests {
     use crate::journal::{AckGuard, Seq};
     use crate::payload::Payload;
     use crate::queue::{Acknowledge, Batch, Budget, Finalizer};
-    use crate::types::{Encoding, TenantId};
+    use crate::types::{Encoding, Generation, Kind, TenantId, UnixMillis};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -156,6 +158,7 @@ mod tests {
         Arc::new(Payload {
             tenant: TenantId::new("a").unwrap(),
             kind,
+            generation: Generation::UNKNOWN,
             items,
             oldest: UnixMillis(0),
             accepted: UnixMillis(0),
@@ -168,20 +171,24 @@ mod tests {
         })
     }
 
+    fn lane(kind: Kind) -> LaneId {
+        LaneId { kind, generation: Generation::UNKNOWN }
+    }
+
     fn send(items: u32, sequence: Sequence) -> Job {
         Job::new(sequence, Step::Send(payload(Kind::Logs, items)))
     }
 
     fn build(kind: Kind, sequence: Sequence) -> Job {
         let (chunks, memory, finalizer) = (Vec::new(), Vec::new(), finalizer());
-        let batch = Batch { tenant: TenantId::new("a").unwrap(), kind, chunks, memory, finalizer };
+        let batch = Batch { tenant: TenantId::new("a").unwrap(), lane: lane(kind), chunks, memory, finalizer };
         Job { state: State::Running, ..Job::new(sequence, Step::Build(Arc::new(batch), Encoding::Identity)) }
     }
 
     /// The items of the payloads that can be sent, in order.
     fn sendable(backlog: &mut Backlog, now: Instant) -> Vec<u32> {
         let next = || {
-            let id = backlog.next_to_send(Kind::Logs, now, |_| ())?;
+            let id = backlog.next_to_send(lane(Kind::Logs), now, |_| ())?;
             Some(backlog.take(id)?.payload()?.items)
         };
         std::iter::from_fn(next).collect()
@@ -194,7 +201,7 @@ mod tests {
         for (items, sequence) in [(3, sequences[2]), (1, sequences[0]), (2, sequences[1]), (12, sequences[1].plus(2))] {
             backlog.requeue(send(items, sequence), None);
         }
-        assert_eq!(backlog.ready(Kind::Logs, Instant::now()), 4);
+        assert_eq!(backlog.ready(lane(Kind::Logs), Instant::now()), 4);
         assert_eq!(sendable(&mut backlog, Instant::now()), [1, 2, 12, 3]);
         assert!(backlog.is_empty());
     }
@@ -236,15 +243,15 @@ mod tests {
         let reason = Reason { status: None, message: String::new() };
         backlog.add(Job::new(second, Step::DeadLetter(payload(Kind::Logs, 9), reason)));
         let mut told = Vec::new();
-        assert!(backlog.next_to_send(Kind::Logs, now, |at| told.push(at)).is_some());
+        assert!(backlog.next_to_send(lane(Kind::Logs), now, |at| told.push(at)).is_some());
         assert_eq!(told, [later]);
-        assert_eq!(backlog.ready(Kind::Logs, now), 1);
-        let chore = backlog.next_chore(Kind::Logs, now, |_| ()).unwrap();
+        assert_eq!(backlog.ready(lane(Kind::Logs), now), 1);
+        let chore = backlog.next_chore(lane(Kind::Logs), now, |_| ()).unwrap();
         backlog.begin(chore, State::Running);
-        assert!(backlog.next_chore(Kind::Logs, now, |_| ()).is_none());
+        assert!(backlog.next_chore(lane(Kind::Logs), now, |_| ()).is_none());
         assert_eq!(sendable(&mut backlog, now), [2]);
         backlog.forgive();
-        let first = backlog.next_to_send(Kind::Logs, later, |_| ()).and_then(|id| backlog.take(id)).unwrap();
+        let first = backlog.next_to_send(lane(Kind::Logs), later, |_| ()).and_then(|id| backlog.take(id)).unwrap();
         assert_eq!((first.suspicion, first.forbidden), (Suspicion::None, false));
     }
 }

@@ -53,6 +53,7 @@ fn joined(rest: &[Arc<Payload>]) -> io::Result<Entry> {
     Ok(entry_of(&Chunk {
         tenant: first.tenant.clone(),
         kind: first.kind,
+        generation: first.generation,
         items: rest.iter().map(|payload| payload.items).sum(),
         oldest: rest.iter().map(|payload| payload.oldest).min().unwrap_or_default(),
         accepted: rest.iter().map(|payload| payload.accepted).min().unwrap_or_default(),

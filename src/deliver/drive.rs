@@ -10,9 +10,9 @@ use super::run::{self, Outcome};
 use super::sender::{Load, Phase, Sender, SenderState};
 use crate::metric;
 use crate::payload::Payload;
-use crate::queue::Take;
+use crate::queue::{LaneId, Take};
 use crate::tenancy::Hold;
-use crate::types::{Kind, Secret};
+use crate::types::Secret;
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
@@ -36,14 +36,14 @@ const UNUSABLE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy)]
 enum Task {
     Step(JobId),
-    Load(Kind),
+    Load(LaneId),
     Validation,
 }
 
 /// The result of a task.
 enum Done {
     Step(JobId, Outcome),
-    Load(Kind, io::Result<()>),
+    Load(LaneId, io::Result<()>),
     Validation(Secret, Validity),
 }
 
@@ -146,14 +146,14 @@ impl Sender {
             Some(at) => timer.at(at),
             None => {}
         }
-        for kind in self.turns(&state) {
-            while let Some(next) = self.next(&mut state, kind, hold, flushing, now, &mut timer) {
+        for lane in self.turns(&state) {
+            while let Some(next) = self.next(&mut state, lane, &hold, flushing, now, &mut timer) {
                 let (id, step, turn) = match next {
                     Next::Load => {
-                        state.loads.insert(kind, Load::Running);
+                        state.loads.insert(lane, Load::Running);
                         let queue = self.queue.clone();
-                        let load = async move { Done::Load(kind, queue.load(kind).await) };
-                        tasks.spawn(Task::Load(kind), Box::pin(load));
+                        let load = async move { Done::Load(lane, queue.load(lane).await) };
+                        tasks.spawn(Task::Load(lane), Box::pin(load));
                         continue;
                     }
                     Next::Step { id, state, turn } => (id, state, turn),
@@ -176,12 +176,12 @@ impl Sender {
         Done::Step(id, run::run(tools, to, job, turn, may_begin).await)
     }
 
-    /// What of a kind may start now.
+    /// What of a lane may start now.
     fn next(
         &self,
         state: &mut SenderState,
-        kind: Kind,
-        hold: Hold,
+        lane: LaneId,
+        hold: &Hold,
         flushing: bool,
         now: Instant,
         timer: &mut Earliest,
@@ -192,17 +192,17 @@ impl Sender {
         // Steps that send nothing wait for nothing but their own time, though only some are done at once: the cores are
         // everybody's.
         if running + loading <= rules.concurrency
-            && let Some(id) = state.backlog.next_chore(kind, now, |at| timer.at(at))
+            && let Some(id) = state.backlog.next_chore(lane, now, |at| timer.at(at))
         {
             return Some(Next::Step { id, state: State::Running, turn: None });
         }
         let sending = state.backlog.active().filter(|job| job.is_send()).count();
         let building = state.backlog.active().filter(|job| job.is_build()).count();
         let is_full = sending + self.unacked.count() >= rules.concurrency;
-        if is_full || !state.auth.may_send() || self.holds(state, kind, hold) {
+        if is_full || !state.auth.may_send() || self.holds(state, lane, hold) {
             return None;
         }
-        let known = &mut state.endpoints[kind.endpoint() as usize];
+        let known = &mut state.endpoints[lane.kind.endpoint() as usize];
         let probe = match known.may_start(now) {
             Start::Now { probe } => probe,
             Start::At(at) => {
@@ -211,16 +211,16 @@ impl Sender {
             }
             Start::AfterAnswer => return None,
         };
-        let ready = state.backlog.ready(kind, now);
+        let ready = state.backlog.ready(lane, now);
         // A probe needs no more than one payload: what would be read back for a tenant that stays stuck would be spilled again.
-        if !(probe && ready > 0) && self.queue.wants(kind) {
-            match state.loads.get(&kind) {
+        if !(probe && ready > 0) && self.queue.wants(lane) {
+            match state.loads.get(&lane) {
                 Some(Load::Running) => {}
                 Some(Load::NotBefore(at)) if *at > now => timer.at(*at),
                 _ => return Some(Next::Load),
             }
         }
-        if let Some(id) = state.backlog.next_to_send(kind, now, |at| timer.at(at)) {
+        if let Some(id) = state.backlog.next_to_send(lane, now, |at| timer.at(at)) {
             let Some(turn) = self.tools.permits.ask(sending, probe) else {
                 timer.at(now + NO_PERMIT);
                 return None;
@@ -231,11 +231,11 @@ impl Sender {
                 }
                 return None;
             }
-            state.last = kind as usize;
+            state.last = Some(lane);
             return Some(Next::Step { id, state: State::Admitted { probe }, turn: Some(turn) });
         }
         // A batch is taken when there is room to send it and not before: until then it can grow.
-        let made = ready + state.backlog.active().filter(|job| job.is_build() && job.kind() == kind).count();
+        let made = ready + state.backlog.active().filter(|job| job.is_build() && job.lane() == lane).count();
         let busy = sending + building + ready;
         if busy >= rules.concurrency || probe && made > 0 {
             return None;
@@ -245,14 +245,14 @@ impl Sender {
             return None;
         }
         let max_age = if flushing { Duration::ZERO } else { rules.max_age };
-        let (limits, encodings_refused) = (known.limits(kind), known.encodings_refused);
-        match self.queue.take(kind, limits, max_age, now) {
+        let (limits, encodings_refused) = (known.limits(lane.kind), known.encodings_refused);
+        match self.queue.take(lane, limits, max_age, now) {
             Take::Batch(batch) => {
                 let Some(batch) = self.without_purged(state, batch) else {
                     self.queue.nudge();
                     return None;
                 };
-                let encodings = self.tools.builder.get().encodings(kind);
+                let encodings = self.tools.builder.get().encodings(lane.kind);
                 let encoding = encodings[encodings_refused.min(encodings.len() - 1)];
                 let sequence = state.backlog.next_sequence();
                 let id = state.backlog.add(Job::new(sequence, Step::Build(Arc::new(batch), encoding)));
@@ -284,10 +284,10 @@ impl Sender {
     fn take(&self, done: Done) {
         match done {
             Done::Step(id, outcome) => self.finish(id, outcome),
-            Done::Load(kind, Ok(())) => drop(self.lock().loads.remove(&kind)),
-            Done::Load(kind, Err(error)) => {
-                error!(tenant = %self.queue.id, %kind, "the journal cannot be read; trying again: {error}");
-                self.lock().loads.insert(kind, Load::NotBefore(Instant::now() + FAILED));
+            Done::Load(lane, Ok(())) => drop(self.lock().loads.remove(&lane)),
+            Done::Load(lane, Err(error)) => {
+                error!(tenant = %self.queue.id, kind = %lane.kind, "the journal cannot be read; trying again: {error}");
+                self.lock().loads.insert(lane, Load::NotBefore(Instant::now() + FAILED));
             }
             Done::Validation(key, validity) => self.validated(key, &validity),
         }
@@ -300,7 +300,7 @@ impl Sender {
         let (mut state, now) = (self.lock(), Instant::now());
         match task {
             Task::Step(id) => state.give_back(id, now),
-            Task::Load(kind) => drop(state.loads.insert(kind, Load::NotBefore(now + FAILED))),
+            Task::Load(lane) => drop(state.loads.insert(lane, Load::NotBefore(now + FAILED))),
             Task::Validation => state.auth.check_lost(),
         }
     }

@@ -3,7 +3,7 @@
 
 use super::dead_letter::Reason;
 use crate::payload::Payload;
-use crate::queue::{Batch, LaneFigures};
+use crate::queue::{Batch, LaneFigures, LaneId};
 use crate::types::{Encoding, Kind};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -86,13 +86,17 @@ impl Job {
         }
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn lane(&self) -> LaneId {
         match &self.step {
-            Step::Build(batch, _) => batch.kind,
+            Step::Build(batch, _) => batch.lane,
             Step::Send(payload) | Step::Split(payload) | Step::Reencode(payload, _) | Step::DeadLetter(payload, _) => {
-                payload.kind
+                payload.lane()
             }
         }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.lane().kind
     }
 
     /// The payload, once it is built.
@@ -108,14 +112,14 @@ impl Job {
     pub(super) fn figures(&self) -> LaneFigures {
         match &self.step {
             Step::Build(batch, _) => LaneFigures {
-                kind: batch.kind,
+                lane: batch.lane,
                 items: batch.chunks.iter().map(|chunk| u64::from(chunk.items)).sum(),
                 bytes: batch.chunks.iter().map(|chunk| chunk.bytes.len()).sum(),
                 oldest: batch.chunks.iter().map(|chunk| chunk.accepted).min(),
             },
             Step::Send(payload) | Step::Split(payload) | Step::Reencode(payload, _) | Step::DeadLetter(payload, _) => {
                 LaneFigures {
-                    kind: payload.kind,
+                    lane: payload.lane(),
                     items: u64::from(payload.items),
                     bytes: payload.body.len(),
                     oldest: Some(payload.accepted),

@@ -20,6 +20,7 @@ mod outcome;
 mod pace;
 mod permission;
 mod permits;
+mod purge;
 mod run;
 mod sender;
 mod unacked;
@@ -42,7 +43,7 @@ use crate::payload::Builder;
 use crate::payload::Payload;
 use crate::queue::{LaneFigures, Queues, TenantQueue};
 use crate::settings::Settings;
-use crate::tenancy::{Registry, TenantState};
+use crate::tenancy::{Recipients, Registry, TenantState};
 use crate::types::{Current, Endpoint, TenantId, UnixMillis};
 use permits::Permits;
 use run::Tools;
@@ -215,7 +216,7 @@ impl Delivery {
         all
     }
 
-    /// The items that a tenant's sender has, by kind.
+    /// The items that a tenant's sender has, by lane.
     pub fn figures(&self, tenant: &TenantId) -> Vec<LaneFigures> {
         self.known(tenant).map(|sender| sender.figures()).unwrap_or_default()
     }
@@ -237,16 +238,16 @@ impl Delivery {
         let _ = self.tools.refusals.set(to);
     }
 
-    /// Drops a tenant's items that were accepted before a time, as `purged`, and returns how many. Those in flight are
-    /// dropped when they come back without having been delivered.
+    /// Drops a tenant's items that were accepted before a time, none of the spared recipients, as `purged`; returns how many.
+    /// Those in flight are dropped when they come back without having been delivered.
     ///
     /// # Errors
     /// When the journal cannot be read; some may be dropped then and some not.
-    pub async fn purge(&self, tenant: &TenantId, before: UnixMillis) -> io::Result<u64> {
-        let held = self.known(tenant).map_or(0, |sender| sender.purge(before));
+    pub async fn purge(&self, tenant: &TenantId, before: UnixMillis, spared: Option<&Recipients>) -> io::Result<u64> {
+        let held = self.known(tenant).map_or(0, |sender| sender.purge(before, spared));
         let queue = self.queues.all().into_iter().find(|queue| queue.id == *tenant);
         let waiting = match queue {
-            Some(queue) => queue.purge(before).await?,
+            Some(queue) => queue.purge(before, spared).await?,
             None => 0,
         };
         Ok(held + waiting)

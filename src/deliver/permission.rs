@@ -7,16 +7,17 @@ use super::outcome::Fate;
 use super::sender::{Sender, SenderState};
 use crate::ledger::DropReason;
 use crate::payload::Payload;
-use crate::queue::Batch;
-use crate::tenancy::{Hold, TenantState};
-use crate::types::{Chunk, Kind, UnixMillis};
+use crate::queue::{Batch, LaneId};
+use crate::tenancy::{Hold, Recipients, TenantState};
+use crate::types::{Chunk, UnixMillis};
 use std::sync::Arc;
 
 impl Sender {
-    /// Whether nothing of a kind may be sent, although there is a key. Items meant for another organisation hold up those
-    /// behind them too: a lane stays in order.
-    pub(super) fn holds(&self, state: &SenderState, kind: Kind, hold: Hold) -> bool {
-        hold.paused || hold.before.is_some_and(|before| self.oldest(state, kind).is_some_and(|oldest| oldest < before))
+    /// Whether nothing of a lane may be sent, although there is a key.
+    pub(super) fn holds(&self, state: &SenderState, lane: LaneId, hold: &Hold) -> bool {
+        hold.paused
+            || !hold.recipients.contains(lane.generation)
+                && self.oldest(state, lane).is_some_and(|oldest| hold.awaits_decision(lane.generation, oldest))
     }
 
     /// Whether a payload may be sent there at this moment, as far as operators and keys decide it.
@@ -26,21 +27,27 @@ impl Sender {
         let leads_there = Arc::ptr_eq(&bound.tenant, &tenant) && Arc::ptr_eq(&bound.to, to);
         leads_there
             && key.as_ref() == Some(&bound.key)
-            && !self.holds(state, payload.kind, hold)
-            && state.purge.is_none_or(|before| payload.accepted >= before)
+            && !self.holds(state, payload.lane(), &hold)
+            && !state.purge.includes(payload.generation, payload.accepted)
     }
 
-    /// When the oldest item of a kind was accepted.
-    fn oldest(&self, state: &SenderState, kind: Kind) -> Option<UnixMillis> {
-        let taken = state.backlog.all().map(Job::figures).filter(|lane| lane.kind == kind);
-        taken.filter_map(|lane| lane.oldest).chain(self.queue.oldest(kind)).min()
+    /// Whether there are items, and none of them may be sent.
+    fn holds_all(&self, state: &SenderState, hold: &Hold) -> bool {
+        let lanes = self.turns(state);
+        !lanes.is_empty() && lanes.into_iter().all(|lane| self.holds(state, lane, hold))
     }
 
-    /// Drops items that were accepted before a time; returns how many of the waiting ones. Those in flight are dropped when
-    /// they come back, unless Datadog has taken them.
-    pub(super) fn purge(&self, before: UnixMillis) -> u64 {
+    /// When the oldest item of a lane was accepted.
+    fn oldest(&self, state: &SenderState, lane: LaneId) -> Option<UnixMillis> {
+        let taken = state.backlog.all().map(Job::figures).filter(|figures| figures.lane == lane);
+        taken.filter_map(|figures| figures.oldest).chain(self.queue.oldest(lane)).min()
+    }
+
+    /// Drops items that were accepted before a time, none of the spared recipients; returns how many of the waiting ones. Those
+    /// in flight are dropped when they come back, unless Datadog has taken them.
+    pub(super) fn purge(&self, before: UnixMillis, spared: Option<&Recipients>) -> u64 {
         let mut state = self.lock();
-        state.purge = state.purge.max(Some(before));
+        state.purge.add(before, spared);
         let items = self.purge_waiting(&mut state);
         drop(state);
         self.queue.nudge();
@@ -48,9 +55,8 @@ impl Sender {
     }
 
     pub(super) fn purge_waiting(&self, state: &mut SenderState) -> u64 {
-        let Some(before) = state.purge else { return 0 };
         let mut items = 0;
-        for job in state.backlog.take_older(before) {
+        for job in state.backlog.take_purged(&state.purge) {
             items += job.figures().items;
             match (&job.step, job.payload()) {
                 (Step::Build(batch, _), _) => batch.chunks.iter().for_each(|chunk| self.purge_chunk(batch, chunk)),
@@ -64,10 +70,12 @@ impl Sender {
     /// A batch that was just taken, without the chunks that were on their way into the queue, or out of it, when it was
     /// purged; none if nothing is left.
     pub(super) fn without_purged(&self, state: &SenderState, mut batch: Batch) -> Option<Batch> {
-        let Some(before) = state.purge else { return Some(batch) };
+        if state.purge.is_empty() {
+            return Some(batch);
+        }
         let (chunks, memory) = (std::mem::take(&mut batch.chunks), std::mem::take(&mut batch.memory));
         for (chunk, memory) in chunks.into_iter().zip(memory) {
-            if chunk.accepted < before {
+            if state.purge.includes(chunk.generation, chunk.accepted) {
                 self.purge_chunk(&batch, &chunk);
             } else {
                 batch.chunks.push(chunk);
@@ -79,7 +87,7 @@ impl Sender {
 
     fn purge_chunk(&self, batch: &Batch, chunk: &Chunk) {
         let items = u64::from(chunk.items);
-        self.ledger.account(&self.queue.id, batch.kind).drop_items(items, DropReason::Purged);
+        self.ledger.account(&self.queue.id, batch.lane.kind).drop_items(items, DropReason::Purged);
         chunk.follow.iter().for_each(|follow| follow.dropped(chunk.items));
         batch.finalizer.finalize(items, None);
     }
@@ -97,7 +105,7 @@ impl Sender {
             tenant.state_at_rest()
         } else if state.auth.is_refused() {
             TenantState::Unauthorized
-        } else if hold.before.is_some() && self.turns(&state).into_iter().any(|kind| self.holds(&state, kind, hold)) {
+        } else if self.holds_all(&state, &hold) {
             TenantState::Paused
         } else if state.backlog.is_empty() {
             // With nothing to send, it waits for nothing.

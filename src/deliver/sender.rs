@@ -8,14 +8,15 @@ use super::circuit_breaker::Backoff;
 use super::client::{ClientError, Destination};
 use super::endpoint::EndpointState;
 use super::job::{Job, Step};
+use super::purge::Purge;
 use super::run::Tools;
 use super::unacked::Unacked;
 use crate::ledger::Ledger;
 use crate::machine::Machine;
-use crate::queue::{LaneFigures, TenantQueue};
+use crate::queue::{LaneFigures, LaneId, TenantQueue};
 use crate::settings::Settings;
 use crate::tenancy::{Hold, Registry, Tenant};
-use crate::types::{Current, Endpoint, Kind, Secret, UnixMillis};
+use crate::types::{Current, Endpoint, Secret, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -58,16 +59,15 @@ pub(super) struct SenderState {
     pub(super) auth: Auth,
     pub(super) endpoints: [EndpointState; Endpoint::COUNT],
     pub(super) backlog: Backlog,
-    /// Kinds whose spilled items are being read back, or could not be.
-    pub(super) loads: BTreeMap<Kind, Load>,
-    /// The kind that was served last, so that the next one has its turn first.
-    pub(super) last: usize,
+    /// Lanes whose spilled items are being read back, or could not be.
+    pub(super) loads: BTreeMap<LaneId, Load>,
+    /// The lane that was served last, so that the next one has its turn first.
+    pub(super) last: Option<LaneId>,
     /// The endpoints that have refused the key since it was last found good.
     pub(super) doubts: Vec<Doubt>,
     /// Where to send, while the tenant has a key.
     pub(super) bound: Option<Bound>,
-    /// Items accepted before this time are to be dropped, also when they come back from Datadog.
-    pub(super) purge: Option<UnixMillis>,
+    pub(super) purge: Purge,
     pub(super) last_error: Option<LastError>,
 }
 
@@ -130,16 +130,16 @@ impl Sender {
             endpoints: Default::default(),
             backlog: Backlog::default(),
             loads: BTreeMap::new(),
-            last: 0,
+            last: None,
             doubts: Vec::new(),
             bound: None,
-            purge: None,
+            purge: Purge::default(),
             last_error: None,
         };
         Self { queue, registry, ledger, tools, rules, unacked: Arc::default(), state: Mutex::new(state) }
     }
 
-    /// The jobs' items, by kind.
+    /// The jobs' items, by lane.
     pub(super) fn figures(&self) -> Vec<LaneFigures> {
         self.lock().backlog.all().map(Job::figures).collect()
     }
@@ -164,15 +164,15 @@ impl Sender {
         self.registry.get(self.queue.id.as_str())
     }
 
-    /// The kinds with something to do, the one after the last served first.
-    pub(super) fn turns(&self, state: &SenderState) -> Vec<Kind> {
-        let mut kinds = self.queue.kinds();
-        kinds.extend(state.backlog.all().map(Job::kind));
-        kinds.sort_unstable();
-        kinds.dedup();
-        let after = kinds.partition_point(|kind| (*kind as usize) <= state.last);
-        kinds.rotate_left(after);
-        kinds
+    /// The lanes with something to do, the one after the last served first.
+    pub(super) fn turns(&self, state: &SenderState) -> Vec<LaneId> {
+        let mut lanes = self.queue.lanes();
+        lanes.extend(state.backlog.all().map(Job::lane));
+        lanes.sort_unstable();
+        lanes.dedup();
+        let after = lanes.partition_point(|lane| Some(*lane) <= state.last);
+        lanes.rotate_left(after);
+        lanes
     }
 
     pub(super) fn note(&self, state: &mut SenderState, endpoint: &'static str, message: String) {

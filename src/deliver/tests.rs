@@ -8,8 +8,8 @@ use crate::queue::Queues;
 use crate::settings::Settings;
 use crate::simulation::committer;
 use crate::simulation::machine::{Simulated, now};
-use crate::tenancy::{Access, Hold, Registry, Tenant};
-use crate::types::{Chunk, Kind, Secret, TenantId, UnixMillis};
+use crate::tenancy::{Access, Hold, Recipients, Registry, Tenant};
+use crate::types::{Chunk, Generation, Kind, Secret, TenantId, UnixMillis};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -143,7 +143,8 @@ impl Scene {
 fn chunk(tenant: &str, kind: Kind, item: &str, age: Duration, accepted: UnixMillis) -> Chunk {
     let (tenant, bytes) = (TenantId::new(tenant).unwrap(), item.to_owned().into());
     let items = 1 + item.matches("},{").count() as u32;
-    Chunk { tenant, kind, items, oldest: accepted.minus(age), accepted, bytes, follow: None }
+    let generation = Generation::UNKNOWN;
+    Chunk { tenant, kind, generation, items, oldest: accepted.minus(age), accepted, bytes, follow: None }
 }
 
 fn key(name: &str) -> Access {
@@ -159,7 +160,7 @@ async fn a_free_permit_sends_what_waits_for_it() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_stops_what_has_not_begun() {
     let scene = Scene::of_one_permit().await;
-    scene.second().set_terms(key("second"), Hold { paused: true, before: None });
+    scene.second().set_terms(key("second"), Hold { paused: true, ..Hold::default() });
     assert!(scene.after_the_answer().await.is_empty());
     scene.second().set_terms(key("second"), Hold::default());
     sleep(Duration::from_secs(1)).await;
@@ -169,9 +170,25 @@ async fn a_pause_stops_what_has_not_begun() {
 #[tokio::test(start_paused = true)]
 async fn items_of_another_organisation_do_not_begin() {
     let scene = Scene::of_one_permit().await;
-    let before = Some(now());
-    scene.second().set_terms(key("another"), Hold { paused: false, before });
+    let recipients = Recipients { present: Generation(1), others: Vec::new() };
+    let held = Hold { recipients, ..Hold::default() };
+    scene.second().set_terms(key("another"), held.clone());
     assert!(scene.after_the_answer().await.is_empty());
+    let released = Some(UnixMillis(now().0 + 1));
+    scene.second().set_terms(key("another"), Hold { released, ..held });
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(scene.datadog.begun(), ["first", "another"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_items_do_not_hold_up_later_ones() {
+    let scene = Scene::of_one_permit().await;
+    let recipients = Recipients { present: Generation(1), others: Vec::new() };
+    scene.second().set_terms(key("another"), Hold { recipients, ..Hold::default() });
+    let fresh = chunk("second", Kind::Logs, r#"{"fresh":1}"#, Duration::ZERO, now());
+    scene.queues.submit(vec![Chunk { generation: Generation(1), ..fresh }]).await.unwrap();
+    assert_eq!(scene.after_the_answer().await, ["another"]);
+    assert_eq!(scene.datadog.bodies().last().unwrap(), r#"[{"fresh":1}]"#);
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,7 +215,7 @@ async fn a_removed_tenant_sends_nothing() {
 #[tokio::test(start_paused = true)]
 async fn purged_items_do_not_begin() {
     let scene = Scene::of_one_permit().await;
-    scene.delivery.purge(&scene.second().id, now()).await.unwrap();
+    scene.delivery.purge(&scene.second().id, now(), None).await.unwrap();
     assert!(scene.after_the_answer().await.is_empty());
     assert_eq!(scene.balance().dropped[DropReason::Purged as usize], 1);
 }
@@ -211,7 +228,7 @@ async fn a_purge_spares_newer_items() {
     scene.accept("first", Kind::Logs, r#"{"n":1}"#, Duration::ZERO).await;
     sleep(Duration::from_secs(1)).await;
     let before = now();
-    assert_eq!(scene.delivery.purge(&TenantId::new("first").unwrap(), before).await.unwrap(), 0);
+    assert_eq!(scene.delivery.purge(&TenantId::new("first").unwrap(), before, None).await.unwrap(), 0);
     let chunk = |item: &str, accepted| chunk("first", Kind::Logs, item, Duration::ZERO, accepted);
     scene.queues.submit(vec![chunk(r#"{"n":2}"#, UnixMillis(before.0 - 1))]).await.unwrap();
     scene.queues.submit(vec![chunk(r#"{"n":3}"#, before)]).await.unwrap();

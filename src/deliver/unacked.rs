@@ -52,7 +52,7 @@ mod tests {
     use crate::queue::Queues;
     use crate::settings::Settings;
     use crate::tenancy::{Registry, Tenant};
-    use crate::types::{Chunk, Kind, Secret, TenantId, UnixMillis};
+    use crate::types::{Chunk, Generation, Kind, Secret, TenantId, UnixMillis};
     use bytes::Bytes;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, mpsc};
@@ -96,6 +96,7 @@ mod tests {
         Chunk {
             tenant: tenant.clone(),
             kind: Kind::EventV1,
+            generation: Generation::UNKNOWN,
             items: 1,
             oldest: UnixMillis::now(),
             accepted: UnixMillis::now(),

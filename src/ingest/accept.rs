@@ -192,6 +192,7 @@ impl<Q: Submit> Door<Q> {
             Some(Chunk {
                 tenant: tenant.id.clone(),
                 kind: part.kind,
+                generation: tenant.generation(),
                 items: part.items,
                 oldest: part.oldest,
                 accepted: now,

@@ -34,6 +34,8 @@ enum Task {
     Verify,
     /// An interrupted key creation must be reported.
     TellOfLostKey,
+    /// The organisation of a key that the operator gave is not known yet.
+    Identify,
     /// Its tokens are due for a refresh.
     Refresh,
 }
@@ -200,6 +202,7 @@ impl Inner {
                 let told = self.keep(lease, &record.id, &[Change::Connection(trouble.connection())]).await;
                 told.map(drop).map_err(|error| error.to_string())
             }
+            Task::Identify => self.identify(lease, record).await,
             Task::Refresh if !self.settings.get().oauth.is_configured() => Err("no OAuth client is configured".into()),
             Task::Refresh if self.partner_fault().as_ref().is_some_and(|fault| fault.next > self.now()) => {
                 Err("Datadog refuses this service's OAuth client".into())
@@ -229,6 +232,12 @@ fn task(record: &TenantRecord, now: UnixMillis) -> Option<(Task, UnixMillis)> {
     }
     if record.connection == Connection::Pending && record.key_creation_begun.is_some() {
         return Some((Task::TellOfLostKey, now));
+    }
+    if record.connection == Connection::Connected
+        && record.key.as_ref().is_some_and(|key| key.origin == Origin::Static)
+        && record.generations.organisation().is_none()
+    {
+        return Some((Task::Identify, now));
     }
     let tokens = record.tokens.as_ref()?;
     Some((Task::Refresh, refresh::due(&record.id, tokens, now)))

@@ -9,7 +9,7 @@ use super::status::status;
 use crate::outbound::SetupError;
 use crate::settings::{Settings, Site};
 use crate::store::{Change, Connection, Guard, Lease, Store, StoreError, TenantRecord};
-use crate::tenancy::{Access, Hold, Registry, Tenant};
+use crate::tenancy::{Access, Hold, Recipients, Registry, Tenant};
 use crate::types::{Current, TenantId, UnixMillis};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -271,15 +271,23 @@ impl Inner {
         };
         self.registry.meters().set(id, record.own());
         let is_new = known.is_none();
-        let tenant = known.filter(|tenant| tenant.site == site).unwrap_or_else(|| {
-            let tenant = Arc::new(Tenant::new(id.clone(), site, None));
-            self.registry.insert(tenant.clone());
-            tenant
-        });
-        // Telemetry older than the key was meant for the previous organisation.
-        let foreign = record.held_for.as_ref().and(record.key.as_ref()).map(|key| key.created);
-        let before = foreign.max(self.to_drop(record));
-        if tenant.set_terms(access, Hold { paused: record.paused, before }) {
+        let hold = Hold {
+            paused: record.paused,
+            recipients: Recipients {
+                present: record.generations.present(),
+                others: record.generations.others().collect(),
+            },
+            released: record.generations.released(),
+        };
+        let present = known.filter(|tenant| tenant.site == site);
+        let is_registered = present.is_some();
+        let tenant = present.unwrap_or_else(|| Arc::new(Tenant::new(id.clone(), site, None)));
+        let has_changed = tenant.set_terms(access, hold);
+        if !is_registered {
+            // Only now: nothing may be accepted for it before its generation is known.
+            self.registry.insert(tenant);
+        }
+        if has_changed {
             let text = || status(record, self.now()).text;
             match &record.connection {
                 Connection::Unauthorized { reason, instructions } => warn!(tenant = %id, "{reason}. {instructions}"),

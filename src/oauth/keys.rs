@@ -306,6 +306,21 @@ impl Inner {
         Ok(record)
     }
 
+    /// Asks Datadog for the organisation of a key that the operator gave: it gets the telemetry that was accepted for it, and
+    /// none that was accepted for another one.
+    pub(super) async fn identify(&self, lease: &Lease, record: &TenantRecord) -> Result<(), String> {
+        let message = |error: StoreError| error.to_string();
+        let key = self.store.api_key(&record.id).await.map_err(message)?;
+        let (Some(site), Some(key)) = (self.site_of(record), key) else { return Ok(()) };
+        match self.datadog.validate(&site, &key.key).await {
+            Validation::Valid(Some(organisation)) => {
+                self.keep(lease, &record.id, &[Change::KeyOf(Some(organisation))]).await.map(drop).map_err(message)
+            }
+            Validation::Valid(None) | Validation::NoSuchEndpoint => Err("the site does not say whose key it is".into()),
+            Validation::Invalid(words) | Validation::Unknown(words) => Err(words),
+        }
+    }
+
     /// Connects a tenant to the organisation of its key.
     async fn settle(
         &self,
@@ -320,6 +335,7 @@ impl Inner {
             let known = before.filter(|before| before.id == id).and_then(|before| before.name.clone());
             Organisation { name: hint.name.clone().or(known), id }
         });
+        changes.push(Change::KeyOf(organisation.as_ref().map(|organisation| organisation.id.clone())));
         changes.push(Change::HeldFor(held_after(record, organisation.as_ref())));
         changes.push(Change::Organisation(organisation));
         changes.push(Change::Connection(Connection::Connected));

@@ -48,8 +48,9 @@ use crate::settings::Settings;
 use crate::store::{Change, Guard, Store, StoreError, TenantRecord};
 use crate::tenancy::Registry;
 use crate::types::{TenantId, UnixMillis};
-use context::Inner;
+use context::{Inner, later};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{info, warn};
 
 impl Oauth {
@@ -126,7 +127,8 @@ impl Oauth {
     /// # Errors
     /// When there is no such tenant, or the store fails.
     pub async fn release_held(&self, tenant: &TenantId) -> Result<TenantRecord, StoreError> {
-        let record = self.0.store.apply(tenant, Guard::default(), &[Change::HeldFor(None)]).await?;
+        let changes = [Change::HeldFor(None), Change::ReleasedBefore(later(self.0.now(), Duration::from_millis(1)))];
+        let record = self.0.store.apply(tenant, Guard::default(), &changes).await?;
         info!(%tenant, "telemetry held for another organisation was released by the operator");
         Ok(record)
     }

@@ -205,8 +205,8 @@ fn together(one: &Organisation, other: &Organisation) -> Organisation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Revision;
-    use crate::types::TenantId;
+    use crate::store::{Generations, Revision};
+    use crate::types::{Generation, TenantId};
 
     fn organisation(id: &str) -> Organisation {
         Organisation { id: id.into(), name: None }
@@ -222,6 +222,7 @@ mod tests {
             organisation,
             held_for,
             dropped_before: None,
+            generations: Generations::new(Generation::UNKNOWN),
             overrides: serde_json::Map::new(),
             key_creation_begun: None,
             key: None,

@@ -6,9 +6,9 @@ mod compress;
 
 pub use compress::Compressors;
 
-use crate::queue::{Batch, Finalizer, Reservation};
+use crate::queue::{Batch, Finalizer, LaneId, Reservation};
 use crate::settings::Compression;
-use crate::types::{Encoding, Follow, Kind, TenantId, UnixMillis};
+use crate::types::{Encoding, Follow, Generation, Kind, TenantId, UnixMillis};
 use crate::wire;
 use bytes::Bytes;
 use std::io;
@@ -22,6 +22,8 @@ pub struct Payload {
     pub tenant: TenantId,
     /// The kind of all items.
     pub kind: Kind,
+    /// For whom the items were accepted.
+    pub generation: Generation,
     /// The number of items.
     pub items: u32,
     /// The earliest time of an item, as it says itself.
@@ -70,14 +72,14 @@ struct Run<'a> {
 
 struct Origin<'a> {
     tenant: &'a TenantId,
-    kind: Kind,
+    lane: LaneId,
     memory: &'a Reservation,
     finalizer: &'a Arc<Finalizer>,
 }
 
 impl<'a> Origin<'a> {
     fn of(payload: &'a Payload) -> Self {
-        Self { tenant: &payload.tenant, kind: payload.kind, memory: &payload.memory, finalizer: &payload.finalizer }
+        Self { tenant: &payload.tenant, lane: payload.lane(), memory: &payload.memory, finalizer: &payload.finalizer }
     }
 }
 
@@ -118,7 +120,7 @@ impl Builder {
             follow: batch.chunks.first().and_then(|chunk| chunk.follow.as_ref()),
         };
         let mut built = Built::default();
-        let origin = Origin { tenant: &batch.tenant, kind: batch.kind, memory, finalizer: &batch.finalizer };
+        let origin = Origin { tenant: &batch.tenant, lane: batch.lane, memory, finalizer: &batch.finalizer };
         self.seal(&origin, encoding, run, &mut built)?;
         Ok(built)
     }
@@ -190,7 +192,7 @@ impl Builder {
     }
 
     fn seal(&self, origin: &Origin<'_>, encoding: Encoding, run: Run<'_>, built: &mut Built) -> io::Result<()> {
-        let kind = origin.kind;
+        let LaneId { kind, generation } = origin.lane;
         let parts = || {
             let separated = run.pieces.iter().enumerate().flat_map(|(index, piece)| {
                 let separator: &[u8] = if index == 0 { b"" } else { kind.separator() };
@@ -205,6 +207,7 @@ impl Builder {
         let payload = Payload {
             tenant: origin.tenant.clone(),
             kind,
+            generation,
             items: run.items,
             oldest: run.oldest,
             accepted: run.accepted,
@@ -229,6 +232,11 @@ impl Builder {
 }
 
 impl Payload {
+    /// The lane that the items came from.
+    pub fn lane(&self) -> LaneId {
+        LaneId { kind: self.kind, generation: self.generation }
+    }
+
     /// The body before compression.
     ///
     /// # Errors

@@ -1,14 +1,14 @@
-//! The queued items of one tenant and kind. Pure logic: the time is an argument.
+//! The queued items of one tenant, kind and generation. Pure logic: the time is an argument.
 //!
 //! All chunks are in the journal. The oldest are in memory too; those behind them are spilled, that is, in the journal
 //! only, and read back in their turn. A chunk is spilled when there is no memory for it, or when a chunk before it is.
 
 use super::budget::Reservation;
 use super::finalizer::{Acknowledge, Finalizer, Receipt};
-use super::vocabulary::{Batch, Stored, Take};
+use super::vocabulary::{Batch, LaneId, Stored, Take};
 use crate::journal::{Reader, Record, Seq};
 use crate::ledger::{Account, DropReason};
-use crate::types::{Chunk, Follow, Kind, Limits, TenantId, UnixMillis};
+use crate::types::{Chunk, Follow, Limits, TenantId, UnixMillis};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// Chunks in order of acceptance.
 #[derive(Debug)]
 pub(super) struct Lane {
-    pub(super) kind: Kind,
+    pub(super) id: LaneId,
     pub(super) account: Account,
     chunks: VecDeque<Waiting>,
     items: u64,
@@ -59,8 +59,8 @@ struct Spilled {
 const LOW: usize = 4 << 20;
 
 impl Lane {
-    pub(super) fn new(kind: Kind, account: Account) -> Self {
-        Self { kind, account, chunks: VecDeque::new(), items: 0, bytes: 0, room: 0, spilled: Spilled::default() }
+    pub(super) fn new(id: LaneId, account: Account) -> Self {
+        Self { id, account, chunks: VecDeque::new(), items: 0, bytes: 0, room: 0, spilled: Spilled::default() }
     }
 
     /// Appends a chunk. True when the attendant should look: the lane was empty, or a batch became full.
@@ -81,7 +81,7 @@ impl Lane {
                 self.spill(1, u64::from(chunk.items), receipt.room, chunk.accepted);
             }
         }
-        let limits = self.kind.limits();
+        let limits = self.id.kind.limits();
         let full = |(items, bytes): (u64, usize)| items >= u64::from(limits.items) || bytes >= limits.compressed;
         was_empty || full((self.items, self.bytes)) && !full(before)
     }
@@ -149,7 +149,8 @@ impl Lane {
         self.passed(entry.accepted);
         let chunk = Chunk {
             tenant: tenant.clone(),
-            kind: self.kind,
+            kind: self.id.kind,
+            generation: self.id.generation,
             items: entry.items,
             oldest: entry.oldest,
             accepted: entry.accepted,
@@ -290,8 +291,9 @@ impl Lane {
     ) -> Take {
         let Some(first) = self.chunks.front() else { return Take::Empty };
         let due_at = first.since.map(|since| since + max_age);
-        let frame = self.kind.prefix().len() + self.kind.suffix().len();
-        let separator = self.kind.separator().len();
+        let kind = self.id.kind;
+        let frame = kind.prefix().len() + kind.suffix().len();
+        let separator = kind.separator().len();
         let (mut count, mut items, mut bytes) = (0, 0, frame);
         for Waiting { chunk, .. } in &self.chunks {
             let grown = bytes + chunk.bytes.len() + separator;
@@ -323,7 +325,7 @@ impl Lane {
             self.chunks.shrink_to(8);
         }
         let finalizer = Arc::new(Finalizer::new(receipts, u64::from(items), journal.clone()));
-        Take::Batch(Batch { tenant, kind: self.kind, chunks, memory, finalizer })
+        Take::Batch(Batch { tenant, lane: self.id, chunks, memory, finalizer })
     }
 }
 

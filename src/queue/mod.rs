@@ -1,4 +1,4 @@
-//! Accepted items, per tenant and kind, until a batch of them is due.
+//! Accepted items, per tenant, kind and generation, until a batch of them is due.
 //!
 //! Every item is in the journal; as many as `memory.max_queue_bytes` allows are in memory too, the oldest of each lane
 //! first. Each tenant's lanes are behind a lock of their own, held for a few instructions; a tenant without queued items
@@ -22,7 +22,7 @@ pub use cores::{Core, Cores};
 pub use finalizer::{Acknowledge, Finalizer, Receipt};
 pub use record::entry_of;
 pub use tenant::TenantQueue;
-pub use vocabulary::{Batch, LaneFigures, Limit, Refused, Take};
+pub use vocabulary::{Batch, LaneFigures, LaneId, Limit, Refused, Take};
 
 use crate::journal::{AckGuard, Journal, Lost, Seq};
 use crate::ledger::{DropReason, Ledger};
@@ -107,27 +107,27 @@ impl Queues {
     pub fn recover(&self, lost: &[Lost]) {
         for lost in lost {
             let lane = lost.lane.as_deref().and_then(read_lane_key);
-            let Some((kind, tenant)) = lane else {
+            let Some((lane, tenant)) = lane else {
                 report_unknown(lost);
                 continue;
             };
-            tenant::report(&tenant, kind, lost);
-            let account = self.shared.ledger.account(&tenant, kind);
+            tenant::report(&tenant, lane.kind, lost);
+            let account = self.shared.ledger.account(&tenant, lane.kind);
             account.accept(lost.items.unwrap_or(0));
             account.drop_items(lost.items.unwrap_or(0), DropReason::Damaged);
         }
-        for (lane, backlog) in self.shared.journal.lanes() {
-            let Some((kind, tenant)) = read_lane_key(&lane) else {
+        for (key, backlog) in self.shared.journal.lanes() {
+            let Some((lane, tenant)) = read_lane_key(&key) else {
                 error!(
-                    lane = %String::from_utf8_lossy(&lane), records = backlog.records,
+                    lane = %String::from_utf8_lossy(&key), records = backlog.records,
                     "the journal holds items of a kind that this version does not know; they are kept, not delivered"
                 );
                 continue;
             };
-            info!(%tenant, %kind, items = backlog.items, bytes = backlog.bytes, "taken over from the journal");
+            info!(%tenant, kind = %lane.kind, items = backlog.items, bytes = backlog.bytes, "taken over from the journal");
             let queue = self.tenant(&tenant);
             let bytes = usize::try_from(backlog.bytes).unwrap_or(usize::MAX);
-            if queue.recover(kind, backlog.records, backlog.items, bytes, backlog.oldest) {
+            if queue.recover(lane, backlog.records, backlog.items, bytes, backlog.oldest) {
                 self.announce(queue);
             }
         }
@@ -213,7 +213,7 @@ impl Queues {
     pub fn count_lost(&self) {
         for lost in self.shared.journal.take_lost() {
             match lost.lane.as_deref().and_then(read_lane_key) {
-                Some((kind, tenant)) => self.tenant(&tenant).lose(kind, &lost),
+                Some((lane, tenant)) => self.tenant(&tenant).lose(lane, &lost),
                 None => report_unknown(&lost),
             }
         }

@@ -4,11 +4,11 @@ use super::budget::{Reservation, Share};
 use super::lane::Lane;
 use super::record::lane_key;
 use super::shared::Shared;
-use super::vocabulary::{Grant, LaneFigures, Limit, Refused, Stored, Take};
+use super::vocabulary::{Grant, LaneFigures, LaneId, Limit, Refused, Stored, Take};
 use crate::journal::{Lost, Reader, Record, Seq};
 use crate::ledger::DropReason;
 use crate::settings::{Quota, WhenFull};
-use crate::tenancy::Meter;
+use crate::tenancy::{Meter, Recipients};
 use crate::types::{Chunk, Kind, Limits, TenantId, UnixMillis};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +34,7 @@ pub struct TenantQueue {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Few tenants use more than two or three kinds.
+    /// Few tenants use more than two or three kinds, or have items of more than one generation.
     lanes: Vec<Lane>,
     attended: bool,
 }
@@ -86,15 +86,15 @@ impl TenantQueue {
     /// Appends a chunk. True when the queue has no attendant, and the caller must announce it.
     pub(super) fn push(&self, stored: Stored, now: Instant) -> bool {
         let mut inner = self.lock();
-        let look = self.lane(&mut inner, stored.chunk.kind).push(stored, now);
+        let look = self.lane(&mut inner, LaneId::of(&stored.chunk)).push(stored, now);
         self.attend(inner, look)
     }
 
     /// Takes over a lane's records of an earlier run.
-    pub(super) fn recover(&self, kind: Kind, records: u64, items: u64, bytes: usize, oldest: UnixMillis) -> bool {
+    pub(super) fn recover(&self, lane: LaneId, records: u64, items: u64, bytes: usize, oldest: UnixMillis) -> bool {
         let room = self.shared.disk.grant(&self.disk, bytes);
         let mut inner = self.lock();
-        self.lane(&mut inner, kind).recover(records, items, room, oldest);
+        self.lane(&mut inner, lane).recover(records, items, room, oldest);
         self.attend(inner, true)
     }
 
@@ -107,9 +107,9 @@ impl TenantQueue {
         unattended
     }
 
-    fn lane<'a>(&self, inner: &'a mut Inner, kind: Kind) -> &'a mut Lane {
-        let index = inner.lanes.iter().position(|lane| lane.kind == kind).unwrap_or_else(|| {
-            inner.lanes.push(Lane::new(kind, self.shared.ledger.account(&self.id, kind)));
+    fn lane<'a>(&self, inner: &'a mut Inner, id: LaneId) -> &'a mut Lane {
+        let index = inner.lanes.iter().position(|lane| lane.id == id).unwrap_or_else(|| {
+            inner.lanes.push(Lane::new(id, self.shared.ledger.account(&self.id, id.kind)));
             inner.lanes.len() - 1
         });
         &mut inner.lanes[index]
@@ -125,20 +125,20 @@ impl TenantQueue {
         self.wake.notify_one();
     }
 
-    /// The kinds that have items.
-    pub fn kinds(&self) -> Vec<Kind> {
-        self.lock().lanes.iter().filter(|lane| !lane.is_empty()).map(|lane| lane.kind).collect()
+    /// The lanes that have items.
+    pub fn lanes(&self) -> Vec<LaneId> {
+        self.lock().lanes.iter().filter(|lane| !lane.is_empty()).map(|lane| lane.id).collect()
     }
 
-    /// When the oldest item of a kind was accepted.
-    pub fn oldest(&self, kind: Kind) -> Option<UnixMillis> {
-        self.with(kind, |lane| lane.oldest()).flatten()
+    /// When the oldest item of a lane was accepted.
+    pub fn oldest(&self, lane: LaneId) -> Option<UnixMillis> {
+        self.with(lane, |lane| lane.oldest()).flatten()
     }
 
-    /// Takes the next batch of a kind if one is due; see [`Take`].
-    pub fn take(&self, kind: Kind, limits: Limits, max_age: Duration, now: Instant) -> Take {
+    /// Takes the next batch of a lane if one is due; see [`Take`].
+    pub fn take(&self, lane: LaneId, limits: Limits, max_age: Duration, now: Instant) -> Take {
         let mut inner = self.lock();
-        match inner.lanes.iter_mut().find(|lane| lane.kind == kind) {
+        match inner.lanes.iter_mut().find(|found| found.id == lane) {
             Some(lane) => lane.take(limits, max_age, now, &self.shared.acks),
             None => Take::Empty,
         }
@@ -155,7 +155,7 @@ impl TenantQueue {
     /// The size and age of each lane.
     pub fn figures(&self) -> Vec<LaneFigures> {
         let figures = |lane: &Lane| LaneFigures {
-            kind: lane.kind,
+            lane: lane.id,
             items: lane.items(),
             bytes: lane.bytes(),
             oldest: lane.oldest(),
@@ -179,21 +179,21 @@ impl TenantQueue {
         self.lock().lanes.iter_mut().for_each(Lane::unload);
     }
 
-    /// Whether items of a kind should be [`load`](Self::load)ed.
-    pub fn wants(&self, kind: Kind) -> bool {
-        match self.with(kind, |lane| lane.wants()).flatten() {
+    /// Whether items of a lane should be [`load`](Self::load)ed.
+    pub fn wants(&self, lane: LaneId) -> bool {
+        match self.with(lane, |lane| lane.wants()).flatten() {
             Some((_, nothing_loaded)) => nothing_loaded || self.shared.memory.fits(&self.memory, PIECE / 8),
             None => false,
         }
     }
 
-    /// Reads some of the items of a kind back from the journal.
+    /// Reads some of the items of a lane back from the journal.
     ///
     /// # Errors
     /// When the journal cannot be read; nothing has changed then.
-    pub async fn load(self: &Arc<Self>, kind: Kind) -> io::Result<()> {
+    pub async fn load(self: &Arc<Self>, lane: LaneId) -> io::Result<()> {
         let _turn = self.turn_to_read().await?;
-        let Some((after, nothing_loaded)) = self.with(kind, |lane| lane.wants()).flatten() else { return Ok(()) };
+        let Some((after, nothing_loaded)) = self.with(lane, |lane| lane.wants()).flatten() else { return Ok(()) };
         let piece = [PIECE, PIECE / 8].into_iter().find_map(|bytes| self.shared.memory.reserve(&self.memory, bytes));
         let memory = match piece {
             Some(memory) => memory,
@@ -201,10 +201,10 @@ impl TenantQueue {
             None if nothing_loaded => self.shared.memory.grant(&self.memory, LEAST),
             None => return Ok(()),
         };
-        let before = self.with(kind, |lane| lane.spilled_records());
-        let Some(piece) = self.read(kind, after, memory.bytes()).await? else { return Ok(()) };
+        let before = self.with(lane, |lane| lane.spilled_records());
+        let Some(piece) = self.read(lane, after, memory.bytes()).await? else { return Ok(()) };
         let cutoff = self.shared.machine.now().minus(self.meter.quota().max_age);
-        self.merge(kind, after, before, piece, Some(memory), |record| {
+        self.merge(lane, after, before, piece, Some(memory), |record| {
             (record.entry.accepted < cutoff).then_some(DropReason::Expired)
         });
         self.nudge();
@@ -216,32 +216,38 @@ impl TenantQueue {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn expire(self: &Arc<Self>, now: UnixMillis) -> io::Result<()> {
-        self.drop_older(now.minus(self.meter.quota().max_age), DropReason::Expired).await.map(drop)
+        self.drop_older(now.minus(self.meter.quota().max_age), DropReason::Expired, None).await.map(drop)
     }
 
-    /// Drops items that were accepted before a time; returns how many.
+    /// Drops items that were accepted before a time, none of the spared recipients; returns how many.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn purge(self: &Arc<Self>, before: UnixMillis) -> io::Result<u64> {
-        let dropped = self.drop_older(before, DropReason::Purged).await;
+    pub async fn purge(self: &Arc<Self>, before: UnixMillis, spared: Option<&Recipients>) -> io::Result<u64> {
+        let dropped = self.drop_older(before, DropReason::Purged, spared).await;
         self.nudge();
         dropped
     }
 
-    async fn drop_older(self: &Arc<Self>, cutoff: UnixMillis, reason: DropReason) -> io::Result<u64> {
+    async fn drop_older(
+        self: &Arc<Self>,
+        cutoff: UnixMillis,
+        reason: DropReason,
+        spared: Option<&Recipients>,
+    ) -> io::Result<u64> {
+        let is_spared = |lane: &LaneId| spared.is_some_and(|spared| spared.contains(lane.generation));
         let older = |lane: &Lane| lane.oldest().is_some_and(|oldest| oldest < cutoff);
         let mut items = 0;
-        for kind in self.kinds() {
-            let account = self.shared.ledger.account(&self.id, kind);
+        for lane in self.lanes().into_iter().filter(|lane| !is_spared(lane)) {
+            let account = self.shared.ledger.account(&self.id, lane.kind);
             let dropped = || account.read().dropped[reason as usize];
             let before = dropped();
-            let Some(seqs) = self.with(kind, |lane| lane.drop_front(reason, |c, _| c.accepted < cutoff)) else {
+            let Some(seqs) = self.with(lane, |lane| lane.drop_front(reason, |c, _| c.accepted < cutoff)) else {
                 continue;
             };
             self.shared.acks.acknowledge(&seqs, None);
-            while self.with(kind, |lane| older(lane) && lane.wants().is_some()).unwrap_or(false) {
-                if !self.drop_piece(kind, reason, PIECE, |record| record.entry.accepted < cutoff).await? {
+            while self.with(lane, |lane| older(lane) && lane.wants().is_some()).unwrap_or(false) {
+                if !self.drop_piece(lane, reason, PIECE, |record| record.entry.accepted < cutoff).await? {
                     break;
                 }
             }
@@ -259,14 +265,14 @@ impl TenantQueue {
         let mut attempts = EVICTIONS;
         while self.disk.used() > target && attempts > 0 {
             let excess = self.disk.used() - target;
-            let Some(kind) = self.oldest_lane() else { return };
+            let Some(lane) = self.oldest_lane() else { return };
             let mut left = excess;
             let doomed = |_: &Chunk, room: usize| {
                 let more = left > 0;
                 left = left.saturating_sub(room);
                 more
             };
-            let seqs = self.with(kind, |lane| lane.drop_front(DropReason::Evicted, doomed)).unwrap_or_default();
+            let seqs = self.with(lane, |lane| lane.drop_front(DropReason::Evicted, doomed)).unwrap_or_default();
             if !seqs.is_empty() {
                 self.shared.acks.acknowledge(&seqs, None);
                 continue;
@@ -278,11 +284,11 @@ impl TenantQueue {
                 more
             };
             // If the lane has changed meanwhile, there is still something to drop, or room.
-            match self.drop_piece(kind, DropReason::Evicted, excess, doomed).await {
+            match self.drop_piece(lane, DropReason::Evicted, excess, doomed).await {
                 Ok(true) => {}
                 Ok(false) => attempts -= 1,
                 Err(error) => {
-                    error!(tenant = %self.id, %kind, "the oldest items cannot be dropped to make room for new ones: {error}");
+                    error!(tenant = %self.id, kind = %lane.kind, "the oldest items cannot be dropped to make room for new ones: {error}");
                     return;
                 }
             }
@@ -290,31 +296,31 @@ impl TenantQueue {
     }
 
     /// Counts a record that the journal has lost.
-    pub(super) fn lose(&self, kind: Kind, lost: &Lost) {
-        report(&self.id, kind, lost);
+    pub(super) fn lose(&self, lane: LaneId, lost: &Lost) {
+        report(&self.id, lane.kind, lost);
         if let Some(seq) = lost.seq {
-            self.with(kind, |lane| lane.lose(seq, lost.items.unwrap_or(0), lost.bytes as usize));
+            self.with(lane, |lane| lane.lose(seq, lost.items.unwrap_or(0), lost.bytes as usize));
         }
     }
 
-    fn oldest_lane(&self) -> Option<Kind> {
+    fn oldest_lane(&self) -> Option<LaneId> {
         let inner = self.lock();
-        let oldest = inner.lanes.iter().filter_map(|lane| Some((lane.first()?, lane.kind))).min_by_key(|(seq, _)| *seq);
-        oldest.map(|(_, kind)| kind)
+        let oldest = inner.lanes.iter().filter_map(|lane| Some((lane.first()?, lane.id))).min_by_key(|(seq, _)| *seq);
+        oldest.map(|(_, lane)| lane)
     }
 
     /// Drops doomed records from the front of the spilled ones, of the first `bytes` at most. False when there were none.
     async fn drop_piece(
         self: &Arc<Self>,
-        kind: Kind,
+        lane: LaneId,
         reason: DropReason,
         bytes: usize,
         mut doomed: impl FnMut(&Record) -> bool,
     ) -> io::Result<bool> {
         let _turn = self.turn_to_read().await?;
-        let Some(Some((after, _))) = self.with(kind, |lane| lane.wants()) else { return Ok(false) };
-        let before = self.with(kind, |lane| lane.spilled_records());
-        let Some(mut piece) = self.read(kind, after, bytes.clamp(PIECE / 64, PIECE)).await? else { return Ok(false) };
+        let Some(Some((after, _))) = self.with(lane, |lane| lane.wants()) else { return Ok(false) };
+        let before = self.with(lane, |lane| lane.spilled_records());
+        let Some(mut piece) = self.read(lane, after, bytes.clamp(PIECE / 64, PIECE)).await? else { return Ok(false) };
         let count = piece.records.iter().take_while(|record| doomed(record)).count();
         if let Some(kept) = piece.records.get(count) {
             piece.next = Some(kept.entry.accepted);
@@ -322,7 +328,7 @@ impl TenantQueue {
             piece.reader = None;
         }
         let is_something = count > 0 || !piece.lost.is_empty() || piece.end;
-        Ok(self.merge(kind, after, before, piece, None, |_| Some(reason)) && is_something)
+        Ok(self.merge(lane, after, before, piece, None, |_| Some(reason)) && is_something)
     }
 
     async fn turn_to_read(&self) -> io::Result<SemaphorePermit<'_>> {
@@ -330,12 +336,12 @@ impl TenantQueue {
     }
 
     /// Reads on. The caller has its [turn](Self::turn_to_read).
-    async fn read(&self, kind: Kind, after: Option<Seq>, bytes: usize) -> io::Result<Option<Piece>> {
-        let mut reader = match self.with(kind, Lane::take_reader).flatten() {
+    async fn read(&self, lane: LaneId, after: Option<Seq>, bytes: usize) -> io::Result<Option<Piece>> {
+        let mut reader = match self.with(lane, Lane::take_reader).flatten() {
             Some(reader) => reader,
             None => {
                 let from = Seq(after.map_or(0, |seq| seq.0 + 1));
-                Reader::new(lane_key(&self.id, kind), from..Seq(u64::MAX))
+                Reader::new(lane_key(&self.id, lane), from..Seq(u64::MAX))
             }
         };
         let journal = self.shared.journal.clone();
@@ -349,7 +355,7 @@ impl TenantQueue {
     /// Merges a piece that was read into its lane. False, and only damage is counted, if the lane has changed meanwhile.
     fn merge(
         &self,
-        kind: Kind,
+        id: LaneId,
         after: Option<Seq>,
         before: Option<u64>,
         piece: Piece,
@@ -358,10 +364,10 @@ impl TenantQueue {
     ) -> bool {
         let mut dropped = Vec::new();
         let mut inner = self.lock();
-        let lane = self.lane(&mut inner, kind);
+        let lane = self.lane(&mut inner, id);
         let untouched = lane.wants().map(|(after, _)| after) == Some(after);
         for lost in &piece.lost {
-            report(&self.id, kind, lost);
+            report(&self.id, id.kind, lost);
             if let Some(seq) = lost.seq {
                 lane.lose(seq, lost.items.unwrap_or(0), lost.bytes as usize);
             }
@@ -391,7 +397,7 @@ impl TenantQueue {
         if piece.end && before == Some(lane.spilled_records()) && lane.spilled_records() > 0 {
             let items = lane.drop_missing();
             error!(
-                tenant = %self.id, %kind, items,
+                tenant = %self.id, kind = %id.kind, items,
                 "items are missing from the journal and counted as dropped (damaged); was the directory changed by hand?"
             );
         }
@@ -401,8 +407,8 @@ impl TenantQueue {
         true
     }
 
-    fn with<T>(&self, kind: Kind, then: impl FnOnce(&mut Lane) -> T) -> Option<T> {
-        self.lock().lanes.iter_mut().find(|lane| lane.kind == kind).map(then)
+    fn with<T>(&self, lane: LaneId, then: impl FnOnce(&mut Lane) -> T) -> Option<T> {
+        self.lock().lanes.iter_mut().find(|found| found.id == lane).map(then)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::journal::{Fsync, Options};
 use crate::settings::WhenFull;
-use crate::types::Kind;
+use crate::types::{Generation, Kind};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -48,14 +48,14 @@ impl Fixture {
         let queue = self.queues.tenant(&TenantId::new(tenant).unwrap());
         let mut indices = Vec::new();
         loop {
-            match queue.take(Kind::Logs, Kind::Logs.limits(), Duration::ZERO, Instant::now()) {
+            match queue.take(LOGS, Kind::Logs.limits(), Duration::ZERO, Instant::now()) {
                 Take::Batch(batch) => {
                     let items = batch.chunks.iter().map(|chunk| u64::from(chunk.items)).sum();
                     indices.extend(batch.chunks.iter().map(|chunk| chunk.oldest.0));
                     self.ledger.account(&queue.id, Kind::Logs).deliver(items, 0);
                     batch.finalizer.finalize(items, None);
                 }
-                _ if queue.wants(Kind::Logs) => queue.load(Kind::Logs).await.unwrap(),
+                _ if queue.wants(LOGS) => queue.load(LOGS).await.unwrap(),
                 _ => return indices,
             }
         }
@@ -68,10 +68,13 @@ impl Fixture {
     }
 }
 
+const LOGS: LaneId = LaneId { kind: Kind::Logs, generation: Generation::UNKNOWN };
+
 fn chunk(tenant: &str, index: i64, bytes: usize) -> Chunk {
     Chunk {
         tenant: TenantId::new(tenant).unwrap(),
         kind: Kind::Logs,
+        generation: Generation::UNKNOWN,
         items: 1,
         oldest: UnixMillis(index),
         accepted: UnixMillis::now(),
@@ -163,10 +166,10 @@ async fn a_restart_keeps_bytes_on_disk() {
             assert_eq!(bytes(&fixture), before);
             // Some leave, and are gone by the next round.
             let queue = fixture.queues.tenant(&TenantId::new("a").unwrap());
-            queue.load(Kind::Logs).await.unwrap();
+            queue.load(LOGS).await.unwrap();
             assert_eq!(bytes(&fixture), before, "what is read back takes as much of the disk as before");
             let limits = crate::types::Limits { items: 5, ..Kind::Logs.limits() };
-            let Take::Batch(batch) = queue.take(Kind::Logs, limits, Duration::ZERO, Instant::now()) else {
+            let Take::Batch(batch) = queue.take(LOGS, limits, Duration::ZERO, Instant::now()) else {
                 panic!("some were read back")
             };
             batch.finalizer.finalize(batch.chunks.len() as u64, None);
@@ -337,7 +340,7 @@ async fn records_read_before_their_push_are_read_again() {
     let seqs = journal.append(chunks.iter().map(entry_of).collect(), |_| ()).await.unwrap();
     let [first, second] = chunks;
     queue.push(stored(&queue, seqs.start, first), Instant::now());
-    queue.load(Kind::Logs).await.unwrap();
+    queue.load(LOGS).await.unwrap();
     assert_eq!(fixture.drain("a").await, [0]);
     queue.push(stored(&queue, Seq(seqs.start.0 + 1), second), Instant::now());
     assert_eq!(fixture.drain("a").await, [1]);
@@ -367,7 +370,7 @@ async fn drop_oldest_refuses_no_concurrent_emitter() {
     let loading = fixture.queues.tenant(&TenantId::new("a").unwrap());
     emitters.spawn(async move {
         for _ in 0..100 {
-            loading.load(Kind::Logs).await.unwrap();
+            loading.load(LOGS).await.unwrap();
         }
     });
     emitters.join_all().await;
@@ -407,8 +410,8 @@ async fn the_age_shown_is_the_oldest_items() {
     let oldest = || UnixMillis::now().0 - queue.figures()[0].oldest.unwrap().0;
     assert!(oldest() >= 10_000);
     for _ in 0..2 {
-        queue.load(Kind::Logs).await.unwrap();
-        let due = queue.take(Kind::Logs, Kind::Logs.limits(), Duration::ZERO, Instant::now());
+        queue.load(LOGS).await.unwrap();
+        let due = queue.take(LOGS, Kind::Logs.limits(), Duration::ZERO, Instant::now());
         assert!(matches!(due, Take::Batch(_)), "one is in memory");
     }
     // The age of what was read last is the best known: what follows it is no older.
@@ -442,14 +445,14 @@ async fn many_backlogs_stay_near_the_memory_limit() {
     }
     let fixture = fixture.restart();
     for queue in fixture.queues.all() {
-        while queue.wants(Kind::Logs) {
-            queue.load(Kind::Logs).await.unwrap();
+        while queue.wants(LOGS) {
+            queue.load(LOGS).await.unwrap();
         }
     }
     let used = fixture.queues.memory_used();
     assert!(used <= LIMIT + 50 * 80_000, "{used}");
     for queue in fixture.queues.all() {
-        let due = queue.take(Kind::Logs, Kind::Logs.limits(), Duration::ZERO, Instant::now());
+        let due = queue.take(LOGS, Kind::Logs.limits(), Duration::ZERO, Instant::now());
         assert!(matches!(due, Take::Batch(_)), "every lane goes on");
     }
 }

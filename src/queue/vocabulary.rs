@@ -3,7 +3,7 @@
 use super::budget::Reservation;
 use super::finalizer::{Finalizer, Receipt};
 use crate::journal::AppendError;
-use crate::types::{Chunk, Kind, TenantId, UnixMillis};
+use crate::types::{Chunk, Generation, Kind, TenantId, UnixMillis};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,11 +49,27 @@ impl fmt::Display for Limit {
     }
 }
 
+/// One lane of a tenant: items of one kind that were accepted for the same recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LaneId {
+    /// The items' kind.
+    pub kind: Kind,
+    /// For whom they were accepted.
+    pub generation: Generation,
+}
+
+impl LaneId {
+    /// The lane that a chunk belongs to.
+    pub fn of(chunk: &Chunk) -> Self {
+        Self { kind: chunk.kind, generation: chunk.generation }
+    }
+}
+
 /// The size and age of one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneFigures {
-    /// The lane's kind.
-    pub kind: Kind,
+    /// The lane.
+    pub lane: LaneId,
     /// Items.
     pub items: u64,
     /// Bytes: of queued items those of their records on disk, of a payload those of its body.
@@ -62,13 +78,13 @@ pub struct LaneFigures {
     pub oldest: Option<UnixMillis>,
 }
 
-/// Chunks of one tenant and kind that go into one payload.
+/// Chunks of one lane that go into one payload.
 #[derive(Debug)]
 pub struct Batch {
     /// The tenant.
     pub tenant: TenantId,
-    /// The kind of all chunks.
-    pub kind: Kind,
+    /// The lane of all chunks.
+    pub lane: LaneId,
     /// The chunks in order of acceptance; at least one.
     pub chunks: Vec<Chunk>,
     /// The memory that the chunks are charged for.

@@ -1,7 +1,6 @@
 //! Where connections come from: TCP addresses and Unix sockets.
 
 use super::stream::Stream;
-use super::tls::Tls;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -14,7 +13,6 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 pub struct Listener {
     kind: Kind,
     name: String,
-    tls: Option<Tls>,
     _file: Option<SocketFile>,
 }
 
@@ -36,16 +34,6 @@ pub enum ListenError {
         key: &'static str,
         /// The system's word.
         source: io::Error,
-    },
-    /// The certificate or its key cannot be used.
-    #[error("TLS on {address} cannot be set up: {reason}; check {key} and the key that belongs to it")]
-    Tls {
-        /// The address.
-        address: String,
-        /// The configuration key that names the certificate.
-        key: &'static str,
-        /// The file, and what is wrong.
-        reason: String,
     },
     /// Another process serves the socket.
     #[error("cannot listen on {}: another process is serving this socket; end it or set {key} to another path", .path.display())]
@@ -92,7 +80,7 @@ impl Listener {
     /// When the system does not tell its address.
     pub fn of_tcp(listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        Ok(Self { kind: Kind::Tcp(listener, address), name: address.to_string(), tls: None, _file: None })
+        Ok(Self { kind: Kind::Tcp(listener, address), name: address.to_string(), _file: None })
     }
 
     /// Listens on a Unix socket at the path that the configuration key `key` names, with these permissions. A socket left behind
@@ -119,13 +107,7 @@ impl Listener {
         let listener = UnixListener::bind(path).map_err(failed)?;
         let file = SocketFile::of(path).map_err(failed)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-        Ok(Self { kind: Kind::Unix(listener), name: path.display().to_string(), tls: None, _file: Some(file) })
-    }
-
-    /// The same, with TLS on the connections over TCP.
-    #[must_use]
-    pub fn with_tls(self, tls: Tls) -> Self {
-        Self { tls: Some(tls), ..self }
+        Ok(Self { kind: Kind::Unix(listener), name: path.display().to_string(), _file: Some(file) })
     }
 
     /// The address (with the port chosen) or path.
@@ -144,10 +126,7 @@ impl Listener {
     /// The next connection.
     pub(super) fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         match &self.kind {
-            Kind::Tcp(listener, _) => listener.poll_accept(context).map_ok(|(stream, _)| match &self.tls {
-                Some(tls) => Stream::Tls(tls.accept(stream)),
-                None => Stream::Tcp(stream),
-            }),
+            Kind::Tcp(listener, _) => listener.poll_accept(context).map_ok(|(stream, _)| Stream::Tcp(stream)),
             Kind::Unix(listener) => listener.poll_accept(context).map_ok(|(stream, _)| Stream::Unix(stream)),
         }
     }

@@ -31,13 +31,11 @@ mod listen;
 mod socket;
 mod state;
 mod stream;
-mod tls;
 
 pub use accept::serve;
 pub use listen::{ListenError, Listener};
 pub use state::Connection;
 pub use stream::Peer;
-pub use tls::Tls;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};

@@ -67,15 +67,19 @@ impl Datadog {
     }
 
     /// From this moment on this is a tenant's permission.
+    pub(super) fn permission(&self, tenant: usize) -> Permission {
+        self.state().invariants.permission(tenant)
+    }
+
     pub(super) fn set_permission(&self, tenant: usize, permission: Permission) {
         self.state().invariants.set_permission(tenant, permission);
     }
 
     async fn take(&self, to: &Destination, payload: &Payload) -> Result<Answer, String> {
-        let (generation, tenant) = read_key(to.key());
+        let (key_number, tenant) = read_key(to.key());
         let plain = payload.unpack().unwrap();
         let ids = ids(&plain);
-        let sent = Sent { tenant, generation, payload, plain: &plain, ids: &ids };
+        let sent = Sent { tenant, key_number, payload, plain: &plain, ids: &ids };
         let number = self.state().invariants.begins(&self.rules, &mut self.oracle(), &sent);
         let _in_flight = InFlight { datadog: self.clone(), tenant };
         let (latency, deed) = self.deed(&sent);
@@ -148,7 +152,7 @@ impl Datadog {
     }
 
     async fn ask(&self, to: &Destination) -> Validity {
-        let (generation, tenant) = read_key(to.key());
+        let (key_number, tenant) = read_key(to.key());
         sleep(Duration::from_millis(50)).await;
         let mut state = self.state();
         let validity = if self.rules.is_away(tenant) {
@@ -163,7 +167,7 @@ impl Datadog {
             Validity::Invalid(_) => Some(false),
             Validity::Unknown(_) => None,
         };
-        state.invariants.validated(tenant, generation, valid);
+        state.invariants.validated(tenant, key_number, valid);
         self.oracle().event(format_args!("tenant {tenant} {validity:?}"));
         validity
     }

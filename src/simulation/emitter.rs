@@ -1,5 +1,6 @@
 //! Those who send telemetry.
 
+use super::datadog::Datadog;
 use super::machine::{elapsed, now, pass_time};
 use super::oracle::Oracle;
 use super::plan::{Request, Run, STORM};
@@ -16,6 +17,7 @@ pub(super) struct Emitter {
     pub(super) tenants: Vec<TenantId>,
     pub(super) requests: Arc<Mutex<VecDeque<Request>>>,
     pub(super) oracle: Arc<Mutex<Oracle>>,
+    pub(super) datadog: Datadog,
     pub(super) start: Instant,
 }
 
@@ -76,6 +78,7 @@ impl Emitter {
         Chunk {
             tenant: self.tenants[run.tenant].clone(),
             kind: run.kind,
+            generation: self.datadog.permission(run.tenant).recipient(),
             items: run.ids.len() as u32,
             oldest: run.oldest.unwrap_or(now).min(now),
             accepted: now,

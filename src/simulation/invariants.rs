@@ -45,7 +45,7 @@ struct Door {
 pub(super) struct Sent<'a> {
     pub(super) tenant: usize,
     /// Of its key.
-    pub(super) generation: u64,
+    pub(super) key_number: u64,
     pub(super) payload: &'a Payload,
     pub(super) plain: &'a [u8],
     pub(super) ids: &'a [u64],
@@ -69,7 +69,7 @@ impl Invariants {
     /// From this moment on this is the permission.
     pub(super) fn set_permission(&mut self, tenant: usize, permission: Permission) {
         let before = self.permissions.insert(tenant, permission);
-        if !permission.has_key() || before.is_none_or(|before| before.generation != permission.generation) {
+        if !permission.has_key() || before.is_none_or(|before| before.key_number != permission.key_number) {
             self.doubted.remove(&tenant);
             self.doubts.retain(|(of, _)| *of != tenant);
         }
@@ -84,7 +84,7 @@ impl Invariants {
         let (count, bytes, first, sum) = (ids.len(), payload.body.len(), ids.first(), ids.iter().sum::<u64>());
         oracle
             .event(format_args!("{number} tenant {tenant} {kind} {count} items {bytes} bytes, {first:?}.. sum {sum}"));
-        oracle.attempted(tenant, kind, ids);
+        oracle.attempted(tenant, sent.payload.lane(), ids);
         if rules.drop_late
             && let Some(late) = ids.iter().find(|id| oracle.item(**id).late.is_some_and(|since| since + JUST < now))
         {
@@ -128,9 +128,9 @@ impl Invariants {
         let older = |than: Option<_>| than.is_some_and(|than| accepted < than);
         let why = if !permission.has_key() || permission.paused {
             "though nothing of it may be"
-        } else if permission.generation != sent.generation {
+        } else if permission.key_number != sent.key_number {
             "with a key that was exchanged"
-        } else if older(permission.before) {
+        } else if permission.hold().awaits_decision(sent.payload.generation, accepted) {
             "to another organisation than it was meant for"
         } else if older(permission.purged) {
             "though it was purged"
@@ -158,7 +158,7 @@ impl Invariants {
         let permission = self.permission(tenant);
         let is_event = sent.payload.kind == Kind::EventV2 && matches!(status, 401 | 403);
         let is_final = is_event && !sent.ids.iter().all(|id| self.forbidden.insert(*id));
-        if matches!(status, 401 | 403) && !is_final && permission.has_key() && permission.generation == sent.generation
+        if matches!(status, 401 | 403) && !is_final && permission.has_key() && permission.key_number == sent.key_number
         {
             self.doubted.entry(tenant).or_insert(now);
             self.doubts.insert((tenant, sent.payload.kind.endpoint()));
@@ -213,10 +213,10 @@ impl Invariants {
         *self.in_flight.entry(tenant).or_default() -= 1;
     }
 
-    /// The key of that generation was validated; none: nothing is known.
-    pub(super) fn validated(&mut self, tenant: usize, generation: u64, valid: Option<bool>) {
+    /// The key of that number was validated; none: nothing is known.
+    pub(super) fn validated(&mut self, tenant: usize, key_number: u64, valid: Option<bool>) {
         let permission = self.permission(tenant);
-        if !permission.has_key() || permission.generation != generation {
+        if !permission.has_key() || permission.key_number != key_number {
             return;
         }
         let Some(valid) = valid else { return };

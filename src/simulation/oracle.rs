@@ -2,7 +2,7 @@
 
 use super::machine::elapsed;
 use crate::ledger::DropReason;
-use crate::queue::Finalizer;
+use crate::queue::{Finalizer, LaneId};
 use crate::types::{Follow, Kind};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
@@ -69,7 +69,7 @@ pub(super) struct Oracle {
     items: Vec<Item>,
     orders: u64,
     /// The place of the last first attempt.
-    first_attempts: BTreeMap<Lane, u64>,
+    first_attempts: BTreeMap<(usize, LaneId), u64>,
     confirmed: BTreeMap<u64, Confirmed>,
     /// Payloads that came to their end and came again, by the time of the kill in between and by tenant.
     repeated: BTreeMap<(Duration, usize), BTreeSet<u64>>,
@@ -162,8 +162,9 @@ impl Oracle {
         }
     }
 
-    /// A request with these items is in flight.
-    pub(super) fn attempted(&mut self, tenant: usize, kind: Kind, ids: &[u64]) {
+    /// A request with these items is in flight; they were accepted for that recipient.
+    pub(super) fn attempted(&mut self, tenant: usize, lane: LaneId, ids: &[u64]) {
+        let kind = lane.kind;
         for id in ids {
             let item = self.item_mut(*id);
             let (theirs, first) = ((item.tenant, item.kind), !std::mem::replace(&mut item.attempted, true));
@@ -172,7 +173,7 @@ impl Oracle {
                 self.wrong(format_args!("item {id} of {theirs:?} was sent to {tenant} as {kind}"));
             }
             if let Some(order) = order {
-                let last = self.first_attempts.entry((tenant, kind)).or_default();
+                let last = self.first_attempts.entry((tenant, lane)).or_default();
                 let before = std::mem::replace(last, order);
                 if before > order {
                     self.wrong(format_args!(

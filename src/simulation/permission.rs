@@ -3,8 +3,8 @@
 use super::datadog::Datadog;
 use super::machine::{elapsed, now};
 use crate::settings::Site;
-use crate::tenancy::{Access, Hold, Registry, Tenant};
-use crate::types::{Secret, TenantId, UnixMillis};
+use crate::tenancy::{Access, Hold, Recipients, Registry, Tenant};
+use crate::types::{Generation, Secret, TenantId, UnixMillis};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,10 +37,13 @@ pub(super) struct Permission {
     keyed: bool,
     pub(super) paused: bool,
     /// How many keys it had before this one.
-    pub(super) generation: u64,
+    pub(super) key_number: u64,
     /// When it got this one.
     pub(super) since: Duration,
-    pub(super) before: Option<UnixMillis>,
+    /// How many organisations it had before this one.
+    organisation: u64,
+    /// What was accepted earlier for another organisation is released to this one.
+    released: Option<UnixMillis>,
     /// What was accepted earlier is purged, as long as the process lives that has been told so.
     pub(super) purged: Option<UnixMillis>,
 }
@@ -51,9 +54,10 @@ impl Default for Permission {
             present: true,
             keyed: true,
             paused: false,
-            generation: 0,
+            key_number: 0,
             since: Duration::ZERO,
-            before: None,
+            organisation: 0,
+            released: None,
             purged: None,
         }
     }
@@ -71,7 +75,8 @@ impl Permission {
             Change::Exchange => self.renew(),
             Change::Move => {
                 self.renew();
-                self.before = Some(now());
+                self.organisation += 1;
+                self.released = None;
             }
             Change::Remove => self.present = false,
             // That is not a term, but done at once.
@@ -80,14 +85,25 @@ impl Permission {
                 if !self.keyed {
                     self.renew();
                 }
-                *self = Self { present: true, paused: false, before: None, ..*self };
+                let released = Some(UnixMillis(now().0 + 1));
+                *self = Self { present: true, paused: false, released, ..*self };
             }
         }
     }
 
+    /// For whom telemetry is accepted.
+    pub(super) fn recipient(&self) -> Generation {
+        Generation(self.organisation)
+    }
+
+    pub(super) fn hold(&self) -> Hold {
+        let recipients = Recipients { present: self.recipient(), others: Vec::new() };
+        Hold { paused: self.paused, recipients, released: self.released }
+    }
+
     fn renew(&mut self) {
         self.keyed = true;
-        self.generation += 1;
+        self.key_number += 1;
         self.since = elapsed();
     }
 
@@ -104,10 +120,10 @@ impl Permission {
             tenant
         });
         let access = match self.keyed {
-            true => Access::Key(Secret::new(format!("{:016x}{index:016x}", self.generation))),
+            true => Access::Key(Secret::new(format!("{:016x}{index:016x}", self.key_number))),
             false => Access::Refused,
         };
-        tenant.set_terms(access, Hold { paused: self.paused, before: self.before });
+        tenant.set_terms(access, self.hold());
     }
 }
 

@@ -162,6 +162,7 @@ impl World {
         });
         for requests in &self.emitters {
             let emitter = Emitter {
+                datadog: self.datadog.clone(),
                 queues: queues.clone(),
                 tenants: tenants.clone(),
                 requests: requests.clone(),
@@ -193,7 +194,7 @@ impl World {
             if let Change::Purge = change {
                 let before = machine::now();
                 self.oracle().purged(tenant);
-                match life.delivery.purge(&life.tenants[tenant], before).await {
+                match life.delivery.purge(&life.tenants[tenant], before, None).await {
                     Ok(_) => self.permissions[tenant].purged = Some(before),
                     Err(error) => self.oracle().event(format_args!("not purged: {error}")),
                 }
@@ -380,7 +381,7 @@ impl Life {
         let mut queued: BTreeMap<(TenantId, Kind), u64> = BTreeMap::new();
         for queue in self.queues.all() {
             for lane in queue.figures().into_iter().chain(self.delivery.figures(&queue.id)) {
-                *queued.entry((queue.id.clone(), lane.kind)).or_default() += lane.items;
+                *queued.entry((queue.id.clone(), lane.lane.kind)).or_default() += lane.items;
             }
         }
         for (tenant, kind, balance) in self.ledger.read() {

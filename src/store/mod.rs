@@ -10,6 +10,7 @@
 
 mod backend;
 mod error;
+mod generations;
 mod ingest_tokens;
 mod lease;
 mod model;
@@ -21,6 +22,7 @@ mod tenants;
 mod watch;
 
 pub use error::{Fault, StoreError};
+pub use generations::Generations;
 pub use lease::Lease;
 pub use model::{
     ApiKey, Change, Changes, Connection, IngestToken, KeyInfo, NewKey, NewTenant, NewTokens, Organisation, Origin,

@@ -1,5 +1,6 @@
 //! The records of the store.
 
+use super::Generations;
 use crate::settings::Overrides;
 use crate::types::{Secret, TenantId, UnixMillis};
 use crate::vault::{KeyId, VaultError};
@@ -120,6 +121,8 @@ pub struct TenantRecord {
     /// Telemetry accepted before this time is to be dropped by every host that has any: the operator's decision on held
     /// telemetry.
     pub dropped_before: Option<UnixMillis>,
+    /// For whom its telemetry was accepted since it was created.
+    pub generations: Generations,
     /// Settings of its own.
     pub overrides: Map<String, Value>,
     /// When the creation of a key began that has not ended. If nobody is working on it any more, the answer was lost,
@@ -174,6 +177,11 @@ pub enum Change {
     HeldFor(Option<Organisation>),
     /// Telemetry accepted before this time is to be dropped.
     DroppedBefore(UnixMillis),
+    /// Telemetry accepted before this time goes to the present organisation, whoever it was accepted for.
+    ReleasedBefore(UnixMillis),
+    /// The organisation of the tenant's key, by its id; none where Datadog has not said it yet. Telemetry that was accepted for
+    /// another one is held.
+    KeyOf(Option<String>),
     /// Settings of its own, all of them.
     Overrides(Map<String, Value>),
     /// Its key; none forgets it.

@@ -5,7 +5,18 @@ use super::error::StoreError;
 
 /// The statements of each version, applied in order, each version in one transaction with the record of its number.
 /// Released versions are never edited; a change is a new version.
-const VERSIONS: [&[&str]; 2] = [FIRST, &["ALTER TABLE dogsled_tenants ADD COLUMN dropped_before BIGINT"]];
+const VERSIONS: [&[&str]; 3] = [
+    FIRST,
+    &["ALTER TABLE dogsled_tenants ADD COLUMN dropped_before BIGINT"],
+    &[
+        // What older releases accepted is of generation 0. Where some of it is held for another organisation, all is.
+        "ALTER TABLE dogsled_tenants ADD COLUMN generations TEXT NOT NULL DEFAULT '[{\"generation\":0,\"organisation\":null}]'",
+        "UPDATE dogsled_tenants SET generations = '[{\"generation\":0,\"organisation\":\"' || organisation_id || '\"}]' \
+         WHERE organisation_id IS NOT NULL",
+        "UPDATE dogsled_tenants SET generations = '[{\"generation\":0,\"organisation\":\"' || held_id || '\"},\
+         {\"generation\":' || revision || ',\"organisation\":null}]' WHERE held_id IS NOT NULL",
+    ],
+];
 
 const FIRST: &[&str] = &[
     // One row: the counter of changes, and the key that everything is sealed with.

@@ -2,13 +2,15 @@
 
 use super::backend::{Row, Tx, Value};
 use super::{
-    Change, Connection, KeyInfo, Lease, NewTenant, Organisation, Origin, Revision, Step, Store, StoreError,
-    TenantRecord, TokensInfo,
+    Change, Connection, Generations, KeyInfo, Lease, NewTenant, Organisation, Origin, Revision, Step, Store,
+    StoreError, TenantRecord, TokensInfo,
 };
-use crate::types::{TenantId, UnixMillis};
+use crate::types::{Generation, TenantId, UnixMillis};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 const SELECT: &str = "SELECT t.id, t.display_name, t.site, t.paused, t.connection, t.reason, t.instructions, \
-     t.organisation_id, t.organisation_name, t.held_id, t.held_name, t.dropped_before, t.overrides, t.key_creation_begun, \
+     t.organisation_id, t.organisation_name, t.held_id, t.held_name, t.dropped_before, t.generations, t.overrides, t.key_creation_begun, \
      t.created, t.updated, t.revision, k.origin, k.datadog_id, k.created, o.expires, o.scopes, o.granted, o.generation \
      FROM dogsled_tenants t LEFT JOIN dogsled_api_keys k ON k.tenant = t.id LEFT JOIN dogsled_tokens o ON o.tenant = t.id";
 
@@ -28,14 +30,15 @@ impl Store {
     /// When it exists, when its organisation is another's, or when the store fails.
     pub async fn add_tenant(&self, tenant: &NewTenant, changes: &[Change]) -> Result<TenantRecord, StoreError> {
         const ADD: &str = "INSERT INTO dogsled_tenants (id, display_name, site, paused, connection, reason, \
-             instructions, overrides, created, updated, revision) \
-             VALUES ($1, '', $2, 0, 'pending', '', '', '{}', $3, $3, $4) ON CONFLICT (id) DO NOTHING RETURNING id";
+             instructions, overrides, created, updated, revision, generations) \
+             VALUES ($1, '', $2, 0, 'pending', '', '', '{}', $3, $3, $4, $5) ON CONFLICT (id) DO NOTHING RETURNING id";
         let mut step = self.step().await?;
         let parameters: Vec<Value> = vec![
             tenant.id.as_str().into(),
             tenant.site.as_str().into(),
             UnixMillis::now().0.into(),
             step.revision.0.into(),
+            written(&Generations::new(generation(step.revision)))?.as_str().into(),
         ];
         if step.tx.query_one(ADD, parameters).await?.is_none() {
             return Err(StoreError::TenantExists(tenant.id.clone()));
@@ -151,11 +154,18 @@ impl Step {
                 ("organisation_id = $2, organisation_name = $3", columns(organisation.as_ref()))
             }
             Change::HeldFor(organisation) => ("held_id = $2, held_name = $3", columns(organisation.as_ref())),
-            Change::DroppedBefore(time) => ("dropped_before = $2", vec![time.0.into()]),
-            Change::Overrides(overrides) => {
-                let text = serde_json::to_string(overrides).map_err(|error| StoreError::Damaged(error.to_string()))?;
-                ("overrides = $2", vec![text.as_str().into()])
+            Change::KeyOf(organisation) => {
+                let mut generations = self.tenant(id).await?.generations;
+                generations.follow_key(organisation.as_deref(), generation(self.revision));
+                ("generations = $2", vec![written(&generations)?.as_str().into()])
             }
+            Change::ReleasedBefore(time) => {
+                let mut generations = self.tenant(id).await?.generations;
+                generations.release(*time);
+                ("generations = $2", vec![written(&generations)?.as_str().into()])
+            }
+            Change::DroppedBefore(time) => ("dropped_before = $2", vec![time.0.into()]),
+            Change::Overrides(overrides) => ("overrides = $2", vec![written(overrides)?.as_str().into()]),
             Change::KeyCreation(begun) => ("key_creation_begun = $2", vec![begun.then(|| UnixMillis::now().0).into()]),
             Change::Key(key) => return self.change_key(id, key.as_ref()).await,
             Change::Tokens(tokens) => return self.change_tokens(id, tokens.as_ref()).await,
@@ -176,6 +186,20 @@ impl Step {
             }),
         }
     }
+}
+
+/// A revision is given out once, so it can name a generation.
+fn generation(revision: Revision) -> Generation {
+    Generation(revision.0.unsigned_abs())
+}
+
+fn written(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+fn read<T: DeserializeOwned>(id: &TenantId, what: &str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::Damaged(format!("the {what} of tenant {id} are no JSON ({error})")))
 }
 
 fn columns(organisation: Option<&Organisation>) -> Vec<Value> {
@@ -212,8 +236,8 @@ fn tenant(mut row: Row) -> Result<TenantRecord, StoreError> {
     };
     let (organisation, held_for) = (organisation(&mut row)?, organisation(&mut row)?);
     let dropped_before = row.opt_int()?.map(UnixMillis);
-    let overrides = serde_json::from_str(&row.text()?)
-        .map_err(|error| StoreError::Damaged(format!("the overrides of tenant {id} are not JSON ({error})")))?;
+    let generations = read(&id, "generations", &row.text()?)?;
+    let overrides = read(&id, "overrides", &row.text()?)?;
     let key_creation_begun = row.opt_int()?.map(UnixMillis);
     let (created, updated) = (UnixMillis(row.int()?), UnixMillis(row.int()?));
     let revision = Revision(row.int()?);
@@ -241,6 +265,7 @@ fn tenant(mut row: Row) -> Result<TenantRecord, StoreError> {
         organisation,
         held_for,
         dropped_before,
+        generations,
         overrides,
         key_creation_begun,
         key,

@@ -10,7 +10,7 @@ pub use registry::Registry;
 pub use resolve::{Advice, Caller, Claims, Denied, Resolver};
 
 use crate::settings::Site;
-use crate::types::{Secret, TenantId, UnixMillis};
+use crate::types::{Generation, Secret, TenantId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -66,12 +66,42 @@ pub enum Access {
 }
 
 /// Telemetry that is held although there is a key.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hold {
     /// Everything, by the operator's decision.
     pub paused: bool,
-    /// Telemetry accepted before this time: it was meant for another organisation than that of the key.
-    pub before: Option<UnixMillis>,
+    /// Telemetry that was accepted for anyone else.
+    pub recipients: Recipients,
+    /// Telemetry accepted before this time is not held for its recipient: the operator has released it.
+    pub released: Option<UnixMillis>,
+}
+
+/// The generations whose telemetry may be sent with the key in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recipients {
+    /// Telemetry accepted now is stamped with it.
+    pub present: Generation,
+    /// Others that are for the same organisation.
+    pub others: Vec<Generation>,
+}
+
+impl Recipients {
+    /// Whether telemetry of this generation is theirs.
+    pub fn contains(&self, generation: Generation) -> bool {
+        generation == self.present || self.others.contains(&generation)
+    }
+}
+
+impl Hold {
+    /// Whether telemetry of this generation, the oldest of it accepted at that time, waits for the operator's decision.
+    pub fn awaits_decision(&self, generation: Generation, oldest: UnixMillis) -> bool {
+        !self.recipients.contains(generation) && self.released.is_none_or(|released| oldest >= released)
+    }
+
+    /// Whether such telemetry must not be sent.
+    pub fn applies(&self, generation: Generation, oldest: UnixMillis) -> bool {
+        self.paused || self.awaits_decision(generation, oldest)
+    }
 }
 
 #[derive(Debug)]
@@ -109,12 +139,17 @@ impl Tenant {
         self.terms().0
     }
 
+    /// The generation that telemetry accepted now is stamped with.
+    pub fn generation(&self) -> Generation {
+        self.lock().hold.recipients.present
+    }
+
     /// Its API key and what must be held, read together.
     pub fn terms(&self) -> (Option<Secret>, Hold) {
         let terms = self.lock();
         match &terms.access {
-            Access::Key(key) => (Some(key.clone()), terms.hold),
-            Access::None | Access::Refused => (None, terms.hold),
+            Access::Key(key) => (Some(key.clone()), terms.hold.clone()),
+            Access::None | Access::Refused => (None, terms.hold.clone()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A run of raw items of one tenant and kind.
 
-use super::{Follow, Kind, TenantId, UnixMillis};
+use super::{Follow, Generation, Kind, TenantId, UnixMillis};
 use bytes::Bytes;
 
 /// A run of raw, validated items of one tenant and kind: what the queue holds and what batches are made of.
@@ -14,6 +14,8 @@ pub struct Chunk {
     pub tenant: TenantId,
     /// The kind of the items.
     pub kind: Kind,
+    /// For whom they were accepted.
+    pub generation: Generation,
     /// How many items; at least one, at most [`super::Limits::items`].
     pub items: u32,
     /// The earliest time that an item says of itself; the time of acceptance where none does.

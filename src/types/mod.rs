@@ -3,6 +3,7 @@
 mod chunk;
 mod current;
 mod follow;
+mod generation;
 mod html;
 mod kind;
 mod printable;
@@ -13,6 +14,7 @@ pub use crate::machine::UnixMillis;
 pub use chunk::Chunk;
 pub use current::Current;
 pub use follow::{Fate, Follow};
+pub use generation::Generation;
 pub use html::escape_html;
 pub use kind::{Encoding, Endpoint, Framing, HostRole, Kind, Limits};
 pub use printable::{is_unprintable, printable};

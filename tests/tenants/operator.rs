@@ -87,8 +87,12 @@ impl Datadog {
 
     /// Waits until exactly these logs have arrived with the present key of an organisation.
     pub async fn wait_logs(&self, org: &str, ids: &[u64]) {
-        let key = &self.keys(org).await[0];
-        until(&format!("logs {ids:?} at {org}"), async || (self.logs(key).await.len() >= ids.len()).then_some(()))
+        self.wait_logs_with(&self.keys(org).await[0], ids).await;
+    }
+
+    /// Waits until exactly these logs have arrived with a key.
+    pub async fn wait_logs_with(&self, key: &str, ids: &[u64]) {
+        until(&format!("logs {ids:?} with {key}"), async || (self.logs(key).await.len() >= ids.len()).then_some(()))
             .await;
         let mut arrived = self.logs(key).await;
         arrived.sort_unstable();
@@ -157,6 +161,12 @@ impl Operator {
         let reply = self.post("tenants", json!({ "id": tenant })).await;
         assert_eq!(reply.status, 201, "{}", reply.body);
         reply.body
+    }
+
+    /// Changes a tenant, and gives what it is then.
+    pub async fn change(&self, tenant: &str, changes: Value) -> Value {
+        let request = self.request(Method::PATCH, &format!("tenants/{tenant}"));
+        self.expect(200, request.header("Content-Type", "application/json").body(changes.to_string())).await
     }
 
     pub async fn show(&self, tenant: &str) -> Value {

@@ -2,7 +2,6 @@
 
 use super::{BAD_CONFIGURATION, complain, local};
 use crate::api::{PREFIX, Problem};
-use crate::outbound;
 use crate::settings::Settings;
 use crate::types::Secret;
 use reqwest::Method;
@@ -31,9 +30,6 @@ pub(super) struct Options {
     /// The file with the token for the admin port [default: admin.token in state.dir of the configuration]
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// A PEM file with a certificate to trust besides the system's, for an admin port with TLS
-    #[arg(long, global = true, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -156,13 +152,11 @@ pub(super) fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
 
 impl Client {
     fn new(options: &Options) -> Result<Self, Failure> {
-        let Options { config, admin, token_file, ca_file, .. } = options;
+        let Options { config, admin, token_file, .. } = options;
         match (admin, token_file) {
             (Some(path), _) if path.starts_with('/') => Self::of_socket(Path::new(path)),
             // Whoever names both needs no configuration, nor the right to read it.
-            (Some(url), Some(token)) if config.is_none() => {
-                Self::of_port(address(url)?, token.clone(), ca_file.as_deref())
-            }
+            (Some(url), Some(token)) if config.is_none() => Self::of_port(address(url)?, token.clone()),
             (None, None) => {
                 let settings = load(config.as_deref())?;
                 check_owner(&settings)?;
@@ -177,8 +171,7 @@ impl Client {
                         Failure::Configuration(message.into())
                     })?,
                 };
-                let token = token_file.clone().unwrap_or_else(|| settings.state.dir.join("admin.token"));
-                Self::of_port(url, token, ca_file.as_deref())
+                Self::of_port(url, token_file.clone().unwrap_or_else(|| settings.state.dir.join("admin.token")))
             }
         }
     }
@@ -190,7 +183,7 @@ impl Client {
         Ok(Self { http, url: "http://localhost".into(), at: path.display().to_string(), token: None })
     }
 
-    fn of_port(url: String, token_path: PathBuf, ca_file: Option<&Path>) -> Result<Self, Failure> {
+    fn of_port(url: String, token_path: PathBuf) -> Result<Self, Failure> {
         let text = fs::read_to_string(&token_path)
             .map(Secret::new)
             .map_err(|source| Failure::Token { path: token_path.clone(), source })?;
@@ -198,9 +191,7 @@ impl Client {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Failure::NoToken(token_path));
         }
-        let http = outbound::builder(ca_file).map_err(|error| Failure::usage(error.to_string()))?;
-        // Without proxies, whatever the environment says.
-        let http = http.no_proxy().timeout(ANSWER).build().map_err(|error| Failure::Setup(error.to_string()))?;
+        let http = local::client(ANSWER).map_err(|error| Failure::Setup(error.to_string()))?;
         Ok(Self { http, at: url.clone(), url, token: Some((Secret::new(token), token_path)) })
     }
 
@@ -322,15 +313,14 @@ fn check_owner(settings: &Settings) -> Result<(), Failure> {
 
 /// The address of an admin port as somebody wrote it.
 fn address(text: &str) -> Result<String, Failure> {
-    let (scheme, host) = text.split_once("://").unwrap_or(("http", text));
-    let host = host.trim_end_matches('/');
-    if !matches!(scheme, "http" | "https") || host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) {
+    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    if bare.is_empty() || bare.contains("://") || bare.contains(['/', '?', '#', '@', ' ']) {
         return Err(Failure::usage(format!(
-            "--admin {text:?} is neither the path of a socket nor the address of an admin port: write it as \
-             /var/lib/dogsled/admin.sock or http://127.0.0.1:8283"
+            "--admin {text:?} is no address of an admin port: write it as http://127.0.0.1:8283 (it speaks plain HTTP; \
+             reach one on another machine through a tunnel)"
         )));
     }
-    Ok(format!("{scheme}://{host}"))
+    Ok(format!("http://{bare}"))
 }
 
 #[cfg(test)]
@@ -338,12 +328,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_may_leave_out_their_scheme() {
+    fn addresses_need_no_scheme_and_take_no_other() {
         for good in ["127.0.0.1:8283", "http://127.0.0.1:8283", "http://127.0.0.1:8283/"] {
             assert_eq!(address(good).unwrap(), "http://127.0.0.1:8283");
         }
-        assert_eq!(address("https://localhost:1").unwrap(), "https://localhost:1");
-        for bad in ["", "https://", "http://a/admin/v1", "unix:/x", "ftp://a", "http://user@a"] {
+        for bad in ["", "https://localhost:1", "http://a/admin/v1", "unix:/x", "http://user@a"] {
             assert!(matches!(address(bad), Err(Failure::Usage(_))), "{bad}");
         }
     }

@@ -4,6 +4,7 @@ use super::super::budget::{Budget, Share};
 use super::super::finalizer::tests::Acknowledged;
 use super::*;
 use crate::journal::Entry;
+use crate::types::{Generation, Kind};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -11,6 +12,7 @@ fn chunk(items: u32, bytes: usize) -> Chunk {
     Chunk {
         tenant: TenantId::new("a").unwrap(),
         kind: Kind::Logs,
+        generation: Generation::UNKNOWN,
         items,
         oldest: UnixMillis(0),
         accepted: UnixMillis(0),
@@ -32,7 +34,7 @@ struct Fixture {
 impl Fixture {
     fn with_memory(bytes: usize) -> Self {
         let (memory, disk) = (Budget::new(bytes), Budget::new(1 << 30));
-        let lane = Lane::new(Kind::Logs, Account::default());
+        let lane = Lane::new(LaneId::of(&chunk(1, 1)), Account::default());
         Self { lane, memory, disk, shares: Default::default(), journal: Arc::default(), next: 1 }
     }
 

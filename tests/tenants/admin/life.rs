@@ -26,7 +26,7 @@ async fn a_connected_tenant_delivers_with_its_new_key() {
     let shown = operator.show("acme").await;
     assert_eq!((&shown["state"], &shown["key"]["origin"]), (&json!("active"), &json!("oauth")));
     assert_eq!(shown["organisation"]["name"], "The alpha & Co");
-    assert_eq!(shown["queue"], json!({ "items": 0, "bytes": 0, "oldest_seconds": null }));
+    assert_eq!(shown["queue"], json!({ "items": 0, "bytes": 0, "oldest_seconds": null, "held_items": 0 }));
     assert!(shown["tokens"]["expires_at"].is_string() && shown["to_do"].is_null(), "{shown}");
     let state = daemon.state_dir();
     for file in ["admin.token", "master.key", "tenants.db"] {
@@ -111,6 +111,9 @@ async fn removal_drops_or_keeps_queued_telemetry() {
 
     operator.create("acme").await;
     operator.connect(&datadog, "acme", "alpha").await;
+    // They were accepted for an earlier tenant.
+    let released = operator.post("tenants/acme/held", json!({ "action": "release" })).await;
+    assert_eq!(released.status, 200, "{}", released.body);
     datadog.wait_logs("alpha", &[1, 2]).await;
     operator.order("acme", "pause").await;
     daemon.logs("acme", [3, 4, 5]).await;

@@ -3,7 +3,7 @@
 use super::harness::{Place, add, both, key_source};
 use dogsled::settings::{Settings, StoreUrl};
 use dogsled::store::{Change, Guard, NewKey, Origin, Store, StoreError};
-use dogsled::types::{Secret, UnixMillis};
+use dogsled::types::{Generation, Secret, UnixMillis};
 use dogsled::vault::Source;
 use std::os::unix::fs::PermissionsExt;
 
@@ -26,9 +26,11 @@ both! {
         let store = place.open().await;
         let acme = add(&store, "acme").await;
         drop(store);
-        place.sql("ALTER TABLE dogsled_tenants DROP COLUMN dropped_before; UPDATE dogsled_schema SET version = 1").await;
+        place.sql("ALTER TABLE dogsled_tenants DROP COLUMN dropped_before; \
+             ALTER TABLE dogsled_tenants DROP COLUMN generations; UPDATE dogsled_schema SET version = 1").await;
         let store = place.open().await;
-        assert_eq!(store.tenant(&acme).await.unwrap().unwrap().dropped_before, None);
+        let record = store.tenant(&acme).await.unwrap().unwrap();
+        assert_eq!((record.dropped_before, record.generations.present()), (None, Generation::UNKNOWN));
         let change = [Change::DroppedBefore(UnixMillis(7))];
         store.apply(&acme, Guard::default(), &change).await.unwrap();
         assert_eq!(place.open().await.tenant(&acme).await.unwrap().unwrap().dropped_before, Some(UnixMillis(7)));
