@@ -14,12 +14,13 @@
 //!
 //! Ground floor first, each importing only from those before it: [`metric`], [`machine`], [`types`], [`settings`], [`outbound`],
 //! [`wire`], [`serve`], [`ledger`], [`journal`], [`vault`], [`store`], [`tenancy`], [`oauth`], [`queue`], [`payload`], [`deliver`],
-//! [`ingest`], [`api`], [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
+//! [`aggregate`], [`ingest`], [`api`], [`control`], [`admin`], [`daemon`], [`fakeintake`], [`cli`].
 
 // What clippy.toml forbids, tests may do.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 pub mod admin;
+pub mod aggregate;
 pub mod api;
 pub mod cli;
 pub mod control;

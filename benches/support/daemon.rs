@@ -39,6 +39,8 @@ pub struct Daemon {
     child: Child,
     /// Its local HTTP port.
     pub ingest: SocketAddr,
+    /// Its UDP socket for DogStatsD.
+    pub dogstatsd: SocketAddr,
     admin: SocketAddr,
     home: Arc<TempDir>,
 }
@@ -63,6 +65,9 @@ pub fn tenant(index: usize) -> String {
 pub fn key(index: usize) -> String {
     format!("{index:032x}")
 }
+
+/// The listeners of every daemon.
+const LISTENERS: [&str; 3] = ["ingest", "dogstatsd", "admin"];
 
 /// How long starting, draining and ending may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -102,14 +107,16 @@ impl Daemon {
                 }
             }
         });
-        let mut addresses = [None; 2];
+        let mut addresses = [None; LISTENERS.len()];
         while addresses.contains(&None) {
             let silent = |_| io::Error::other("the daemon did not say where it listens");
             let (listener, address) = heard.recv_timeout(PATIENCE).map_err(silent)?;
-            addresses[usize::from(listener == "admin")] = Some(address);
+            if let Some(at) = LISTENERS.iter().position(|name| *name == listener) {
+                addresses[at] = Some(address);
+            }
         }
-        let [Some(ingest), Some(admin)] = addresses else { return Err(io::Error::other("two listeners are needed")) };
-        Ok(Self { child, ingest, admin, home: home.clone() })
+        let [Some(ingest), Some(dogstatsd), Some(admin)] = addresses else { return Err(io::Error::other("listeners")) };
+        Ok(Self { child, ingest, dogstatsd, admin, home: home.clone() })
     }
 
     /// Its process.
@@ -172,6 +179,14 @@ impl Daemon {
         })
     }
 
+    /// Reads `/metrics`: the sum of all series of a name.
+    pub fn metric(&self, name: &str) -> io::Result<f64> {
+        let text = self.get("/metrics")?;
+        let series = text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+        let series = series.filter(|(labels, _)| labels.is_empty() || labels.starts_with('{'));
+        Ok(series.filter_map(|(_, value)| value.parse::<f64>().ok()).sum())
+    }
+
     /// Waits until everything accepted is delivered; gives how long that took.
     pub fn drain(&self) -> io::Result<Duration> {
         let start = Instant::now();
@@ -221,7 +236,7 @@ fn configuration(plan: &Plan, state: &Path) -> String {
     let Plan { sink, level, .. } = plan;
     let mut text = format!(
         "[state]\ndir = {state:?}\n[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [log]\nformat = \"json\"\n[batch]\nlevel = {level}\n[datadog]\ndefault_site = \"sink\"\n\
+         [dogstatsd]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n[batch]\nlevel = {level}\n[datadog]\ndefault_site = \"sink\"\n\
          [datadog.sites.sink]\napi = \"http://{sink}\"\nlogs = \"http://{sink}\"\nevents = \"http://{sink}\"\n\
          app = \"http://{sink}\"\n"
     );

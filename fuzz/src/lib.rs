@@ -2,8 +2,9 @@
 //! bodies of the same items. The yardstick for JSON is `serde_json`. A segment of the journal may hold anything.
 
 use bytes::Bytes;
+use dogsled::aggregate::{Aggregator, Options, Source};
 use dogsled::journal::recover_bytes;
-use dogsled::types::{Kind, UnixMillis};
+use dogsled::types::{Kind, TenantId, UnixMillis};
 use dogsled::wire::{self, Context, Form, LogDefaults, Part};
 use serde_json::value::RawValue;
 
@@ -33,6 +34,21 @@ pub fn split_with(form: Form, body: &[u8], defaults: &LogDefaults) {
             check(&part);
         }
     }
+}
+
+/// Aggregates a packet: every part is a run of as many items as it says, and a good line among any others is taken.
+pub fn dogstatsd(packet: &[u8]) {
+    let source = Source { tenant: TenantId::new("acme").ok(), tag: Some("tenant".into()), ..Source::default() };
+    let mut aggregator = Aggregator::new(Options::default(), 1_700_000_000);
+    let packet = [packet, b"\ngood.one:1|c\n", packet].concat();
+    aggregator.take(&packet, &source, 1_700_000_001, &|tenant| tenant != "unknown");
+    aggregator.finish(1_700_000_002);
+    let mut is_there = false;
+    for part in aggregator.take_parts() {
+        assert_eq!(wire::boundaries(part.kind, &part.bytes).len(), part.items as usize, "{part:?}");
+        is_there |= part.bytes.windows(8).any(|bytes| bytes == b"good.one");
+    }
+    assert!(is_there);
 }
 
 /// Cuts bytes that nothing has validated, which a damaged journal might hold, and asks the pieces for their times.

@@ -1,6 +1,6 @@
 //! The operator's port: metrics, liveness, readiness, and the API to tenants.
 //!
-//! `router` lists what is served; `daemon`, `tenants`, `connecting`, `tokens` and `probes` are its handlers, which read
+//! `router` lists what is served; `daemon`, `dogstatsd`, `tenants`, `connecting`, `tokens` and `probes` are its handlers, which read
 //! requests with `extract`, have [`Control`] do the work, and answer with `answer`. `document` adds to the OpenAPI
 //! document what is true of all operations.
 
@@ -8,6 +8,7 @@ mod answer;
 mod connecting;
 mod daemon;
 mod document;
+mod dogstatsd;
 mod extract;
 mod metrics;
 mod probes;
@@ -24,6 +25,7 @@ pub use token::{Token, TokenError};
 use crate::api::ReloadedView;
 use crate::control::Control;
 use crate::deliver::Soon;
+use crate::ingest::dogstatsd::Hub;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -37,6 +39,8 @@ pub struct Admin {
     pub ready: AtomicBool,
     /// What the operator can do.
     pub control: Arc<Control>,
+    /// What takes DogStatsD.
+    pub dogstatsd: Arc<Hub>,
     /// Who the operator is.
     pub token: Token,
     /// What reads the configuration again, if something does.

@@ -2,7 +2,7 @@
 
 use super::answer::{Json, Refusal, finished};
 use super::document::{self, Head};
-use super::{Admin, connecting, daemon, probes, tenants, tokens};
+use super::{Admin, connecting, daemon, dogstatsd, probes, tenants, tokens};
 use crate::api::PREFIX;
 use crate::serve::{Connection, Peer};
 use axum::body::Body;
@@ -26,6 +26,7 @@ fn operations() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(openapi))
         .routes(routes!(daemon::status))
         .routes(routes!(daemon::reload))
+        .routes(routes!(dogstatsd::show))
         .routes(routes!(tenants::list, tenants::create))
         .routes(routes!(tenants::show, tenants::update, tenants::remove))
         .routes(routes!(tenants::pause))

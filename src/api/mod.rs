@@ -6,6 +6,7 @@
 
 mod connect;
 mod daemon;
+mod dogstatsd;
 mod problem;
 mod tenant;
 mod token;
@@ -15,6 +16,7 @@ pub use connect::{
     KeyCameFrom,
 };
 pub use daemon::{DifferenceView, OauthView, ReloadedView, StatusView, StoreView};
+pub use dogstatsd::{DogstatsdErrorView, DogstatsdListenerView, DogstatsdNameView, DogstatsdTenantView, DogstatsdView};
 pub use problem::Problem;
 pub use tenant::{
     ErrorView, KeyOrigin, KeyView, NewTenant, OrganisationView, QueueView, RateLimitView, RemoveQuery, RemovedView,

@@ -1,5 +1,7 @@
 //! `dogsled send`.
 
+mod dogstatsd;
+
 use super::{BAD_CONFIGURATION, complain, local};
 use crate::settings::{Settings, parse_duration};
 use crate::types::{Secret, TenantId, UnixMillis};
@@ -52,9 +54,18 @@ struct Options {
     /// How long to follow the item, such as 10s or 2m
     #[arg(long, global = true, default_value = "30s", value_parser = parse_duration, value_name = "TIME")]
     timeout: Duration,
+    /// How to send it: over HTTP, followed until Datadog has it; or as a DogStatsD line, which nobody acknowledges
+    #[arg(long, global = true, value_enum, default_value = "http")]
+    via: Via,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Via {
+    Http,
+    Dogstatsd,
 }
 
 #[derive(Debug, Subcommand)]
@@ -197,6 +208,14 @@ enum Failure {
     NoTicket { url: String, item: &'static str, hint: &'static str },
     #[error("cannot parse the daemon's answer about the item ({0}): is it of another version?")]
     Answer(String),
+    #[error("DogStatsD carries metrics, events and service checks, and no logs: leave out --via")]
+    LogByDogstatsd,
+    #[error("the configuration sets neither dogstatsd.listen nor dogstatsd.socket: the daemon takes no DogStatsD")]
+    NoDogstatsd,
+    #[error(
+        "{address} cannot be reached: {error}; is the daemon running, and does dogstatsd.listen name that address?"
+    )]
+    Datagram { address: String, error: std::io::Error },
 }
 
 /// The fate of the item.
@@ -214,6 +233,9 @@ struct Fate {
 /// Sends the item. Exit codes: 0 delivered, 1 not (yet), 2 bad usage or configuration.
 pub fn main(args: &Args) -> ExitCode {
     let Args { item, options } = args;
+    if options.via == Via::Dogstatsd {
+        return send_line(item, options);
+    }
     let from_config = match options.config.as_deref().map(|path| from_config(path, options)).transpose() {
         Ok(found) => found,
         Err(code) => return code,
@@ -237,6 +259,34 @@ pub fn main(args: &Args) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Sends the item as a line of DogStatsD.
+fn send_line(item: &Item, options: &Options) -> ExitCode {
+    let settings = match options.config.as_deref().map(|path| Settings::load(Some(path))).transpose() {
+        Ok(settings) => settings,
+        Err(error) => {
+            error.problems().iter().for_each(complain);
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    match dogstatsd::send(item, options, settings.as_ref()) {
+        Ok(address) if options.json => say(json!({ "item": item.name(), "outcome": "sent", "address": address })),
+        Ok(address) => say(format_args!(
+            "sent: {} to {address}; Datadog gets it with its bucket, after about 11 s. Nothing acknowledges a line: if it does \
+             not arrive, see dogsled_dogstatsd_errors_total at /metrics",
+            item.name()
+        )),
+        Err(failure) if options.json => {
+            say(json!({ "outcome": "failed", "error": failure.to_string() }));
+            return ExitCode::FAILURE;
+        }
+        Err(failure) => {
+            complain(failure);
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 /// The address of the local port and the tenant's token, of a configuration.

@@ -6,7 +6,7 @@ use crate::admin::Reload;
 use crate::api::{DifferenceView, ReloadedView};
 use crate::control::Control;
 use crate::deliver::Soon;
-use crate::ingest::Handler;
+use crate::ingest::{Handler, dogstatsd};
 use crate::settings::{Plan, Settings, SettingsError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ pub struct Reloader {
     levels: Levels,
     control: Arc<Control>,
     ingest: Arc<Handler>,
+    dogstatsd: Arc<dogstatsd::Hub>,
     /// One after the other.
     turn: Mutex<()>,
 }
@@ -43,8 +44,14 @@ impl NotReloaded {
 }
 
 impl Reloader {
-    pub(super) fn new(config: Option<PathBuf>, levels: Levels, control: Arc<Control>, ingest: Arc<Handler>) -> Self {
-        Self { config, levels, control, ingest, turn: Mutex::default() }
+    pub(super) fn new(
+        config: Option<PathBuf>,
+        levels: Levels,
+        control: Arc<Control>,
+        ingest: Arc<Handler>,
+        dogstatsd: Arc<dogstatsd::Hub>,
+    ) -> Self {
+        Self { config, levels, control, ingest, dogstatsd, turn: Mutex::default() }
     }
 
     /// Reads the configuration again and puts in force what can be; says in the log what that is, and what waits for a
@@ -83,6 +90,7 @@ impl Reloader {
         // Both were checked when the configuration was read, so that neither changes without the other.
         self.ingest.reload(&settings).map_err(|error| NotReloaded::Other(error.to_string()))?;
         self.levels.set(&settings.log.level).map_err(|error| NotReloaded::Other(error.to_string()))?;
+        self.dogstatsd.reload(&settings);
         let notes = self.control.reload(settings).await;
         let view = |differences: Vec<_>| differences.into_iter().map(DifferenceView::from).collect();
         Ok(ReloadedView { changed: view(changed), needs_restart: view(needs_restart), warnings, notes })

@@ -5,7 +5,7 @@ use super::{Reloader, files};
 use crate::admin::{self, Admin, Exposition, Token, TokenError};
 use crate::control::{Control, StoreSync};
 use crate::deliver::{Client, ClientError, Delivery};
-use crate::ingest::{Door, Handler, InvalidHeader};
+use crate::ingest::{Door, Handler, InvalidHeader, dogstatsd};
 use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
 use crate::ledger::{Balance, Ledger};
 use crate::machine::Machine;
@@ -85,6 +85,7 @@ pub struct Daemon {
     delivery: Arc<Delivery>,
     tenants: StoreSync,
     ingest: (Vec<Listener>, Arc<Door>, Arc<Handler>),
+    dogstatsd: dogstatsd::Listeners,
     admin: Arc<Admin>,
     operator: admin::Listeners,
 }
@@ -143,6 +144,11 @@ impl Daemon {
         tell_of_strangers(&queues, &registry);
         let door = Arc::new(Door::new(settings, registry.clone(), queues.clone(), ledger.clone()));
         let handler = Handler::new(settings, door.clone())?;
+        let dogstatsd = dogstatsd::Listeners::open(settings, door.clone(), Machine::system()).await?;
+        for name in dogstatsd.names() {
+            info!(listener = "dogstatsd", address = name, "listening");
+        }
+        let hub = dogstatsd.hub();
         let daemon = Self {
             ledger,
             registry,
@@ -150,10 +156,12 @@ impl Daemon {
             delivery,
             tenants,
             ingest: (listeners, door, Arc::new(handler)),
+            dogstatsd,
             admin: Arc::new(Admin {
                 exposition,
                 ready: AtomicBool::new(true),
                 control,
+                dogstatsd: hub,
                 token,
                 reload: OnceLock::new(),
             }),
@@ -166,6 +174,11 @@ impl Daemon {
     /// Where the local HTTP port listens: addresses and socket paths.
     pub fn ingest_addresses(&self) -> Vec<String> {
         self.ingest.0.iter().map(|listener| listener.name().to_owned()).collect()
+    }
+
+    /// Where DogStatsD's clients send: addresses and socket paths.
+    pub fn dogstatsd_addresses(&self) -> &[String] {
+        self.dogstatsd.names()
     }
 
     /// Where the admin port listens.
@@ -186,7 +199,8 @@ impl Daemon {
     /// What reads the configuration again, from where it was read: a file, or its default place. The admin API has the same from
     /// now on.
     pub fn reloader(&self, config: Option<PathBuf>, levels: Levels) -> Arc<Reloader> {
-        let reloader = Reloader::new(config, levels, self.admin.control.clone(), self.ingest.2.clone());
+        let reloader =
+            Reloader::new(config, levels, self.admin.control.clone(), self.ingest.2.clone(), self.dogstatsd.hub());
         let reloader = Arc::new(reloader);
         // Whoever asks first is the one.
         let _ = self.admin.reload.set(reloader.clone());
@@ -196,7 +210,8 @@ impl Daemon {
     /// Works until `shutdown` comes; then takes nothing more, and delivers until nothing is queued, the configured
     /// grace has passed or `at_once` comes.
     pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
-        let Self { ledger, registry, queues, delivery, tenants, ingest, admin, operator, .. } = self;
+        let Self { ledger, registry, queues, delivery, tenants, ingest, dogstatsd, admin, operator, .. } = self;
+        let mut dogstatsd = dogstatsd.start();
         let mut connecting = tokio::spawn(tenants.run());
         let sending = tokio::spawn({
             let delivery = delivery.clone();
@@ -228,6 +243,7 @@ impl Daemon {
         let mut at_once = std::pin::pin!(at_once);
         let ending = async {
             serving.await;
+            dogstatsd.stop().await;
             queues.stop_accepting();
             tokio::join!(drained(&ledger, &registry), admin.control.end());
         };
@@ -244,6 +260,7 @@ impl Daemon {
             () = ending => None,
             why = cut_short => Some(why),
         };
+        dogstatsd.stop().await;
         queues.stop_accepting();
         delivery.end();
         if why == Some(GRACE_PASSED) {

@@ -6,6 +6,7 @@
 //! [`crate::wire`] splits it; and when the [`crate::queue`] has taken the items, `http::answer` says so in Datadog's own words.
 
 mod accept;
+pub mod dogstatsd;
 mod http;
 mod metrics;
 mod outcome;

@@ -19,6 +19,11 @@ impl UnixMillis {
         Self(secs.saturating_mul(1000))
     }
 
+    /// In whole seconds.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
     /// This time less `age`, saturating.
     pub fn minus(self, age: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))

@@ -1,10 +1,10 @@
 //! Where connections come from: TCP addresses and Unix sockets.
 
+use super::socket_file::{ListenError, SocketFile};
 use super::stream::Stream;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::task::{Context, Poll};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
@@ -20,47 +20,6 @@ pub struct Listener {
 enum Kind {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener),
-}
-
-/// Why a listener could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// The address is in use, not of this host, or not an address.
-    #[error("cannot listen on {address}: {source}; free it or set {key} to another address")]
-    Address {
-        /// The address.
-        address: String,
-        /// The configuration key that names it.
-        key: &'static str,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// Another process serves the socket.
-    #[error("cannot listen on {}: another process is serving this socket; end it or set {key} to another path", .path.display())]
-    SocketInUse {
-        /// The socket's path.
-        path: PathBuf,
-        /// The configuration key that names it.
-        key: &'static str,
-    },
-    /// Something else has that path.
-    #[error("cannot listen on {}: it exists and is not a socket; move it away or set {key} to another path", .path.display())]
-    NotASocket {
-        /// The path.
-        path: PathBuf,
-        /// The configuration key that names it.
-        key: &'static str,
-    },
-    /// The file system does not permit it.
-    #[error("cannot listen on {}: {source}; check {key} and the permissions of its directory", .path.display())]
-    Socket {
-        /// The socket's path.
-        path: PathBuf,
-        /// The configuration key that names it.
-        key: &'static str,
-        /// The system's word.
-        source: io::Error,
-    },
 }
 
 impl Listener {
@@ -89,24 +48,8 @@ impl Listener {
     /// # Errors
     /// When the path is taken or cannot be made.
     pub async fn unix(path: &Path, mode: u32, key: &'static str) -> Result<Self, ListenError> {
-        let failed = |source| ListenError::Socket { path: path.to_owned(), key, source };
-        match std::fs::symlink_metadata(path) {
-            Ok(metadata) if !metadata.file_type().is_socket() => {
-                return Err(ListenError::NotASocket { path: path.to_owned(), key });
-            }
-            Ok(_) => match UnixStream::connect(path).await {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(path).map_err(failed)?;
-                }
-                // Served, or full of waiting connections, or not ours to judge.
-                Ok(_) | Err(_) => return Err(ListenError::SocketInUse { path: path.to_owned(), key }),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-        }
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        let file = SocketFile::of(path).map_err(failed)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+        let connect = async { UnixStream::connect(path).await.map(drop) };
+        let (listener, file) = SocketFile::bind(path, mode, key, connect, || UnixListener::bind(path)).await?;
         Ok(Self { kind: Kind::Unix(listener), name: path.display().to_string(), _file: Some(file) })
     }
 
@@ -132,35 +75,10 @@ impl Listener {
     }
 }
 
-/// The file of a socket, removed on drop if it is still the same one.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
-impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // A successor may have put its own socket there.
-        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    std::fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[tokio::test]
     async fn a_stale_socket_is_replaced_and_the_file_is_removed_at_the_end() {

@@ -29,11 +29,13 @@ mod accept;
 mod connection;
 mod listen;
 mod socket;
+mod socket_file;
 mod state;
 mod stream;
 
 pub use accept::serve;
-pub use listen::{ListenError, Listener};
+pub use listen::Listener;
+pub use socket_file::{ListenError, SocketFile};
 pub use state::Connection;
 pub use stream::Peer;
 

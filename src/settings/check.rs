@@ -1,6 +1,7 @@
 //! What must hold between sections.
 
 use super::address::{is_loopback, listen_address};
+use super::dogstatsd::is_path;
 use super::ingest::MAX_SOCKET_PATH;
 use super::problems::{Problems, join, nearest};
 use super::secrets::is_hex_key;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     check_listeners(settings, problems);
     check_ingest(settings, problems);
+    check_dogstatsd(settings, problems);
     check_admin_socket(settings, problems);
     oauth::check(&settings.oauth, problems);
     store::check(&settings.store, problems);
@@ -77,6 +79,42 @@ fn check_admin_socket(settings: &Settings, problems: &mut Problems) {
             socket.display()
         );
         problems.error("admin.socket", message);
+    }
+}
+
+fn check_dogstatsd(settings: &Settings, problems: &mut Problems) {
+    let dogstatsd = &settings.dogstatsd;
+    let listeners = dogstatsd.listeners.keys().filter(|address| !is_path(address));
+    for (key, address) in dogstatsd
+        .listen
+        .iter()
+        .map(|address| ("dogstatsd.listen", address))
+        .chain(listeners.map(|one| ("dogstatsd.listeners", one)))
+    {
+        let open = listen_address(address).ok().flatten().filter(|at| !is_loopback(at.ip()));
+        match open {
+            Some(at) if settings.ingest.allow_anonymous => {
+                problems.warning(key, format!("{at} is reachable from other machines, and everyone there may send"));
+            }
+            Some(at) => problems.error(
+                key,
+                format!(
+                    "{at} is reachable from other machines, and DogStatsD knows no tokens: listen on 127.0.0.1, or set \
+                     ingest.allow_anonymous = true if all of that network may send"
+                ),
+            ),
+            None => {}
+        }
+    }
+    for (address, tenant) in &dogstatsd.listeners {
+        let Some(tenant) = tenant else { continue };
+        if !settings.tenants.is_empty() && !settings.tenants.contains_key(tenant) {
+            let table = join("dogstatsd.listeners", address);
+            problems.warning(
+                &table,
+                format!("its tenant {tenant} is not in this file: its lines wait for nobody until it is added"),
+            );
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod check;
 mod datadog;
 mod delivery;
 mod difference;
+mod dogstatsd;
 mod form;
 mod ingest;
 mod journal;
@@ -52,6 +53,7 @@ pub use batch::{Batch, Compression};
 pub use datadog::Datadog;
 pub use delivery::Delivery;
 pub use difference::Difference;
+pub use dogstatsd::Dogstatsd;
 pub use ingest::Ingest;
 pub use journal::{Fsync, Journal, Quota, WhenFull};
 pub(crate) use key::one_line;
@@ -81,6 +83,8 @@ pub struct Settings {
     pub state: State,
     /// `[ingest]`
     pub ingest: Ingest,
+    /// `[dogstatsd]`
+    pub dogstatsd: Dogstatsd,
     /// `[tenancy]`
     pub tenancy: Tenancy,
     /// `[tenants.<id>]`

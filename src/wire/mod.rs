@@ -6,7 +6,10 @@
 mod agent_intake;
 mod checks;
 mod dates;
+pub mod ddsketch;
+pub mod dogstatsd;
 mod edits;
+pub(crate) mod encode;
 mod events;
 mod gather;
 mod json;

@@ -178,6 +178,8 @@ class Daemon(Process):
             f'[state]\ndir = "{directory / "state"}"\n'
             '[ingest]\nlisten = "127.0.0.1:0"\n'
             '[admin]\nlisten = "127.0.0.1:0"\n'
+            f'[dogstatsd]\nlisten = "127.0.0.1:0"\nsocket = "{directory / "dogstatsd.sock"}"\n'
+            'interval = "1s"\ncontext_expiry = "0s"\n'
             '[batch]\nmax_age = "50ms"\n'
             '[log]\nformat = "json"\n'
             f"{extra}{tables}"
@@ -187,6 +189,8 @@ class Daemon(Process):
         super().__init__(directory, "daemon", "run", "--config", config)
         self.url = self._listening("ingest")
         self.admin = self._listening("admin")
+        self.dogstatsd = self._listening("dogstatsd").removeprefix("http://")
+        self.dogstatsd_socket = directory / "dogstatsd.sock"
 
     def _listening(self, listener):
         def pick(line):

@@ -39,6 +39,7 @@ impl House {
         std::fs::write(&config, &text).unwrap();
         let mut daemon = dogsled(&["run", "--config", config.to_str().unwrap()])
             .env("DOGSLED_INGEST__LISTEN", "127.0.0.1:0")
+            .env("DOGSLED_DOGSTATSD__LISTEN", "")
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod delivery;
+mod dogstatsd;
 mod durability;
 mod ingest;
 mod ledger;

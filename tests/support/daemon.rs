@@ -17,6 +17,7 @@ use tempfile::TempDir;
 pub struct Home(Arc<TempDir>);
 
 /// How a daemon is to be started.
+#[derive(Clone)]
 pub struct Setup {
     settings: BTreeMap<String, String>,
     before: String,
@@ -56,6 +57,7 @@ impl Setup {
         for (name, value) in [
             ("ingest.listen", "127.0.0.1:0"),
             ("admin.listen", "127.0.0.1:0"),
+            ("dogstatsd.listen", "127.0.0.1:0"),
             ("batch.max_age", "20ms"),
             ("delivery.timeout", "5s"),
             ("delivery.retry_initial", "20ms"),

@@ -46,6 +46,8 @@ pub(super) enum StageError {
     Client(#[from] reqwest::Error),
     #[error("the token of the admin API could not be read: {0}")]
     Token(io::Error),
+    #[error("the daemon's DogStatsD socket cannot be reached: {0}")]
+    Dogstatsd(io::Error),
     #[error(transparent)]
     Connect(#[from] ConnectError),
 }
@@ -58,6 +60,8 @@ pub(super) struct Stage {
     pub(super) intake_url: String,
     /// The daemon's local port.
     pub(super) url: String,
+    /// Where it takes DogStatsD.
+    pub(super) dogstatsd: String,
     /// The daemon's admin port.
     pub(super) admin_url: String,
     /// Where the daemon takes customers that Datadog sends back.
@@ -97,6 +101,7 @@ impl Stage {
         };
         handle.set_client(client.clone());
         let url = daemon.ingest_addresses().first().map(|address| format!("http://{address}")).unwrap_or_default();
+        let dogstatsd = daemon.dogstatsd_addresses().first().cloned().unwrap_or_default();
         let admin_url = daemon.admin_address().map(|address| format!("http://{address}")).unwrap_or_default();
         let token = fs::read_to_string(scratch.0.join("state/admin.token")).map_err(StageError::Token)?;
         let application = Application::new(format!("{admin_url}/admin/v1"), token.trim().to_owned())?;
@@ -117,6 +122,7 @@ impl Stage {
             fakeintake: handle,
             intake_url,
             url,
+            dogstatsd,
             admin_url,
             connect_url,
             application,
@@ -247,6 +253,7 @@ fn configuration(dir: &Path, fakeintake: &str, connect: &str, client: &Client) -
         "[state]\ndir = {dir:?}\n\
          [ingest]\nlisten = \"127.0.0.1:0\"\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n\
+         [dogstatsd]\nlisten = \"127.0.0.1:0\"\ninterval = \"1s\"\n\
          [batch]\nmax_age = \"200ms\"\n\
          [delivery]\nretry_initial = \"200ms\"\nretry_max = \"1s\"\n\
          [shutdown]\ngrace = \"1s\"\n\

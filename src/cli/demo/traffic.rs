@@ -1,10 +1,11 @@
-//! The tenants' applications: real HTTP to the daemon's local port, each item with an identifier of its own.
+//! The tenants' applications: real HTTP to the daemon's local port and DogStatsD lines, each item with an identifier of its own.
 
 use super::item_id::TAG;
-use super::stage::{Stage, TENANTS};
+use super::stage::{Stage, StageError, TENANTS};
 use crate::cli::local;
 use crate::types::{Kind, UnixMillis};
 use serde_json::{Value, json};
+use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -49,15 +50,22 @@ struct Application {
     /// ...or a tag of every item.
     tag: Option<String>,
     http: reqwest::Client,
+    /// Sends to the daemon's DogStatsD socket.
+    statsd: Arc<UdpSocket>,
     shared: Arc<Shared>,
     serial: u64,
 }
 
 impl Traffic {
     /// Has every tenant's application send. Each names its tenant in another way, the second with its ingest token.
-    pub(super) fn start(stage: &Stage, token: String) -> Result<Self, reqwest::Error> {
+    pub(super) fn start(stage: &Stage, token: String) -> Result<Self, StageError> {
         let shared = Arc::new(Shared::default());
         let http = local::client(Duration::from_secs(10))?;
+        let statsd = UdpSocket::bind("127.0.0.1:0").and_then(|socket| {
+            socket.connect(&stage.dogstatsd)?;
+            Ok(Arc::new(socket))
+        });
+        let statsd = statsd.map_err(StageError::Dogstatsd)?;
         let mut applications = JoinSet::new();
         for (tenant, name) in TENANTS.into_iter().enumerate() {
             let (header, tag) = match tenant {
@@ -65,8 +73,8 @@ impl Traffic {
                 1 => (Some(("dd-api-key", token.clone())), None),
                 _ => (None, Some(format!("tenant:{name}"))),
             };
-            let (url, http, shared) = (stage.url.clone(), http.clone(), shared.clone());
-            applications.spawn(Application { tenant, url, header, tag, http, shared, serial: 0 }.work());
+            let (url, http, statsd, shared) = (stage.url.clone(), http.clone(), statsd.clone(), shared.clone());
+            applications.spawn(Application { tenant, url, header, tag, http, statsd, shared, serial: 0 }.work());
         }
         Ok(Self { shared, applications })
     }
@@ -96,6 +104,7 @@ impl Application {
             self.send(Kind::Logs, 10).await;
             self.send(Kind::SeriesV2Json, 5).await;
             self.send(Kind::Distributions, 2).await;
+            self.send_line();
             if count % 10 == 0 {
                 self.send(Kind::EventV1, 1).await;
             }
@@ -133,6 +142,20 @@ impl Application {
         match outcome {
             Ok(()) => sent.accepted[self.tenant].extend(ids),
             Err(words) => drop(sent.failure.get_or_insert(format!("{kind} of {}: {words}", TENANTS[self.tenant]))),
+        }
+    }
+
+    /// A gauge by DogStatsD, whose tag makes it an item of its own.
+    fn send_line(&mut self) {
+        self.serial += 1;
+        let (tenant, serial) = (TENANTS[self.tenant], self.serial);
+        let id = format!("{tenant}.dogstatsd.{serial}");
+        let line = format!("demo.cart.size:{}|g|#env:demo,{TAG}{id},tenant:{tenant}", serial % 9);
+        let sending = self.statsd.send(line.as_bytes());
+        let mut sent = self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        match sending {
+            Ok(_) => sent.accepted[self.tenant].push(id),
+            Err(error) => drop(sent.failure.get_or_insert(format!("a DogStatsD line of {tenant}: {error}"))),
         }
     }
 
