@@ -47,13 +47,28 @@ pub(super) fn url_of(listen: &str) -> Option<String> {
     Some(format!("http://{address}"))
 }
 
-/// The errors of an answer in Datadog's form, else its text.
+/// The errors of an answer in any of Datadog's forms, else its text.
 pub(super) fn errors_of(text: &str) -> String {
     #[derive(Deserialize)]
-    struct Errors {
-        errors: Vec<String>,
+    #[serde(untagged)]
+    enum Refusal {
+        Errors { errors: Vec<Told> },
+        Message { message: String },
     }
-    serde_json::from_str::<Errors>(text).map_or_else(|_| text.trim().to_owned(), |body| body.errors.join("; "))
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Told {
+        Text(String),
+        Object { detail: String },
+    }
+    let told = |told| match told {
+        Told::Text(text) | Told::Object { detail: text } => text,
+    };
+    match serde_json::from_str(text) {
+        Ok(Refusal::Errors { errors }) => errors.into_iter().map(told).collect::<Vec<_>>().join("; "),
+        Ok(Refusal::Message { message }) => message,
+        Err(_) => text.trim().to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -67,5 +82,17 @@ mod tests {
         assert_eq!(url_of("10.1.2.3:80").as_deref(), Some("http://10.1.2.3:80"));
         assert_eq!(url_of("localhost:8282").as_deref(), Some("http://localhost:8282"));
         assert_eq!(url_of(""), None);
+    }
+
+    #[test]
+    fn errors_are_read_in_each_form() {
+        for text in [
+            r#"{"errors":["a","b"]}"#,
+            r#"{"errors":[{"status":"400","title":"Bad Request","detail":"a"},{"detail":"b"}]}"#,
+            r#"{"code":400,"message":"a; b"}"#,
+            " a; b\n",
+        ] {
+            assert_eq!(errors_of(text), "a; b");
+        }
     }
 }

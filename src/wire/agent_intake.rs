@@ -4,6 +4,7 @@
 //! `{"apiKey":"…","events":{"api":[{"msg_title":"t","msg_text":"x","timestamp":1700000000,…}]},…}`
 //! (DataDog/datadog-agent, `pkg/metrics/event`).
 
+use super::events::check_age;
 use super::gather::{Found, Gatherer};
 use super::json::{Scanner, Text};
 use super::part::{Context, Split, Stop, invalid, malformed};
@@ -67,6 +68,7 @@ fn take<'a>(
             b"device_name" => "device_name",
             b"source_type_name" => "source_type_name",
             b"related_event_id" => "related_event_id",
+            b"event_type" => "event_type",
             b"tags" => "tags",
             // Version 1 refuses fields that it does not know.
             _ => return scanner.skip(),
@@ -82,6 +84,7 @@ fn take<'a>(
         }
         Ok(())
     })?;
+    check_age(found.time, context.now, item)?;
     let has = |name| fields.iter().any(|(other, _)| *other == name);
     if !has("title") {
         return Err(invalid(item, "the event has no `msg_title`"));

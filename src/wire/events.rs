@@ -10,6 +10,7 @@ use super::part::{Context, Split, Stop, invalid, malformed};
 use super::tags::{self, Search};
 use crate::types::{Kind, UnixMillis};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// Splits a body with an event of either version.
 pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<Split, Stop> {
@@ -21,9 +22,24 @@ pub(super) fn split(kind: Kind, body: &Bytes, context: &Context<'_>) -> Result<S
     event.read(kind, &mut scanner, &mut edits)?;
     let end = scanner.at();
     scanner.end()?;
+    if kind == Kind::EventV1 {
+        check_age(event.time, context.now, 0)?;
+    }
     let mut gatherer = Gatherer::new(kind, body, context.now);
     gatherer.take(start..end, &mut edits, &Found { tenant: event.search.tenant, time: event.time });
     Ok(gatherer.finish())
+}
+
+/// The age past which Datadog refuses an event of version 1. It documents 18 hours (docs.datadoghq.com/api/latest/events); between
+/// that and a day it is left to decide by itself.
+const MAX_AGE: Duration = Duration::from_hours(24);
+
+/// Refuses an event of version 1 in Datadog's words where it is too old for it.
+pub(super) fn check_age(time: Option<UnixMillis>, now: UnixMillis, item: usize) -> Result<(), Stop> {
+    match time {
+        Some(time) if time < now.minus(MAX_AGE) => Err(invalid(item, "Event too far in the past")),
+        _ => Ok(()),
+    }
 }
 
 /// The time of an event.

@@ -57,7 +57,8 @@ async fn a_slow_body_is_answered_408_a_slow_header_is_hung_up_on_and_others_are_
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
         assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let words = json!({ "errors": ["the body did not arrive within 1 seconds (ingest.body_timeout)"] });
+        let detail = "the body did not arrive within 1 seconds (ingest.body_timeout)";
+        let words = json!({ "errors": [{ "status": "408", "title": "Request Timeout", "detail": detail }] });
         assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap(), words);
         assert!(*took < Duration::from_secs(20), "{took:?}");
     }

@@ -2,6 +2,7 @@
 
 use super::body::BodyError;
 use super::encoding::{DecodeError, Unsupported};
+use super::route::Voice;
 use crate::ingest::outcome::Rejection;
 use crate::tenancy::Denied;
 use crate::types::redacted;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
+use serde_json::json;
 use std::time::Duration;
 
 /// When to come again while too many bodies are being read.
@@ -127,27 +129,31 @@ impl From<Rejection> for Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        Rejection::from(refusal).into()
-    }
-}
-
-impl From<Problem> for Answer {
-    fn from(problem: Problem) -> Self {
+impl Problem {
+    /// The answer, in the form of its path.
+    pub(super) fn answer(self, voice: Voice) -> Answer {
         // It may quote names that were meant to be tokens.
-        let body = serde_json::json!({ "errors": [redacted(&problem.message)] }).to_string();
-        let mut answer = json(problem.status, Bytes::from(body));
+        let message = redacted(&self.message);
+        let status = self.status;
+        let body = match voice {
+            Voice::Texts => json!({ "errors": [message] }),
+            Voice::Objects => {
+                let title = status.canonical_reason().unwrap_or_default();
+                json!({ "errors": [{ "status": status.as_str(), "title": title, "detail": message }] })
+            }
+            Voice::Code => json!({ "code": status.as_u16(), "message": message }),
+        };
+        let mut answer = json_answer(status, Bytes::from(body.to_string()));
         let headers = answer.headers_mut();
-        if let Some(after) = problem.retry_after {
+        if let Some(after) = self.retry_after {
             // Whole seconds, rounded up: coming too early would be refused again.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if let Some(allow) = problem.allow {
+        if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if problem.close {
+        if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer
@@ -155,7 +161,7 @@ impl From<Problem> for Answer {
 }
 
 /// A JSON answer.
-pub(super) fn json(status: StatusCode, body: Bytes) -> Answer {
+pub(super) fn json_answer(status: StatusCode, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -164,5 +170,5 @@ pub(super) fn json(status: StatusCode, body: Bytes) -> Answer {
 
 /// A JSON answer that never changes.
 pub(super) fn fixed(status: StatusCode, body: &'static str) -> Answer {
-    json(status, Bytes::from_static(body.as_bytes()))
+    json_answer(status, Bytes::from_static(body.as_bytes()))
 }

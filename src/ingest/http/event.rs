@@ -48,7 +48,7 @@ struct EventV1<'a> {
 #[serde(untagged)]
 enum Date<'a> {
     Given(&'a RawValue),
-    Now(i64),
+    Seconds(i64),
 }
 
 /// The answer to `/api/v1/events` for `event`, taken at `now` seconds, for a tenant whose web application is at `app`
@@ -62,7 +62,11 @@ pub(super) fn answer_v1(event: &[u8], now: i64, id: u64, app: &str) -> Bytes {
         id_str: id.to_string(),
         title: given.title,
         text: given.text,
-        date_happened: given.date_happened.map_or(Date::Now(now), Date::Given),
+        date_happened: given.date_happened.map_or(Date::Seconds(now), |date| match date.get().parse::<f64>() {
+            // Datadog keeps whole seconds; `as` saturates.
+            Ok(seconds) if seconds.is_finite() => Date::Seconds(seconds.trunc() as i64),
+            _ => Date::Given(date),
+        }),
         handle: None,
         priority: given.priority,
         related_event_id: given.related_event_id,
@@ -115,6 +119,9 @@ mod tests {
         let answer = answer_v1(br#"{"title":"t","text":"x","date_happened":12}"#, 99, 4, "https://a");
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!((&answer["event"]["date_happened"], &answer["event"]["id"]), (&json!(12), &json!(2)));
+        let answer = answer_v1(br#"{"title":"t","text":"x","date_happened":1580746667.9}"#, 99, 4, "https://a");
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(answer["event"]["date_happened"], json!(1_580_746_667));
     }
 
     #[test]

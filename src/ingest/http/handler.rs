@@ -14,7 +14,7 @@ use crate::serve::{Bounds, Connection, Service};
 use crate::settings::{self, Settings};
 use crate::tenancy::{Caller, Claims, Denied, Tenant, TenantState};
 use crate::types::{Current, Kind, UnixMillis, redacted};
-use crate::wire::{self, Form, LogDefaults, Split};
+use crate::wire::{self, Form, LogDefaults, Refusal, Split};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
@@ -174,8 +174,9 @@ impl<Q: Submit> Handler<Q> {
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
         let version = request.version();
         let (head, mut body) = request.into_parts();
+        let route = Route::of(head.uri.path());
         let outcome = {
-            let mut work = pin!(self.dispatch(&head, &mut body));
+            let mut work = pin!(self.dispatch(&head, route, &mut body));
             let caught = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),
@@ -186,7 +187,7 @@ impl<Q: Submit> Handler<Q> {
             });
             caught.await
         };
-        let mut answer = outcome.unwrap_or_else(Answer::from);
+        let mut answer = outcome.unwrap_or_else(|problem| problem.answer(route.target.voice()));
         if version == Version::HTTP_2 {
             answer.headers_mut().remove(CONNECTION);
         } else if !body.is_end_stream()
@@ -199,9 +200,13 @@ impl<Q: Submit> Handler<Q> {
         answer
     }
 
-    async fn dispatch(self: &Arc<Self>, head: &request::Parts, body: &mut Incoming) -> Result<Answer, Problem> {
+    async fn dispatch(
+        self: &Arc<Self>,
+        head: &request::Parts,
+        route: Route<'_>,
+        body: &mut Incoming,
+    ) -> Result<Answer, Problem> {
         let path = head.uri.path();
-        let route = Route::of(path);
         let Some(allow) = route.target.allow() else { return Err(not_found(route.target, path)) };
         let right = if allow == "POST" {
             head.method == Method::POST
@@ -251,7 +256,7 @@ impl<Q: Submit> Handler<Q> {
 
         let now = UnixMillis::now();
         let (sender, defaults) = (Arc::new(sender), query.log_defaults);
-        let parcel = Parcel { sender: sender.clone(), body, limit, encodings, form, defaults, now, hold };
+        let parcel = Parcel { sender: sender.clone(), intake, body, limit, encodings, form, defaults, now, hold };
         let (split, _hold) =
             if parcel.is_heavy() { self.unpack_on_blocking_pool(parcel).await? } else { parcel.unpack()? };
         if split.parts.is_empty() && split.invalid.is_empty() {
@@ -260,7 +265,10 @@ impl<Q: Submit> Handler<Q> {
         let first = split.parts.first().map(|part| (part.kind, part.bytes.clone()));
         let follow = head.headers.contains_key(FOLLOW);
         let submission = Submission { split, now, follow, can_resend: true };
-        let accepted = self.door.accept(&sender, submission).await?;
+        let accepted = self.door.accept(&sender, submission).await.map_err(|rejection| match rejection {
+            Rejection::Invalid(refusal) => refused(refusal, intake),
+            rejection => rejection.into(),
+        })?;
         let mut answer = first
             .and_then(|first| echo(intake, first, &accepted.tenants, now))
             .unwrap_or_else(|| taken(intake, &accepted));
@@ -300,7 +308,7 @@ impl<Q: Submit> Handler<Q> {
                 "no such ticket: it was never given, or the requests that are followed since have displaced it";
             return Err(Problem::new(StatusCode::NOT_FOUND, message));
         };
-        Ok(answer::json(StatusCode::OK, followed.report().await.to_string().into()))
+        Ok(answer::json_answer(StatusCode::OK, followed.report().await.to_string().into()))
     }
 
     /// Decodes and splits a body on the blocking pool, where it keeps no connection waiting.
@@ -331,6 +339,7 @@ const DD_API_KEY: HeaderName = HeaderName::from_static("dd-api-key");
 /// A body on its way from the socket to its parts.
 struct Parcel {
     sender: Arc<Sender>,
+    intake: &'static Intake,
     body: Bytes,
     /// Bytes that it may have at most once it is decoded.
     limit: usize,
@@ -347,7 +356,7 @@ impl Parcel {
     }
 
     fn unpack(self) -> Result<(Split, Reservation), Problem> {
-        let Self { sender, body, limit, encodings, form, defaults, now, mut hold } = self;
+        let Self { sender, intake, body, limit, encodings, form, defaults, now, mut hold } = self;
         let body = encodings.decode(body, limit, &mut hold).map_err(|error| Problem::of_decoding(error, limit))?;
         let form = match form {
             Ok(form) => form,
@@ -356,7 +365,17 @@ impl Parcel {
             Err(problem) => return Err(problem),
         };
         let context = wire::Context { now, tenant_tag: sender.tenant_tag(), log_defaults: &defaults };
-        Ok((wire::split(form, &body, &context)?, hold))
+        let split = wire::split(form, &body, &context).map_err(|refusal| refused(refusal, intake))?;
+        Ok((split, hold))
+    }
+}
+
+/// Why items are refused that Datadog would refuse.
+fn refused(refusal: Refusal, intake: &Intake) -> Problem {
+    match refusal {
+        // The only item of its request needs no number.
+        Refusal::Invalid { reason, .. } if intake.echo.is_some() => Problem::new(StatusCode::BAD_REQUEST, reason),
+        refusal => Rejection::from(refusal).into(),
     }
 }
 
@@ -367,7 +386,7 @@ fn taken(intake: &Intake, accepted: &Accepted) -> Answer {
         return answer::fixed(status, body);
     }
     let errors: Vec<_> = accepted.not_taken.iter().map(|not_taken| redacted(&not_taken.message)).collect();
-    answer::json(status, serde_json::json!({ "errors": errors }).to_string().into())
+    answer::json_answer(status, serde_json::json!({ "errors": errors }).to_string().into())
 }
 
 /// The answer to an event, which repeats it.
@@ -379,7 +398,7 @@ fn echo(intake: &Intake, (kind, bytes): (Kind, Bytes), tenants: &[Arc<Tenant>], 
         (Echo::EventV2, Kind::EventV2) => event::answer_v2(rand::random(), app),
         _ => return None,
     };
-    Some(answer::json(StatusCode::ACCEPTED, body))
+    Some(answer::json_answer(StatusCode::ACCEPTED, body))
 }
 
 fn wrong_type(intake: &Intake, content_type: Option<&str>) -> Problem {

@@ -11,12 +11,26 @@ pub(super) struct Intake {
     /// Datadog's answer when everything was taken (docs.datadoghq.com/api/latest: metrics, logs, service-checks). datadogpy raises
     /// on any answer with the key `errors` from a v1 path.
     pub success: (StatusCode, &'static str),
+    /// The form of refusals.
+    pub voice: Voice,
     /// Whether that has a list of errors, for the items that were not taken.
     pub tells_errors: bool,
     /// What the answer to an event says instead.
     pub echo: Option<Echo>,
     /// Whether the query may hold attributes for the items.
     pub takes_log_defaults: bool,
+}
+
+/// The form of a refusal, which the clients of a path decode (recorded answers; docs.datadoghq.com/api/latest).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Voice {
+    /// `{"errors":["text"]}`
+    #[default]
+    Texts,
+    /// `{"errors":[{"status":"400","title":"Bad Request","detail":"text"}]}`
+    Objects,
+    /// `{"code":400,"message":"text"}`
+    Code,
 }
 
 /// Which event an answer repeats.
@@ -51,17 +65,24 @@ const NOTHING_TOLD: (StatusCode, &str) = (StatusCode::ACCEPTED, "{}");
 const STATUS_OK: (StatusCode, &str) = (StatusCode::ACCEPTED, r#"{"status":"ok"}"#);
 
 /// What most paths have in common.
-const USUAL: Intake =
-    Intake { forms: &[], success: STATUS_OK, tells_errors: false, echo: None, takes_log_defaults: false };
+const USUAL: Intake = Intake {
+    forms: &[],
+    success: STATUS_OK,
+    voice: Voice::Texts,
+    tells_errors: false,
+    echo: None,
+    takes_log_defaults: false,
+};
 
 const LOGS: Intake = Intake {
     forms: &[(BodyType::Json, Form::LogsJson), (BodyType::Text, Form::LogsText)],
     success: NOTHING_TOLD,
+    voice: Voice::Objects,
     takes_log_defaults: true,
     ..USUAL
 };
 
-const LOGS_V1: Intake = Intake { success: (StatusCode::OK, "{}"), ..LOGS };
+const LOGS_V1: Intake = Intake { success: (StatusCode::OK, "{}"), voice: Voice::Code, ..LOGS };
 
 /// What a path is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +167,7 @@ impl<'a> Target<'a> {
                     &Intake {
                         forms: &[(BodyType::Json, Form::EventV2)],
                         success: NOTHING_TOLD,
+                        voice: Voice::Objects,
                         echo: Some(Echo::EventV2),
                         ..USUAL
                     }
@@ -168,6 +190,11 @@ impl<'a> Target<'a> {
             }
         };
         Self::Intake { intake, key: None }
+    }
+
+    /// The form of refusals.
+    pub(super) fn voice(self) -> Voice {
+        if let Self::Intake { intake, .. } = self { intake.voice } else { Voice::Texts }
     }
 
     /// The methods that the target takes, as `Allow` lists them; nothing for what does not exist.

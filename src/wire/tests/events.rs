@@ -51,8 +51,8 @@ fn an_event_without_what_is_required_is_refused() {
 #[test]
 fn events_of_an_agent_become_events_of_version_1() {
     let body = r#"{"apiKey":"","internalHostname":"h1","events":{"api":[
-        {"msg_title":"t","msg_text":"x","timestamp":1600000000,"priority":"normal","host":"h1","tags":["a:b","tenant:acme"],
-         "alert_type":"info","aggregation_key":"","source_type_name":"api","event_type":"","unknown":1}],
+        {"msg_title":"t","msg_text":"x","timestamp":1699990000,"priority":"normal","host":"h1","tags":["a:b","tenant:acme"],
+         "alert_type":"info","aggregation_key":"","source_type_name":"api","event_type":"e","unknown":1}],
         "my \"source\"":[{"msg_title":"u"},{"msg_title":"v","msg_text":"","source_type_name":"w"}],"none":null}}"#;
     let parts = split_text(Form::AgentIntake, body, &TAGGED).unwrap();
     check_parts(&parts, NOW);
@@ -60,8 +60,8 @@ fn events_of_an_agent_become_events_of_version_1() {
         parts.iter().map(|part| (part.kind, part.tenant.as_deref(), part.oldest.0, items(part))).collect();
     // Only the items of one tenant have an order.
     found.sort_by_key(|(_, tenant, ..)| *tenant);
-    let first = json!({"title": "t", "text": "x", "date_happened": 1_600_000_000, "priority": "normal", "host": "h1",
-        "tags": ["a:b"], "alert_type": "info", "source_type_name": "api"});
+    let first = json!({"title": "t", "text": "x", "date_happened": 1_699_990_000, "priority": "normal", "host": "h1",
+        "tags": ["a:b"], "alert_type": "info", "source_type_name": "api", "event_type": "e"});
     let second = json!({"title": "u", "text": "", "source_type_name": "my \"source\""});
     let third = json!({"title": "v", "text": "", "source_type_name": "w"});
     assert_eq!(
@@ -69,7 +69,7 @@ fn events_of_an_agent_become_events_of_version_1() {
         [
             (Kind::EventV1, None, NOW.0, vec![second]),
             (Kind::EventV1, None, NOW.0, vec![third]),
-            (Kind::EventV1, Some("acme"), 1_600_000_000_000, vec![first]),
+            (Kind::EventV1, Some("acme"), 1_699_990_000_000, vec![first]),
         ]
     );
 }
@@ -115,4 +115,16 @@ fn a_check_run_without_what_is_required_is_named() {
         assert_eq!(refusal(Form::CheckRun, &body, &PLAIN), (1, reason.into()));
     }
     assert_eq!(refusal(Form::CheckRun, "1", &PLAIN), (0, "expected an object or an array of objects".into()));
+}
+
+#[test]
+fn an_event_too_far_in_the_past_is_refused() {
+    let event = |seconds: i64| format!(r#"{{"title":"t","text":"x","date_happened":{seconds}}}"#);
+    for seconds in [0, 1, NOW.0 / 1000 - 86_401] {
+        let refused = refusal(Form::EventV1, &event(seconds), &PLAIN);
+        assert_eq!(refused, (0, "Event too far in the past".into()));
+    }
+    assert!(split_text(Form::EventV1, &event(NOW.0 / 1000 - 18 * 3_600), &PLAIN).is_ok());
+    let agent = r#"{"events":{"api":[{"msg_title":"t","timestamp":5}]}}"#;
+    assert_eq!(refusal(Form::AgentIntake, agent, &PLAIN), (0, "Event too far in the past".into()));
 }

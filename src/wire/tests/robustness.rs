@@ -24,7 +24,7 @@ const BODIES: &[(Form, &[u8])] = &[
     ),
     (
         Form::AgentIntake,
-        br#"{"events":{"api":[{"msg_title":"t","msg_text":"x","timestamp":1,"tags":["tenant:acme"]}],"b":[{"msg_title":"u"}]}}"#,
+        br#"{"events":{"api":[{"msg_title":"t","msg_text":"x","timestamp":1699999999,"tags":["tenant:acme"]}],"b":[{"msg_title":"u"}]}}"#,
     ),
     (Form::CheckRun, br#"[{"check":"a","host_name":"h","status":0,"tags":["b","tenant:acme"],"timestamp":1}]"#),
     (

@@ -37,8 +37,8 @@ def attempts(plan):
         unknown,
         lambda client: LogsApi(client).submit_log(body=HTTPLog([HTTPLogItem(message=plan.uid())])),
     )
-    yield "metrics, one not a number", plan.key, lambda client: submit(client, [good, nan])
-    yield "metrics, one without a name", plan.key, lambda client: submit(client, [good, nameless])
+    yield "metrics, all not numbers", plan.key, lambda client: submit(client, [nan, nan])
+    yield "metrics, all without a name", plan.key, lambda client: submit(client, [nameless])
 
 
 def submit(client, all_series):

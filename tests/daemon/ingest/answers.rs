@@ -12,8 +12,7 @@ const SERIES_V1: &str = r#"{"series":[{"metric":"a.b","points":[[1700000000,1]]}
 const DISTRIBUTION: &str = r#"{"series":[{"metric":"a.b","points":[[1700000000,[1,2]]]}]}"#;
 const CHECK: &str = r#"[{"check":"c","host_name":"h","status":0,"tags":["a:b"],"timestamp":1700000000}]"#;
 const EVENT: &str = r#"{"title":"t","text":"x","tags":["a:b"]}"#;
-const AGENT_EVENTS: &str =
-    r#"{"internalHostname":"h","events":{"api":[{"msg_title":"t","msg_text":"x","timestamp":1700000000}]}}"#;
+const AGENT_EVENTS: &str = r#"{"internalHostname":"h","events":{"api":[{"msg_title":"t","msg_text":"x"}]}}"#;
 
 /// The series of the test vector for `MetricPayload`.
 fn series_protobuf() -> Vec<u8> {
@@ -60,6 +59,29 @@ async fn the_content_type_tells_protobuf_and_text_from_json() {
     let csv = "Content-Type: text/csv\r\nX-Tenant: acme\r\n";
     let reply = port.send(post("/api/v2/series", csv, "a,b")).await;
     reply.refused(415, &["text/csv", "application/x-protobuf"]);
+}
+
+#[tokio::test]
+async fn refusals_have_the_form_that_clients_decode() {
+    let port = Port::open(|_| {}).await;
+    let refusal = async |path: &str, body: &str| {
+        let reply = port.send(post_json(path, body)).await;
+        assert_eq!(reply.status, 400, "{path} {reply:?}");
+        serde_json::from_str::<Value>(&reply.body).unwrap()
+    };
+    let objects = |detail: &str| json!({"errors": [{"status": "400", "title": "Bad Request", "detail": detail}]});
+    let message = "malformed body at byte 0: expected an object or an array of objects";
+    assert_eq!(refusal("/api/v2/logs", "7").await, objects(message));
+    assert_eq!(refusal("/v1/input", "7").await, json!({"code": 400, "message": message}));
+    let event = r#"{"data":{"type":"event","attributes":{"title":"t","category":"x","attributes":{}}}}"#;
+    let message = "`category` must be `change` or `alert`; other events go to version 1";
+    assert_eq!(refusal("/api/v2/events", event).await, objects(message));
+    let event = r#"{"title":"t","text":"x","date_happened":1}"#;
+    assert_eq!(refusal("/api/v1/events", event).await, json!({"errors": ["Event too far in the past"]}));
+    assert_eq!(
+        refusal("/api/v1/check_run", "7").await,
+        json!({"errors": ["malformed body at byte 0: expected an object or an array of objects"]})
+    );
 }
 
 #[tokio::test]
