@@ -5,16 +5,17 @@ use super::answer::{Json, Refusal};
 use super::document::{NoTenant, NotOfStore};
 use super::extract::Path;
 use crate::api::{
-    BegunView, CallbackRequest, ConnectRequest, ConnectedView, DisconnectedView, HeldRequest, HeldView, Problem,
-    TenantPath,
+    BegunView, CallbackRequest, ConfirmRequest, ConnectRequest, ConnectedView, DisconnectedView, HeldRequest, HeldView,
+    Problem, TenantPath,
 };
 use axum::extract::State;
 use std::sync::Arc;
 
 /// Begins to connect a tenant through OAuth.
 ///
-/// Send the customer's browser to the `authorize_url` of the answer within ten minutes. Datadog sends it back to the connect
-/// listener, or to the application, which hands the query on to `/admin/v1/oauth/callback`.
+/// Send the customer's browser to the `authorize_url` of the answer within ten minutes. Datadog redirects it to the connect
+/// listener, which sends it to `oauth.success_url` with a `ticket` for `confirm`; or to the application, which forwards the
+/// query to `/admin/v1/oauth/callback`. Either way the application names the `session` that it named here.
 #[utoipa::path(
     post, path = "/tenants/{id}/connect", operation_id = "connectTenant", tag = "connecting",
     params(TenantPath),
@@ -32,6 +33,28 @@ pub(super) async fn connect(
 ) -> Result<Json<BegunView>, Refusal> {
     let request = request.map(|Json(request)| request).unwrap_or_default();
     Ok(Json(admin.control.connect(&id, &request).await?))
+}
+
+/// Confirms an authorisation that came back to the connect listener, from the session in which it was begun.
+#[utoipa::path(
+    post, path = "/tenants/{id}/connect/confirm", operation_id = "confirmConnection", tag = "connecting",
+    params(TenantPath),
+    request_body = ConfirmRequest,
+    responses(
+        NoTenant,
+        (status = 200, description = "The tenant is connected", body = ConnectedView),
+        (status = 403, description = "The authorisation was begun for another tenant or in another session", body = Problem),
+        (status = 409, description = "No OAuth client is configured, another tenant has the organisation, or there is no key: the text says what the customer must do", body = Problem),
+        (status = 410, description = "This ticket was used before, or took too long", body = Problem),
+        (status = 502, description = "Datadog refuses the authorisation code, or the client", body = Problem)
+    )
+)]
+pub(super) async fn confirm(
+    State(admin): State<Arc<Admin>>,
+    Path(TenantPath { id }): Path<TenantPath>,
+    Json(request): Json<ConfirmRequest>,
+) -> Result<Json<ConnectedView>, Refusal> {
+    Ok(Json(admin.control.confirm(&id, &request).await?))
 }
 
 /// Revokes a tenant's authorisation and forgets its key; its telemetry is held from then on.
@@ -54,7 +77,7 @@ pub(super) async fn disconnect(
     responses(
         NoTenant,
         (status = 200, description = "The tenant is connected", body = ConnectedView),
-        (status = 403, description = "The customer did not approve, or the answer is for another tenant", body = Problem),
+        (status = 403, description = "The customer did not approve, or the authorisation was begun for another tenant or in another session", body = Problem),
         (status = 409, description = "No OAuth client is configured, another tenant has the organisation, or there is no key: the text says what the customer must do", body = Problem),
         (status = 410, description = "This authorisation was used before, or took too long", body = Problem),
         (status = 502, description = "Datadog refuses the authorisation code, or the client", body = Problem)
@@ -62,9 +85,9 @@ pub(super) async fn disconnect(
 )]
 pub(super) async fn callback(
     State(admin): State<Arc<Admin>>,
-    Json(CallbackRequest { query, tenant }): Json<CallbackRequest>,
+    Json(request): Json<CallbackRequest>,
 ) -> Result<Json<ConnectedView>, Refusal> {
-    Ok(Json(admin.control.callback(query.expose(), tenant.as_ref()).await?))
+    Ok(Json(admin.control.callback(&request).await?))
 }
 
 /// Decides about telemetry that was meant for another organisation.

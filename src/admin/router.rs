@@ -32,6 +32,7 @@ fn operations() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(tenants::pause))
         .routes(routes!(tenants::resume))
         .routes(routes!(connecting::connect))
+        .routes(routes!(connecting::confirm))
         .routes(routes!(connecting::disconnect))
         .routes(routes!(connecting::decide_held))
         .routes(routes!(connecting::callback))

@@ -13,6 +13,11 @@ pub struct ConnectRequest {
     pub domain: Option<String>,
     /// `site`: the web address of the customer's organisation.
     pub site: Option<String>,
+    /// An opaque value of the session that is signed in at the application, such as a digest of its cookie: only the same
+    /// session can finish the authorisation. Required unless `oauth.allow_unbound` is set.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 4096)]
+    #[serde(default, serialize_with = "super::exposed_if_any", skip_serializing_if = "Option::is_none")]
+    pub session: Option<Secret>,
 }
 
 /// An authorisation that has begun.
@@ -37,6 +42,24 @@ pub struct CallbackRequest {
     /// The tenant that the application knows to be signed in; another one's answer is refused.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9._-]{1,100}$")]
     pub tenant: Option<TenantId>,
+    /// The session that is signed in there, as it was passed to `connect`. Both are required unless `oauth.allow_unbound`
+    /// is set.
+    #[schema(value_type = Option<String>)]
+    pub session: Option<Secret>,
+}
+
+/// The confirmation of an authorisation that came back to the connect listener.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmRequest {
+    /// The `ticket` that the browser brought to `oauth.success_url`; valid once.
+    #[schema(value_type = String)]
+    #[serde(serialize_with = "super::exposed")]
+    pub ticket: Secret,
+    /// The session that is signed in at the application, as it was passed to `connect`.
+    #[schema(value_type = String)]
+    #[serde(serialize_with = "super::exposed")]
+    pub session: Secret,
 }
 
 /// A tenant that was connected.

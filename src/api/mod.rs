@@ -12,8 +12,8 @@ mod tenant;
 mod token;
 
 pub use connect::{
-    BegunView, CallbackRequest, ConnectRequest, ConnectedView, DisconnectedView, HeldAction, HeldRequest, HeldView,
-    KeyCameFrom,
+    BegunView, CallbackRequest, ConfirmRequest, ConnectRequest, ConnectedView, DisconnectedView, HeldAction,
+    HeldRequest, HeldView, KeyCameFrom,
 };
 pub use daemon::{DifferenceView, OauthView, ReloadedView, StatusView, StoreView};
 pub use dogstatsd::{DogstatsdErrorView, DogstatsdListenerView, DogstatsdNameView, DogstatsdTenantView, DogstatsdView};
@@ -25,7 +25,7 @@ pub use tenant::{
 pub use token::{NewToken, NewTokenView, TokenList, TokenPath, TokenView};
 
 use crate::types::Secret;
-use serde::Serializer;
+use serde::{Serialize, Serializer};
 
 /// Where the API begins.
 pub const PREFIX: &str = "/admin/v1";
@@ -33,4 +33,9 @@ pub const PREFIX: &str = "/admin/v1";
 /// Writes a secret that the other side is to have.
 fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
+}
+
+/// The same, where there may be none.
+fn exposed_if_any<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
 }

@@ -2,8 +2,8 @@
 
 use super::{Control, ControlError, Open};
 use crate::api::{
-    BegunView, ConnectRequest, ConnectedView, DisconnectedView, HeldAction, HeldView, NewTenant, NewTokenView,
-    RemovedView, Telemetry, TenantPatch, TenantView, TokenList,
+    BegunView, CallbackRequest, ConfirmRequest, ConnectRequest, ConnectedView, DisconnectedView, HeldAction, HeldView,
+    NewTenant, NewTokenView, RemovedView, Telemetry, TenantPatch, TenantView, TokenList,
 };
 use crate::settings::{Overrides, OverridesPatch};
 use crate::store::{self, Change, Connection, Guard, NewKey, Origin, Store, StoreError, TenantRecord};
@@ -125,19 +125,34 @@ impl Control {
             return Err(ControlError::NoClient);
         }
         store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
-        Ok(oauth.begin(id, from.domain.as_deref(), from.site.as_deref()).await?.into())
+        Ok(oauth.begin(id, from.domain.as_deref(), from.site.as_deref(), from.session.as_ref()).await?.into())
     }
 
     /// Takes Datadog's answer to an authorisation from the application that got it.
     ///
     /// # Errors
     /// When the tenant is not connected.
-    pub async fn callback(&self, query: &str, tenant: Option<&TenantId>) -> Result<ConnectedView, ControlError> {
+    pub async fn callback(&self, request: &CallbackRequest) -> Result<ConnectedView, ControlError> {
+        let CallbackRequest { query, tenant, session } = request;
         let Open { oauth, .. } = self.open()?;
         if !self.settings().oauth.is_configured() {
             return Err(ControlError::NoClient);
         }
-        let connected = oauth.finish(query, tenant).await?;
+        let connected = oauth.finish(query.expose(), tenant.as_ref(), session.as_ref()).await?;
+        Ok(ConnectedView::new(self.show(&connected.tenant).await?, &connected))
+    }
+
+    /// Confirms an authorisation with the ticket that a browser brought to the application; see
+    /// [`Oauth::confirm`](crate::oauth::Oauth::confirm).
+    ///
+    /// # Errors
+    /// When the tenant is not connected.
+    pub async fn confirm(&self, id: &TenantId, request: &ConfirmRequest) -> Result<ConnectedView, ControlError> {
+        let Open { oauth, .. } = self.open_for(id)?;
+        if !self.settings().oauth.is_configured() {
+            return Err(ControlError::NoClient);
+        }
+        let connected = oauth.confirm(id, &request.ticket, &request.session).await?;
         Ok(ConnectedView::new(self.show(&connected.tenant).await?, &connected))
     }
 

@@ -19,7 +19,7 @@ pub(super) struct Callback {
     /// The authorisation that it answers.
     pub state: Secret,
     /// The customer's decision.
-    pub answer: Answer,
+    pub decision: Decision,
     /// The organisation's site, if it was named.
     pub domain: Option<Site>,
     /// The organisation that the browser claims.
@@ -28,7 +28,7 @@ pub(super) struct Callback {
 
 /// The outcome of an authorisation.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Decision {
     /// The customer approved.
     Code(Secret),
     /// They did not, or Datadog did not let them: the error of RFC 6749, 4.1.2.1 and its description.
@@ -99,14 +99,14 @@ impl Callback {
         }
         let error = values.remove("error").filter(|error| !error.is_empty());
         let code = values.remove("code").filter(|code| !code.is_empty()).map(Secret::new);
-        let answer = match (error, code) {
+        let decision = match (error, code) {
             (Some(error), _) => {
                 let description = values.remove("error_description").unwrap_or_default();
-                Answer::Error(clean(&error), clean(&description))
+                Decision::Error(clean(&error), clean(&description))
             }
             (None, None) => return Err(CallbackError::NoCode),
             (None, Some(code)) if code.expose().len() > LONGEST_VALUE => return Err(CallbackError::BadCode),
-            (None, Some(code)) => Answer::Code(code),
+            (None, Some(code)) => Decision::Code(code),
         };
         let domain = values.remove("domain").map(|domain| site::check_domain(sites, &domain)).transpose()?;
         if let Some(text) = values.remove("site") {
@@ -118,7 +118,7 @@ impl Callback {
         }
         let text = |value: Option<String>| value.map(|value| clean(&value)).filter(|value| !value.is_empty());
         let hint = Hint { id: text(values.remove("dd_oid")), name: text(values.remove("dd_org_name")) };
-        Ok(Self { state, answer, domain, hint })
+        Ok(Self { state, decision, domain, hint })
     }
 }
 
@@ -139,11 +139,11 @@ mod tests {
             "&code=c%2Bd&domain=datadoghq.eu&site=https%3A%2F%2Facme.datadoghq.eu&client_id=us&dd_oid=o&dd_org_name=A%20%26%20B&more=1",
         )
         .unwrap();
-        assert_eq!(callback.answer, Answer::Code(Secret::new("c+d")));
+        assert_eq!(callback.decision, Decision::Code(Secret::new("c+d")));
         assert_eq!(callback.domain.unwrap().name, "datadoghq.eu");
         assert_eq!(callback.hint, Hint { id: Some("o".into()), name: Some("A & B".into()) });
         let refused = parse("&error=access_denied&error_description=no%0d%0away&code=c").unwrap();
-        assert_eq!(refused.answer, Answer::Error("access_denied".into(), "no way".into()));
+        assert_eq!(refused.decision, Decision::Error("access_denied".into(), "no way".into()));
         assert_eq!(refused.domain, None);
     }
 

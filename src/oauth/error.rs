@@ -17,6 +17,15 @@ pub enum BeginError {
         "tenant {0} has its API key in the configuration file: remove [tenants.{0}] there and add the tenant again to let it connect"
     )]
     Configured(TenantId),
+    /// There is no session to bind it to.
+    #[error(
+        "session is missing: pass an opaque value of the session that is signed in at your application, which has to finish \
+         the authorisation; oauth.allow_unbound = true does without, and docs/oauth.md says what that means"
+    )]
+    NoSession,
+    /// The session is empty or too long.
+    #[error("session must have 1 to 4096 bytes: pass a digest of yours if it is longer")]
+    BadSession,
     /// `domain` or `site`.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -45,6 +54,21 @@ pub enum FinishError {
     /// The state belongs to another tenant than the application says.
     #[error("this authorisation was begun for another tenant than {0}; begin again for this one")]
     OtherTenant(TenantId),
+    /// The session is not the one in which the authorisation was begun.
+    #[error(
+        "this authorisation was begun in another session: either the customer signed in anew in between, or somebody else began \
+         it; begin again in this session"
+    )]
+    OtherSession,
+    /// Nothing says in which session it ends, or it was begun in none.
+    #[error(
+        "tenant and session are missing: pass those that are signed in at your application, with which the authorisation was \
+         begun; one that was begun without a session must begin again"
+    )]
+    Unbound,
+    /// The ticket is unknown.
+    #[error("this ticket is unknown: it is not from the connect listener, or too old; begin again")]
+    UnknownTicket,
     /// Datadog sent an error instead of a code.
     #[error("Datadog did not authorise tenant {tenant}: {error}{}{description}", if .description.is_empty() { "" } else { ": " })]
     Denied {
@@ -97,14 +121,15 @@ pub enum FinishError {
     #[error("this service is being restarted: reload this page in a few seconds")]
     Ending,
     /// Another tenant has the organisation.
-    #[error("tenant {tenant} is not connected: {}; {}", .trouble.reason, .trouble.instructions)]
+    #[error(
+        "tenant {tenant} is not connected: its Datadog organisation is connected to another tenant, which the log names, and an \
+         organisation has a single key; connect another organisation, or disconnect the other tenant"
+    )]
     OrganisationHeld {
-        /// The tenant.
+        /// The tenant that wants to connect.
         tenant: TenantId,
-        /// The one that has it.
+        /// The one that has the organisation: for the operator only.
         by: TenantId,
-        /// The problem and its solution.
-        trouble: Trouble,
     },
     /// No key was created, or none that could be stored.
     #[error("tenant {tenant} has no new API key: {}; {}", .trouble.reason, .trouble.instructions)]
@@ -128,6 +153,8 @@ impl BeginError {
         match self {
             Self::NotConfigured => "not_configured",
             Self::Configured(_) => "static_tenant",
+            Self::NoSession => "missing_session",
+            Self::BadSession => "bad_session",
             Self::Site(_) => "bad_site",
             Self::Store(error) => store_code(error),
         }
@@ -137,7 +164,7 @@ impl BeginError {
     pub fn status(&self) -> u16 {
         match self {
             Self::NotConfigured | Self::Configured(_) => 409,
-            Self::Site(_) => 400,
+            Self::Site(_) | Self::NoSession | Self::BadSession => 400,
             Self::Store(error) => store_status(error),
         }
     }
@@ -156,6 +183,9 @@ impl FinishError {
             Self::UsedState(_) => "used_state",
             Self::ExpiredState(_) => "expired_state",
             Self::OtherTenant(_) => "other_tenant",
+            Self::OtherSession => "other_session",
+            Self::Unbound => "missing_session",
+            Self::UnknownTicket => "unknown_ticket",
             Self::Denied { .. } => "denied",
             Self::SiteGone { .. } => "bad_site",
             Self::CodeRefused { .. } => "code_refused",
@@ -173,8 +203,8 @@ impl FinishError {
     /// The status of an HTTP answer.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Callback(_) | Self::UnknownState | Self::SiteGone { .. } => 400,
-            Self::Denied { .. } | Self::OtherTenant(_) => 403,
+            Self::Callback(_) | Self::UnknownState | Self::Unbound | Self::UnknownTicket | Self::SiteGone { .. } => 400,
+            Self::Denied { .. } | Self::OtherTenant(_) | Self::OtherSession => 403,
             Self::OrganisationHeld { .. } | Self::NoKey { .. } => 409,
             Self::UsedState(_) | Self::ExpiredState(_) => 410,
             Self::CodeRefused { .. } | Self::Partner { .. } => 502,

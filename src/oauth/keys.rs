@@ -29,6 +29,14 @@ pub(super) struct Obtain<'a> {
     pub refused: bool,
 }
 
+/// Who decides that a tenant may change its organisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mover {
+    Customer,
+    /// The daemon does not. A customer's new key is verified so as well: the tenant has no organisation then.
+    Nobody,
+}
+
 /// Where the key of a connected tenant came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyUse {
@@ -142,12 +150,12 @@ impl Inner {
         let Obtain { lease, record, site, hint, .. } = &obtain;
         let tenant = &record.id;
         let held = if obtain.refused { None } else { self.held_key(record, site).await? };
-        // Only a match proves anything: the parameter is undocumented.
+        // The browser's word decides only which of two good ways is tried first.
         let same = record.organisation.as_ref().is_some_and(|known| Some(&known.id) == hint.id.as_ref());
         if let Some(key) = held.as_ref().filter(|_| same)
             && let Validation::Valid(organisation) = self.datadog.validate(site, &key.key).await
         {
-            return self.keep_held(&obtain, organisation).await;
+            return self.keep_held(obtain, organisation).await;
         }
         lease.renew(LEASE).await?;
         // Stored first, so that nobody asks for a second key after a crash without knowing of the first.
@@ -166,7 +174,7 @@ impl Inner {
             Creation::Exists(words) => {
                 if let Some(key) = &held {
                     match self.datadog.validate(site, &key.key).await {
-                        Validation::Valid(organisation) => return self.keep_held(&obtain, organisation).await,
+                        Validation::Valid(organisation) => return self.keep_held(obtain, organisation).await,
                         Validation::Unknown(words) => {
                             self.keep(lease, tenant, &[Change::KeyCreation(false)]).await?;
                             return Err(NoKey::Later(words));
@@ -209,15 +217,20 @@ impl Inner {
         Ok(key.filter(|key| key.info.origin == Origin::OAuth))
     }
 
+    /// Goes on with the key that is held. Nothing proves that the new tokens are of its organisation: neither what the browser
+    /// says, nor that Datadog has a key already, which may be that of another organisation. So they replace none that still
+    /// work.
     async fn keep_held(
         &self,
-        obtain: &Obtain<'_>,
+        obtain: Obtain<'_>,
         organisation: Option<String>,
     ) -> Result<(TenantRecord, KeyUse), NoKey> {
-        let Obtain { lease, record, hint, changes, .. } = obtain;
-        let mut changes = changes.clone();
+        let Obtain { lease, record, hint, mut changes, .. } = obtain;
+        if record.tokens.is_some() && !matches!(self.refresh(lease, record).await?, Refreshed::Revoked(_)) {
+            changes.retain(|change| !matches!(change, Change::Tokens(_)));
+        }
         changes.push(Change::KeyCreation(false));
-        let record = self.settle(lease, record, organisation, hint, changes).await?;
+        let record = self.settle(lease, record, organisation, hint, changes, Mover::Customer).await?;
         Ok((record, KeyUse::Kept))
     }
 
@@ -228,10 +241,15 @@ impl Inner {
         key: Secret,
         datadog_id: Option<String>,
     ) -> Result<TenantRecord, NoKey> {
-        let Obtain { lease, record, hint, mut changes, .. } = obtain;
+        let Obtain { lease, record, hint, mut changes, refused: automatic, .. } = obtain;
         let tenant = &record.id;
         changes.push(Change::Key(Some(NewKey { key, datadog_id, origin: Origin::OAuth })));
         changes.push(Change::KeyCreation(false));
+        if !automatic {
+            // By the customer's decision the tenant leaves its organisation for that of the key, whichever that is.
+            changes.push(Change::HeldFor(held_after(record, None)));
+            changes.push(Change::Organisation(None));
+        }
         // Pending with a key: nothing is sent before the key's organisation is verified.
         changes.push(Change::Connection(Connection::Pending));
         let kept = match self.keep(lease, tenant, &changes).await {
@@ -288,7 +306,7 @@ impl Inner {
             }
             match self.datadog.validate(&site, &key.key).await {
                 Validation::Valid(organisation) => {
-                    return self.settle(lease, &record, organisation, hint, vec![]).await;
+                    return self.settle(lease, &record, organisation, hint, vec![], Mover::Nobody).await;
                 }
                 Validation::Invalid(refusal) => {
                     if self.now().minus(SETTLING) > key.info.created {
@@ -329,11 +347,23 @@ impl Inner {
         id: Option<String>,
         hint: &Hint,
         mut changes: Vec<Change>,
+        mover: Mover,
     ) -> Result<TenantRecord, NoKey> {
         let before = record.organisation.as_ref();
+        if let (Some(before), Some(id)) = (before, &id)
+            && before.id != *id
+            && mover == Mover::Nobody
+        {
+            let trouble = Trouble::other_organisation(before, id);
+            let changes = [Change::KeyCreation(false), Change::Tokens(None), Change::Connection(trouble.connection())];
+            self.keep(lease, &record.id, &changes).await?;
+            return Err(NoKey::Trouble(trouble));
+        }
         let organisation = id.map(|id| {
             let known = before.filter(|before| before.id == id).and_then(|before| before.name.clone());
-            Organisation { name: hint.name.clone().or(known), id }
+            // The browser's name for it goes only with the same id.
+            let claimed = hint.name.clone().filter(|_| hint.id.as_ref() == Some(&id));
+            Organisation { name: known.or(claimed), id }
         });
         changes.push(Change::KeyOf(organisation.as_ref().map(|organisation| organisation.id.clone())));
         changes.push(Change::HeldFor(held_after(record, organisation.as_ref())));

@@ -1,10 +1,10 @@
 //! The connect listener: where Datadog sends the customer's browser back to.
 
 use super::callback::LONGEST;
+use super::connect::Returned;
 use super::context::Oauth;
 use super::pages;
 use crate::serve::{self, Bounds, Connection, ListenError, Listener, Service};
-use crate::types::TenantId;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -73,20 +73,27 @@ async fn answer(oauth: &Oauth, request: &Request<Incoming>) -> Page {
         page.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
         return page;
     }
-    match oauth.finish(request.uri().query().unwrap_or_default(), None).await {
-        Ok(connected) => match oauth.success_location(&connected.tenant) {
-            Some(location) => {
-                let mut page = page(StatusCode::SEE_OTHER, pages::connected(&connected));
-                page.headers_mut().insert(header::LOCATION, location);
-                page
-            }
-            None => page(StatusCode::OK, pages::connected(&connected)),
-        },
+    match oauth.returned(request.uri().query().unwrap_or_default()).await {
+        Ok(Returned::Connected(connected)) => {
+            let location = oauth.success_location("tenant", connected.tenant.as_str());
+            redirect(location, pages::connected(&connected))
+        }
+        Ok(Returned::Unconfirmed { ticket }) => {
+            redirect(oauth.success_location("ticket", ticket.expose()), pages::unconfirmed(&ticket))
+        }
         Err(error) => {
             let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             page(status, pages::failed(&error))
         }
     }
+}
+
+/// Sends the browser on, where there is somewhere to send it.
+fn redirect(location: Option<HeaderValue>, html: String) -> Page {
+    let Some(location) = location else { return page(StatusCode::OK, html) };
+    let mut page = page(StatusCode::SEE_OTHER, html);
+    page.headers_mut().insert(header::LOCATION, location);
+    page
 }
 
 /// The address of this page contains a code and a state: it must be neither cached nor passed on as a referrer.
@@ -109,10 +116,10 @@ fn page(status: StatusCode, html: String) -> Page {
 }
 
 impl Oauth {
-    /// Where the browser of a connected customer is sent, if configured.
-    fn success_location(&self, tenant: &TenantId) -> Option<HeaderValue> {
+    /// Where the browser of a customer who has approved is sent, if configured, with one more parameter.
+    fn success_location(&self, name: &str, value: &str) -> Option<HeaderValue> {
         let mut url = url::Url::parse(&self.0.settings.get().oauth.success_url).ok()?;
-        url.query_pairs_mut().append_pair("tenant", tenant.as_str());
+        url.query_pairs_mut().append_pair(name, value);
         HeaderValue::from_str(url.as_str()).ok()
     }
 }

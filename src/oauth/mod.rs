@@ -34,7 +34,7 @@ mod status;
 mod words;
 
 pub use callback::CallbackError;
-pub use connect::{Begun, Connected};
+pub use connect::{Begun, Connected, Returned};
 pub use context::{Clock, Oauth, PartnerFault};
 pub use disconnect::Disconnected;
 pub use error::{BeginError, FinishError};

@@ -3,7 +3,7 @@
 use super::callback::CallbackError;
 use super::connect::Connected;
 use super::error::FinishError;
-use crate::types::escape_html as escape;
+use crate::types::{Secret, escape_html as escape};
 use std::fmt::Write;
 
 const STYLE: &str = ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
@@ -43,7 +43,17 @@ pub(super) fn connected(connected: &Connected) -> String {
     page("Connected", DONE, &body)
 }
 
-/// The page of a failure.
+/// The page of an approval that the application has to confirm, where no address of the application is configured.
+pub(super) fn unconfirmed(ticket: &Secret) -> String {
+    let body = format!(
+        "<p>Datadog has approved. To finish, enter this code where you began to connect, and nowhere else:</p>\
+         <p><code>{}</code></p>",
+        escape(ticket.expose())
+    );
+    page("One more step", PLAIN, &body)
+}
+
+/// The page of a failure. The browser may belong to anybody, so it names no tenant.
 pub(super) fn failed(error: &FinishError) -> String {
     const AGAIN: &str = "Please go back to where you clicked Connect, and click it again.";
     let (title, text, to_do) = match error {
@@ -54,17 +64,35 @@ pub(super) fn failed(error: &FinishError) -> String {
                 .to_owned(),
             "Please try again later, or tell whoever runs this service.",
         ),
-        FinishError::Denied { .. } => ("Not connected", error.to_string(), AGAIN),
+        FinishError::Denied { error, description, .. } => {
+            let colon = if description.is_empty() { "" } else { ": " };
+            ("Not connected", format!("Datadog did not authorise this service: {error}{colon}{description}"), AGAIN)
+        }
+        FinishError::ExpiredState(_) => ("Too late", "Connecting took longer than ten minutes.".to_owned(), AGAIN),
+        FinishError::OtherTenant(_) | FinishError::OtherSession | FinishError::Unbound => {
+            ("Not connected", "This connection was begun elsewhere.".to_owned(), AGAIN)
+        }
+        FinishError::CodeRefused { words, .. } => {
+            ("Not connected", format!("Datadog refused the authorisation code ({words})."), AGAIN)
+        }
+        FinishError::Unreachable { words, .. } => {
+            ("Not connected", format!("Datadog could not be reached ({words}). Nothing was changed."), AGAIN)
+        }
+        FinishError::SiteGone { site, .. } => {
+            ("Not connected", format!("The Datadog site {site:?} is no longer known to this service."), AGAIN)
+        }
+        FinishError::Busy(_) => {
+            ("Not connected", "Another connection for you is in progress.".to_owned(), "Please try again in a minute.")
+        }
+        FinishError::OrganisationHeld { .. } => (
+            "Not connected",
+            "This Datadog organisation is already connected to another account of this service.".to_owned(),
+            "Please choose another organisation, or ask whoever runs this service.",
+        ),
         FinishError::UsedState(_) => (
             "Already used",
             "This link from Datadog has been used already; reloading the page has no effect.".to_owned(),
             "If you are not connected, please go back to where you clicked Connect, and click it again.",
-        ),
-        // Which account that is concerns the operator alone, who finds it in the log.
-        FinishError::OrganisationHeld { .. } => (
-            "Not connected",
-            "This Datadog organisation is connected to another account of this service already.".to_owned(),
-            "Please connect another organisation, or ask whoever runs this service.",
         ),
         FinishError::NoKey { trouble, .. } => {
             let body = format!("<p>{}</p><p><strong>{}</strong></p>", escape(&trouble.reason), escape(&trouble.instructions));
@@ -80,7 +108,9 @@ pub(super) fn failed(error: &FinishError) -> String {
             "Something went wrong in this service; its log has the details.".to_owned(),
             "Please try again later, or tell whoever runs this service.",
         ),
-        _ => ("Not connected", error.to_string(), AGAIN),
+        FinishError::Callback(_) | FinishError::UnknownState | FinishError::UnknownTicket => {
+            ("Not connected", error.to_string(), AGAIN)
+        }
     };
     let look = if matches!(error, FinishError::UsedState(_)) { PLAIN } else { TROUBLE };
     page(title, look, &format!("<p>{}</p><p><strong>{}</strong></p>", escape(&text), escape(to_do)))

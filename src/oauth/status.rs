@@ -107,6 +107,21 @@ impl Trouble {
         )
     }
 
+    /// The authorisation turned out to be another organisation's than the tenant's.
+    pub(super) fn other_organisation(before: &Organisation, now: &str) -> Self {
+        Self::new(
+            format!(
+                "the key of {} is refused, and the authorisation is one of another organisation ({now}): the tenant is not \
+                 moved there without the customer",
+                named(before)
+            ),
+            format!(
+                "The customer revokes the key with {KEY_NAME:?} in its name in Organization Settings, API Keys, of the \
+                 organisation that they want, and connects again."
+            ),
+        )
+    }
+
     pub(super) fn connection(&self) -> Connection {
         Connection::Unauthorized { reason: self.reason.clone(), instructions: self.instructions.clone() }
     }

@@ -1,7 +1,7 @@
 //! `[oauth]`
 
 use super::address::{is_loopback, listen_address, web_address};
-use super::form::{Text, text};
+use super::form::{Switch, Text, text};
 use super::ingest::listen;
 use super::key::section;
 use super::problems::Problems;
@@ -21,8 +21,12 @@ section! {
         /// The connect listener, which serves /oauth/callback: an address and a port such as 127.0.0.1:8284, "" for none.
         /// Plain HTTP: beyond loopback, put a proxy with TLS before it.
         listen: String = String::new(), Text(listen, String::clone, "127.0.0.1:8284"), restart;
-        /// Where the browser goes once a customer is connected, with ?tenant=<id>; "" shows a page that says so.
+        /// Where the connect listener sends the browser, with ?ticket=… for the application to confirm (docs/oauth.md); ""
+        /// shows the ticket on a page.
         success_url: String = String::new(), Text(success_url, String::clone, "https://app.example.com/connected");
+        /// Whether any browser may finish an authorisation, without the session of your application that began it. Whoever
+        /// begins one could then have another person approve, and would receive that person's organisation.
+        allow_unbound: bool = false, Switch;
     }
 }
 
@@ -48,6 +52,11 @@ pub(super) fn check(oauth: &Oauth, problems: &mut Problems) {
     if let Some(at) = listen_address(&oauth.listen).ok().flatten().filter(|at| !is_loopback(at.ip())) {
         let message = format!("{at} is reachable from other machines without TLS: put a proxy with TLS before it");
         problems.warning("oauth.listen", message);
+    }
+    if oauth.allow_unbound {
+        let message = "whoever begins an authorisation can have it finished by another person's browser, and then receives \
+                       that person's organisation: pass session to connect, and set it to false";
+        problems.warning("oauth.allow_unbound", message.to_owned());
     }
     let has_secret = oauth.client_secret.is_some() || !problems.are_fine(&["oauth.client_secret_file"]);
     let given = [

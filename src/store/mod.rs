@@ -26,8 +26,9 @@ pub use generations::Generations;
 pub use lease::Lease;
 pub use model::{
     ApiKey, Change, Changes, Connection, IngestToken, KeyInfo, NewKey, NewTenant, NewTokens, Organisation, Origin,
-    Pending, Rekeyed, Replaces, Revision, Taken, TenantRecord, Tokens, TokensInfo,
+    Pending, Rekeyed, Replaces, Revision, SessionDigest, Taken, TenantRecord, Tokens, TokensInfo,
 };
+pub use pending::Park;
 pub use tenants::Guard;
 pub use watch::Watch;
 

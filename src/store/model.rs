@@ -255,13 +255,22 @@ pub struct Pending {
     pub domain: String,
     /// The web host that the customer is signed in at.
     pub site: String,
+    /// The digest of the application's session that it was begun in; none for an unbound one.
+    pub session: Option<SessionDigest>,
+    /// Datadog's answer, of one that is redeemed by a ticket.
+    pub answer: Option<Secret>,
 }
 
-/// The outcome of redeeming a state.
+/// SHA-256 of a tenant and an application's session of it.
+pub type SessionDigest = [u8; 32];
+
+/// The outcome of redeeming a state or a ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
     /// The authorisation; nobody gets it again.
     Fresh(Pending),
+    /// The authorisation waits for the application to confirm it with the ticket.
+    Unconfirmed(TenantId),
     /// It was redeemed before.
     Used(TenantId),
     /// It came back too late.

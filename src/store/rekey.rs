@@ -1,7 +1,7 @@
 //! Rotation of the master key.
 
 use super::backend::Value;
-use super::pending::VERIFIER;
+use super::pending::{ANSWER, VERIFIER};
 use super::secrets::{ACCESS_TOKEN, API_KEY, REFRESH_TOKEN};
 use super::tenants::tenant_id;
 use super::{Rekeyed, Store, StoreError, sealed_with, unusable};
@@ -11,7 +11,7 @@ use tracing::warn;
 
 /// Everything that is sealed: the field that it is bound to, how it is found (rows of an identity, the tenant and the
 /// sealed secret), and how it is replaced.
-const SEALED: [(&str, &str, &str); 4] = [
+const SEALED: [(&str, &str, &str); 5] = [
     (
         API_KEY,
         "SELECT CAST(NULL AS BYTEA), tenant, sealed FROM dogsled_api_keys",
@@ -31,6 +31,11 @@ const SEALED: [(&str, &str, &str); 4] = [
         VERIFIER,
         "SELECT state, tenant, verifier FROM dogsled_pending WHERE verifier IS NOT NULL",
         "UPDATE dogsled_pending SET verifier = $1 WHERE tenant = $2 AND state = $3",
+    ),
+    (
+        ANSWER,
+        "SELECT state, tenant, answer FROM dogsled_pending WHERE answer IS NOT NULL",
+        "UPDATE dogsled_pending SET answer = $1 WHERE tenant = $2 AND state = $3",
     ),
 ];
 

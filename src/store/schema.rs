@@ -5,7 +5,7 @@ use super::error::StoreError;
 
 /// The statements of each version, applied in order, each version in one transaction with the record of its number.
 /// Released versions are never edited; a change is a new version.
-const VERSIONS: [&[&str]; 3] = [
+const VERSIONS: [&[&str]; 4] = [
     FIRST,
     &["ALTER TABLE dogsled_tenants ADD COLUMN dropped_before BIGINT"],
     &[
@@ -16,6 +16,15 @@ const VERSIONS: [&[&str]; 3] = [
         "UPDATE dogsled_tenants SET generations = '[{\"generation\":0,\"organisation\":\"' || held_id || '\"},\
          {\"generation\":' || revision || ',\"organisation\":null}]' WHERE held_id IS NOT NULL",
     ],
+    CONFIRMATION,
+];
+
+/// The session that an authorisation was begun in, and Datadog's answer until it is confirmed there.
+const CONFIRMATION: &[&str] = &[
+    "ALTER TABLE dogsled_pending ADD COLUMN session BYTEA",
+    "ALTER TABLE dogsled_pending ADD COLUMN ticket BYTEA",
+    "ALTER TABLE dogsled_pending ADD COLUMN answer BYTEA",
+    "CREATE UNIQUE INDEX dogsled_pending_ticket ON dogsled_pending (ticket)",
 ];
 
 const FIRST: &[&str] = &[

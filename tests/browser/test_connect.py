@@ -9,6 +9,9 @@ from selenium.webdriver.common.by import By
 
 from harness import http, uid_of, until
 
+# What the application calls the session of the customer.
+SESSION = "the-customers-session"
+
 
 def admin(daemon, directory, path, body=None):
     """One call of the admin API."""
@@ -22,7 +25,7 @@ def admin(daemon, directory, path, body=None):
 
 def begin(daemon, directory, tenant):
     """Where the application sends the customer's browser."""
-    begun = admin(daemon, directory, f"tenants/{tenant}/connect", {"domain": "datadoghq.com"})
+    begun = admin(daemon, directory, f"tenants/{tenant}/connect", {"domain": "datadoghq.com", "session": SESSION})
     return begun["authorize_url"]
 
 
@@ -82,12 +85,14 @@ def test_a_customer_who_clicks_through_is_connected_and_telemetry_flows(stack, b
     assert label.find_element(By.TAG_NAME, "input").is_selected()
     browser.find_element(By.XPATH, "//button[.='Approve']").click()
 
-    until("dogsled's page", lambda: browser.title == "Connected")
+    until("dogsled's page", lambda: browser.title == "One more step")
     assert urllib.parse.urlsplit(browser.current_url).path == "/oauth/callback"
     accessible(browser)
-    picture(browser, "connected")
-    assert browser.find_element(By.TAG_NAME, "h1").text == "Connected"
-    assert "Acme & Sons <Ltd>" in browser.find_element(By.TAG_NAME, "main").text
+    picture(browser, "confirm")
+    ticket = browser.find_element(By.TAG_NAME, "code").text
+    assert not keys(fakeintake, "acme"), "before the application has confirmed"
+    connected = admin(daemon, tmp_path, "tenants/acme/connect/confirm", {"ticket": ticket, "session": SESSION})
+    assert connected["tenant"]["organisation"]["name"] == "Acme & Sons <Ltd>"
 
     (key,) = keys(fakeintake, "acme")
     assert not keys(fakeintake, "initech"), "the organisation that was not chosen"

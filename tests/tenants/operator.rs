@@ -173,9 +173,17 @@ impl Operator {
         self.get(&format!("tenants/{tenant}")).await
     }
 
-    /// Begins an authorisation; gives where the browser is to go.
+    /// Begins an authorisation in the tenant's session; gives where the browser is to go.
     pub async fn begin(&self, tenant: &str) -> String {
-        let from = json!({ "domain": "datadoghq.com" });
+        self.begin_from(tenant, json!({ "domain": "datadoghq.com", "session": session_of(tenant) })).await
+    }
+
+    /// The same without a session, which `oauth.allow_unbound` has to allow.
+    pub async fn begin_unbound(&self, tenant: &str) -> String {
+        self.begin_from(tenant, json!({ "domain": "datadoghq.com" })).await
+    }
+
+    async fn begin_from(&self, tenant: &str, from: Value) -> String {
         let reply = self.post(&format!("tenants/{tenant}/connect"), from).await;
         assert_eq!(reply.status, 200, "{}", reply.body);
         reply.body["authorize_url"].as_str().unwrap().to_owned()
@@ -183,7 +191,7 @@ impl Operator {
 
     /// Hands on what a browser brought back.
     pub async fn callback(&self, tenant: &str, query: &str) -> Reply {
-        self.post("oauth/callback", json!({ "query": query, "tenant": tenant })).await
+        self.post("oauth/callback", json!({ "query": query, "tenant": tenant, "session": session_of(tenant) })).await
     }
 
     /// Connects a tenant to an organisation.
@@ -201,4 +209,9 @@ impl Operator {
         })
         .await
     }
+}
+
+/// What the application calls the session of a tenant's customer.
+pub fn session_of(tenant: &str) -> String {
+    format!("session-of-{tenant}")
 }

@@ -78,7 +78,7 @@ async fn commands_cover_a_tenants_whole_life() {
     );
     daemon.logs("acme", [1]).await;
 
-    let begun = run(&daemon, "tenant connect acme --domain datadoghq.com").await;
+    let begun = run(&daemon, "tenant connect acme --domain datadoghq.com --session session-of-acme").await;
     assert_eq!((begun.code, begun.out.lines().count()), (0, 1), "the address alone is the output: {begun:?}");
     assert!(begun.error.contains("browser until 2"), "{}", begun.error);
     let query = datadog.consent(begun.out.trim(), "alpha", "approve").await;

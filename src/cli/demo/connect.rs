@@ -20,6 +20,8 @@ pub(super) struct Application {
     /// The admin API.
     url: String,
     token: String,
+    /// The session that its customers are signed in with.
+    session: String,
     http: reqwest::Client,
 }
 
@@ -35,7 +37,8 @@ pub(super) struct Shown {
 impl Application {
     /// One that uses the admin API there, with the operator's token.
     pub(super) fn new(url: String, token: String) -> Result<Self, reqwest::Error> {
-        Ok(Self { url, token, http: local::client(Duration::from_secs(60))? })
+        let session = format!("{:032x}", rand::random::<u128>());
+        Ok(Self { url, token, session, http: local::client(Duration::from_secs(60))? })
     }
 
     /// Adds a tenant.
@@ -59,7 +62,7 @@ impl Application {
     /// Begins an authorisation, as when Datadog has sent a customer to the application; gives where to send the browser.
     pub(super) async fn begin(&self, tenant: &str) -> Result<String, ConnectError> {
         let path = format!("tenants/{tenant}/connect");
-        let from = json!({ "domain": "datadoghq.com", "site": "https://app.datadoghq.com" });
+        let from = json!({ "domain": "datadoghq.com", "site": "https://app.datadoghq.com", "session": self.session });
         let begun = self.ask(Method::POST, &path, Some(from)).await?;
         text(&begun, "/authorize_url").ok_or_else(|| failed(path, "no authorize_url in the answer"))
     }
@@ -80,11 +83,17 @@ impl Application {
         location.map(str::to_owned).ok_or_else(|| failed(what, answer.status()))
     }
 
-    /// Goes where Datadog sends the browser back to: the daemon's page, which comes when the tenant is connected.
-    pub(super) async fn come_back(&self, location: &str) -> Result<(), ConnectError> {
+    /// Goes where Datadog sends the browser back to, the daemon's connect listener, which sends it to the application with
+    /// a ticket; the application confirms that it is the session which began.
+    pub(super) async fn come_back(&self, tenant: &str, location: &str) -> Result<(), ConnectError> {
         let what = "dogsled's callback page";
         let page = self.http.get(location).send().await.map_err(|error| failed(what, local::words(error)))?;
-        if page.status() == StatusCode::OK { Ok(()) } else { Err(failed(what, page.status())) }
+        let onward = page.headers().get(LOCATION).and_then(|location| url::Url::parse(location.to_str().ok()?).ok());
+        let ticket =
+            onward.and_then(|url| url.query_pairs().find(|(name, _)| name == "ticket").map(|(_, it)| it.into_owned()));
+        let ticket = ticket.ok_or_else(|| failed(what, page.status()))?;
+        let path = format!("tenants/{tenant}/connect/confirm");
+        self.ask(Method::POST, &path, Some(json!({ "ticket": ticket, "session": self.session }))).await.map(drop)
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, ConnectError> {

@@ -141,7 +141,7 @@ impl<'a> Play<'a> {
                 self.say(name, "clicks Connect, and is sent to Datadog");
                 let location = application.approve(&url, name).await?;
                 self.say(name, "approves on Datadog's page, and is sent back with a code");
-                application.come_back(&location).await?;
+                application.come_back(name, &location).await?;
                 self.say(name, "→ connected: code exchanged, API key created and encrypted");
                 self.stage.set_token_life(None);
             } else {
@@ -158,7 +158,7 @@ impl<'a> Play<'a> {
         let (application, name) = (&self.stage.application, TENANTS[tenant]);
         let url = application.begin(name).await?;
         let location = application.approve(&url, name).await?;
-        application.come_back(&location).await
+        application.come_back(name, &location).await
     }
 
     /// Does one step of the script and tells of it.

@@ -258,6 +258,7 @@ fn configuration(dir: &Path, fakeintake: &str, connect: &str, client: &Client) -
          [delivery]\nretry_initial = \"200ms\"\nretry_max = \"1s\"\n\
          [shutdown]\ngrace = \"1s\"\n\
          [oauth]\nclient_id = {CLIENT:?}\nclient_secret = {secret:?}\nlisten = {connect:?}\nredirect_uri = {back:?}\n\
+         success_url = \"http://127.0.0.1/settings/datadog\"\n\
          [datadog.sites.\"datadoghq.com\"]\napi = {fakeintake:?}\nlogs = {fakeintake:?}\nevents = {fakeintake:?}\napp = {fakeintake:?}\n",
         dir = dir.join("state"),
         secret = client.client_secret.as_deref().unwrap_or_default(),

@@ -2,9 +2,13 @@
 
 use super::operator::{Confirmation, Operator, TenantArg};
 use super::show;
-use crate::api::{BegunView, ConnectRequest, DisconnectedView, HeldAction, HeldRequest, HeldView, TenantView};
+use crate::api::{
+    BegunView, ConfirmRequest, ConnectRequest, ConnectedView, DisconnectedView, HeldAction, HeldRequest, HeldView,
+    TenantView,
+};
 use crate::cli::admin::{Failure, say};
 use crate::cli::text::{counted, printable};
+use crate::types::Secret;
 use clap::{Args as ClapArgs, Subcommand};
 use reqwest::Method;
 use std::io::{Write, stderr};
@@ -20,6 +24,24 @@ pub(super) struct Begin {
     /// The `site` that Datadog sent with it: the web address of the customer's organisation
     #[arg(long, value_name = "URL")]
     site: Option<String>,
+    /// An opaque value of the session that is signed in at the application; only the same one can confirm
+    ///
+    /// Required unless oauth.allow_unbound is set.
+    #[arg(long)]
+    session: Option<String>,
+}
+
+/// The confirmation of an authorisation that came back to the connect listener.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Confirm {
+    #[command(flatten)]
+    target: TenantArg,
+    /// The ticket that the browser brought to oauth.success_url
+    #[arg(long)]
+    ticket: String,
+    /// The session given to `tenant connect`
+    #[arg(long)]
+    session: String,
 }
 
 /// What becomes of telemetry that was meant for another organisation.
@@ -37,7 +59,8 @@ pub(super) enum Held {
 }
 
 pub(super) async fn begin(operator: &Operator, begin: &Begin) -> Result<(), Failure> {
-    let request = ConnectRequest { domain: begin.domain.clone(), site: begin.site.clone() };
+    let session = begin.session.clone().map(Secret::new);
+    let request = ConnectRequest { domain: begin.domain.clone(), site: begin.site.clone(), session };
     let answer = operator.client.send(Method::POST, &begin.target.path("/connect"), &request).await?;
     if operator.json {
         return say(format_args!("{answer:#}"));
@@ -49,6 +72,16 @@ pub(super) async fn begin(operator: &Operator, begin: &Begin) -> Result<(), Fail
         "Open this in the customer's browser until {expires_at}. It is good once: show it to nobody else."
     );
     say(authorize_url.expose())
+}
+
+pub(super) async fn confirm(operator: &Operator, confirm: &Confirm) -> Result<(), Failure> {
+    let Confirm { target, ticket, session } = confirm;
+    let request = ConfirmRequest { ticket: Secret::new(ticket.clone()), session: Secret::new(session.clone()) };
+    let answer = operator.client.send(Method::POST, &target.path("/connect/confirm"), &request).await?;
+    operator.tell(&answer, || {
+        let ConnectedView { tenant, .. } = operator.client.read(&answer)?;
+        Ok(format!("connected; {}", show::in_short(&tenant)))
+    })
 }
 
 pub(super) async fn disconnect(

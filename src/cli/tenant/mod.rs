@@ -52,6 +52,8 @@ enum Action {
     Resume(TenantArg),
     /// Print the address at which a customer connects its Datadog organisation
     Connect(connect::Begin),
+    /// Confirm a connection with the ticket that the customer's browser brought back
+    Confirm(connect::Confirm),
     /// Revoke a tenant's authorisation at Datadog and forget its key; its telemetry is held from then on
     Disconnect {
         #[command(flatten)]
@@ -92,6 +94,7 @@ pub fn main(args: &Args) -> ExitCode {
             Action::Pause(target) => change::pause(&operator, target, true).await,
             Action::Resume(target) => change::pause(&operator, target, false).await,
             Action::Connect(begin) => connect::begin(&operator, begin).await,
+            Action::Confirm(confirm) => connect::confirm(&operator, confirm).await,
             Action::Disconnect { target, confirmation } => connect::disconnect(&operator, target, confirmation).await,
             Action::Remove { target, purge, confirmation } => {
                 change::remove(&operator, target, *purge, confirmation).await

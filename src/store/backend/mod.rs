@@ -59,6 +59,12 @@ impl From<Vec<u8>> for Value {
     }
 }
 
+impl From<Option<Vec<u8>>> for Value {
+    fn from(value: Option<Vec<u8>>) -> Self {
+        Self::Bytes(value)
+    }
+}
+
 /// A row of an answer, read from left to right.
 #[derive(Debug)]
 pub(super) struct Row(std::vec::IntoIter<Value>);

@@ -1,6 +1,6 @@
 //! The end of the daemon while Datadog is creating a key, which it shows once.
 
-use crate::operator::{Datadog, Operator};
+use crate::operator::{Datadog, Operator, session_of};
 use crate::support::{Daemon, Home, until};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,7 +18,8 @@ async fn connecting(
 ) -> tokio::task::JoinHandle<(u16, String)> {
     let operator = Operator::of(daemon);
     operator.create("acme").await;
-    let query = datadog.consent(&operator.begin("acme").await, "alpha", "approve").await;
+    let url = if browser.is_some() { operator.begin_unbound("acme").await } else { operator.begin("acme").await };
+    let query = datadog.consent(&url, "alpha", "approve").await;
     let rule = json!({ "path": KEYS, "times": 1, "effect": { "hang": { "seconds": seconds } } });
     let fault = datadog.control(Method::POST, "faults", rule).await["id"].clone();
     let calling = tokio::spawn(async move {
@@ -27,7 +28,7 @@ async fn connecting(
             None => {
                 let request =
                     operator.request(Method::POST, "oauth/callback").header("Content-Type", "application/json");
-                request.body(json!({ "query": query, "tenant": "acme" }).to_string())
+                request.body(json!({ "query": query, "tenant": "acme", "session": session_of("acme") }).to_string())
             }
         };
         match request.send().await {
@@ -72,7 +73,13 @@ async fn shutdown_waits_for_a_key_being_created() {
 #[tokio::test]
 async fn a_late_customer_still_gets_the_page() {
     let datadog = Datadog::start(3600).await;
-    let mut daemon = datadog.setup(&[]).set("shutdown.grace", "60s").set("oauth.listen", "127.0.0.1:0").start().await;
+    let mut daemon = datadog
+        .setup(&[])
+        .set("shutdown.grace", "60s")
+        .set("oauth.listen", "127.0.0.1:0")
+        .set("oauth.allow_unbound", true)
+        .start()
+        .await;
     let calling = connecting(&datadog, &daemon, json!(1), Some(daemon.url("connect"))).await;
     daemon.terminate();
     let (status, page) = calling.await.unwrap();

@@ -13,6 +13,11 @@ async fn every_refusal_has_status_code_and_message() {
     operator.create("acme").await;
     let state = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
     let query = |rest: &str| json!({ "query": format!("state={state}{rest}"), "tenant": "acme" });
+    let of_session = |mut request: Value| {
+        request["session"] = "of acme".into();
+        request
+    };
+    let ticket = || json!({ "ticket": "t", "session": "of acme" });
     let cases: Vec<(&str, &str, Value, u16, &str, &str)> = vec![
         ("POST", "tenants", json!({ "id": "a b" }), 400, "bad_request", "a b"),
         ("POST", "tenants", json!({ "id": "" }), 400, "bad_request", "tenant"),
@@ -58,7 +63,14 @@ async fn every_refusal_has_status_code_and_message() {
         ("POST", "tenants/acme/held", json!({ "action": "burn" }), 400, "bad_request", "burn"),
         ("POST", "oauth/callback", json!({ "query": "code=x" }), 400, "missing_state", "state"),
         ("POST", "oauth/callback", query(""), 400, "missing_code", "code"),
-        ("POST", "oauth/callback", query("&code=x"), 400, "unknown_state", "begin again"),
+        ("POST", "oauth/callback", query("&code=x"), 400, "missing_session", "begin again"),
+        ("POST", "oauth/callback", of_session(query("&code=x")), 400, "unknown_state", "begin again"),
+        ("POST", "tenants/acme/connect", json!({}), 400, "missing_session", "allow_unbound"),
+        ("POST", "tenants/acme/connect", json!({ "session": "" }), 400, "bad_session", "4096"),
+        ("POST", "tenants/acme/connect/confirm", json!({ "ticket": "t" }), 400, "bad_request", "session"),
+        ("POST", "tenants/acme/connect/confirm", ticket(), 400, "unknown_ticket", "begin again"),
+        ("POST", "tenants/nobody/connect/confirm", ticket(), 400, "unknown_ticket", "begin again"),
+        ("POST", "tenants/fixed/connect/confirm", ticket(), 409, "static_tenant", "configuration file"),
         ("POST", "oauth/callback", json!({ "query": "", "tenant": "a b" }), 400, "bad_request", "a b"),
         ("GET", "nothing", json!(null), 404, "unknown_path", "openapi"),
         ("GET", "tenants/acme/nothing", json!(null), 404, "unknown_path", "openapi"),

@@ -1,6 +1,6 @@
 //! The life of a tenant.
 
-use crate::operator::{Datadog, Operator};
+use crate::operator::{Datadog, Operator, session_of};
 use crate::support::{Home, until};
 use reqwest::Method;
 use serde_json::json;
@@ -35,14 +35,25 @@ async fn a_connected_tenant_delivers_with_its_new_key() {
 }
 
 #[tokio::test]
-async fn the_connect_listener_takes_the_browser_back() {
+async fn the_connect_listener_sends_the_browser_on_with_a_ticket() {
     let datadog = Datadog::start(3600).await;
-    let daemon = datadog.setup(&[]).set("oauth.listen", "127.0.0.1:0").start().await;
+    let done = "https://app.example.com/done";
+    let setup = datadog.setup(&[]).set("oauth.listen", "127.0.0.1:0").set("oauth.success_url", done);
+    let daemon = setup.start().await;
     let operator = Operator::of(&daemon);
     operator.create("acme").await;
     let query = datadog.consent(&operator.begin("acme").await, "alpha", "approve").await;
-    let page = reqwest::get(format!("{}/oauth/callback?{query}", daemon.url("connect"))).await.unwrap();
-    assert_eq!(page.status(), 200);
+    let http = dogsled::outbound::builder(None).unwrap().no_proxy().build().unwrap();
+    let page = http.get(format!("{}/oauth/callback?{query}", daemon.url("connect"))).send().await.unwrap();
+    assert_eq!(page.status(), 303);
+    let location = page.headers()["location"].to_str().unwrap().to_owned();
+    let ticket = location.strip_prefix("https://app.example.com/done?ticket=").unwrap();
+    let confirm = async |session: String| {
+        operator.post("tenants/acme/connect/confirm", json!({ "ticket": ticket, "session": session })).await
+    };
+    assert_eq!(confirm(session_of("acme")).await.status, 200);
+    let again = confirm(session_of("acme")).await;
+    assert_eq!((again.status, again.body["code"].as_str()), (410, Some("used_state")));
     daemon.logs("acme", [1]).await;
     datadog.wait_logs("alpha", &[1]).await;
 }

@@ -130,7 +130,10 @@ async fn an_organisation_taken_by_another_tenant_is_refused() {
     let query = datadog.consent(&operator.begin("second").await, "alpha", "approve").await;
     let refused = operator.callback("second", &query).await;
     assert_eq!((refused.status, &refused.body["code"]), (409, &json!("organisation_held")), "{}", refused.body);
-    assert!(refused.body["errors"][0].as_str().unwrap().contains("first"));
+    let told = refused.body["errors"][0].as_str().unwrap();
+    assert!(!told.contains("first"), "the application may show it to the customer: {told}");
+    let logged = daemon.log("connected to another tenant").pop().unwrap();
+    assert_eq!((&logged["tenant"], &logged["by"]), (&json!("second"), &json!("first")), "the operator is told");
     daemon.logs("first", [1]).await;
     datadog.wait_logs("alpha", &[1]).await;
 }

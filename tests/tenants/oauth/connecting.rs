@@ -47,24 +47,24 @@ async fn a_state_is_good_once_for_ten_minutes_and_for_its_own_tenant_whoever_res
     let query = world.approve(&host, &acme, "alpha").await;
     drop(host);
     let host = world.host().await;
-    host.oauth.finish(&query, None).await.unwrap();
-    let again = host.oauth.finish(&query, None).await.unwrap_err();
+    host.oauth.finish(&query, None, None).await.unwrap();
+    let again = host.oauth.finish(&query, None, None).await.unwrap_err();
     assert_eq!((again.code(), again.status()), ("used_state", 410));
 
     let query = world.approve(&host, &acme, "alpha").await;
     world.pass(Duration::from_secs(601));
-    let late = host.oauth.finish(&query, None).await.unwrap_err();
+    let late = host.oauth.finish(&query, None, None).await.unwrap_err();
     assert_eq!(late.code(), "expired_state");
 
     let query = world.approve(&host, &acme, "alpha").await;
-    let theirs = host.oauth.finish(&query, Some(&other)).await.unwrap_err();
+    let theirs = host.oauth.finish(&query, Some(&other), None).await.unwrap_err();
     assert_eq!(theirs.code(), "other_tenant");
-    assert_eq!(host.oauth.finish(&query, Some(&acme)).await.unwrap_err().code(), "used_state");
+    assert_eq!(host.oauth.finish(&query, Some(&acme), None).await.unwrap_err().code(), "used_state");
 
     let made_up = changed(&query, &[("state", Some(&"x".repeat(43)))]);
-    assert_eq!(host.oauth.finish(&made_up, None).await.unwrap_err().code(), "unknown_state");
+    assert_eq!(host.oauth.finish(&made_up, None, None).await.unwrap_err().code(), "unknown_state");
     assert_eq!(world.fakeintake.oauth_counts().exchanges, 1);
-    let begun = host.oauth.begin(&id("nobody"), None, None).await.unwrap_err();
+    let begun = host.oauth.begin(&id("nobody"), None, None, None).await.unwrap_err();
     assert_eq!((begun.code(), begun.status()), ("unknown_tenant", 404));
 }
 
@@ -73,13 +73,13 @@ async fn a_customer_who_denies_changes_nothing() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
-    let begun = host.oauth.begin(&acme, None, None).await.unwrap();
+    let begun = host.oauth.begin(&acme, None, None, None).await.unwrap();
     let query = world.decide(&begun.authorize_url, "alpha", "deny").await;
-    let denied = host.oauth.finish(&query, None).await.unwrap_err();
+    let denied = host.oauth.finish(&query, None, None).await.unwrap_err();
     assert_eq!((denied.code(), denied.status()), ("denied", 403));
     assert!(denied.to_string().contains("access_denied: The user refused"), "{denied}");
     assert_eq!(host.record(&acme).await.connection, Connection::Pending);
-    assert_eq!(host.oauth.finish(&query, None).await.unwrap_err().code(), "used_state");
+    assert_eq!(host.oauth.finish(&query, None, None).await.unwrap_err().code(), "used_state");
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn a_code_that_datadog_does_not_take_is_told_in_its_words() {
     let host = world.host().await;
     let acme = host.add("acme").await;
     let query = world.approve(&host, &acme, "alpha").await;
-    let refused = host.oauth.finish(&changed(&query, &[("code", Some("made-up-code"))]), None).await.unwrap_err();
+    let refused = host.oauth.finish(&changed(&query, &[("code", Some("made-up-code"))]), None, None).await.unwrap_err();
     assert_eq!((refused.code(), refused.status()), ("code_refused", 502));
     assert!(refused.to_string().contains("Invalid code or code verifier"), "{refused}");
     assert_eq!(host.record(&acme).await.connection, Connection::Pending);
@@ -104,7 +104,7 @@ async fn a_wrong_client_secret_is_the_partners_fault_and_changes_no_tenant() {
     for _ in 0..2 {
         let query = world.approve(&host, &acme, "alpha").await;
         let before = host.record(&acme).await;
-        let error = host.oauth.finish(&query, None).await.unwrap_err();
+        let error = host.oauth.finish(&query, None, None).await.unwrap_err();
         assert_eq!(error.code(), "client_refused");
         assert!(error.to_string().contains("oauth.client_id") && !error.to_string().contains(CLIENT_SECRET), "{error}");
         assert_eq!(host.record(&acme).await, before);
@@ -130,7 +130,7 @@ async fn when_datadog_cannot_be_reached_nothing_changes_and_a_moment_is_waited_o
 }
 
 #[tokio::test]
-async fn a_second_tenant_of_an_organisation_is_refused_with_the_first_ones_name() {
+async fn a_second_tenant_of_an_organisation_is_refused() {
     let world = World::new();
     let host = world.host().await;
     let (acme, twin) = (host.add("acme").await, host.add("twin").await);
@@ -138,19 +138,18 @@ async fn a_second_tenant_of_an_organisation_is_refused_with_the_first_ones_name(
     let key = host.key(&acme);
     let error = world.connect(&host, &twin, "alpha").await.unwrap_err();
     assert_eq!((error.code(), error.status()), ("organisation_held", 409));
-    assert!(
-        matches!(&error, FinishError::OrganisationHeld { by, .. } if *by == acme) && error.to_string().contains("acme")
-    );
+    assert!(matches!(&error, FinishError::OrganisationHeld { by, .. } if *by == acme));
+    assert!(!error.to_string().contains("acme"), "the application may show it to the customer: {error}");
     assert_eq!(host.record(&twin).await.connection, Connection::Pending);
     assert_eq!(world.fakeintake.oauth_counts().key_conflicts, 0, "nothing was asked for");
 
     // Without what the browser says of the organisation, Datadog's refusal is all there is.
     let query = changed(&world.approve(&host, &twin, "alpha").await, &[("dd_oid", None)]);
-    assert_eq!(host.oauth.finish(&query, None).await.unwrap_err().code(), "no_key");
+    assert_eq!(host.oauth.finish(&query, None, None).await.unwrap_err().code(), "no_key");
     // Nor does a new key help, which the customer could make possible: it is kept, and not used.
     world.revoke_keys("alpha");
     let query = changed(&world.approve(&host, &twin, "alpha").await, &[("dd_oid", None)]);
-    let error = host.oauth.finish(&query, None).await.unwrap_err();
+    let error = host.oauth.finish(&query, None, None).await.unwrap_err();
     assert_eq!(error.code(), "organisation_held");
     let record = host.record(&twin).await;
     assert!(matches!(&record.connection, Connection::Unauthorized { reason, .. } if reason.contains("acme")));
@@ -175,10 +174,10 @@ async fn reconnecting_the_same_organisation_keeps_the_key_that_is_held() {
         if !dd_oid {
             query = changed(&query, &[("dd_oid", None)]);
         }
-        let connected = host.oauth.finish(&query, None).await.unwrap();
+        let connected = host.oauth.finish(&query, None, None).await.unwrap();
         assert_eq!((connected.key, connected.verified, connected.held_for), (KeyUse::Kept, true, None));
         assert_eq!(host.key(&acme), key);
-        assert_ne!(host.store.tokens(&acme).await.unwrap().unwrap().refresh, tokens.refresh, "the new tokens are kept");
+        assert_ne!(host.store.tokens(&acme).await.unwrap().unwrap().refresh, tokens.refresh, "tokens are fresh");
         assert_eq!(host.record(&acme).await.key_creation_begun, None);
     }
     let counts = world.fakeintake.oauth_counts();
@@ -290,7 +289,7 @@ async fn a_browser_that_goes_away_cuts_nothing_off() {
     let query = world.approve(&host, &acme, "alpha").await;
     let fault = world.fakeintake.add_fault(rule(KEYS, 1, Effect::Hang { seconds: None }));
     let oauth = host.oauth.clone();
-    let browser = tokio::spawn(async move { oauth.finish(&query, None).await });
+    let browser = tokio::spawn(async move { oauth.finish(&query, None, None).await });
     super::harness::until("the creation to hang", || async {
         let faults = world.fakeintake.faults();
         faults.iter().find(|found| found.id == fault)?.hits.eq(&1).then_some(())
@@ -310,11 +309,11 @@ async fn without_a_client_and_for_tenants_of_the_configuration_nothing_begins() 
     settings.oauth = Default::default();
     let host = world.host_with(&settings).await;
     let acme = host.add("acme").await;
-    assert_eq!(host.oauth.begin(&acme, None, None).await.unwrap_err().code(), "not_configured");
+    assert_eq!(host.oauth.begin(&acme, None, None, None).await.unwrap_err().code(), "not_configured");
     let mut settings = world.settings();
     settings.tenants.insert(acme.clone(), Default::default());
     let host = world.host_with(&settings).await;
-    assert_eq!(host.oauth.begin(&acme, None, None).await.unwrap_err().code(), "static_tenant");
+    assert_eq!(host.oauth.begin(&acme, None, None, None).await.unwrap_err().code(), "static_tenant");
 }
 
 #[tokio::test]
@@ -323,7 +322,7 @@ async fn of_two_tenants_that_connect_one_organisation_at_once_one_is_connected()
     let (host, other) = (world.host().await, world.host().await);
     let (acme, twin) = (host.add("acme").await, host.add("twin").await);
     let (one, two) = (world.approve(&host, &acme, "alpha").await, world.approve(&other, &twin, "alpha").await);
-    let (one, two) = tokio::join!(host.oauth.finish(&one, None), other.oauth.finish(&two, None));
+    let (one, two) = tokio::join!(host.oauth.finish(&one, None, None), other.oauth.finish(&two, None, None));
     assert_ne!(one.is_ok(), two.is_ok(), "{one:?} {two:?}");
     assert_eq!(world.keys("alpha").len(), 1);
     // Who lost, connects another.

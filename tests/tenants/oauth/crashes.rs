@@ -70,7 +70,7 @@ async fn a_key_creation_that_another_host_is_at_is_not_taken_for_a_crash() {
     let query = world.approve(&host, &acme, "alpha").await;
     let fault = world.fakeintake.add_fault(rule(KEYS, 1, Effect::Hang { seconds: None }));
     let oauth = host.oauth.clone();
-    let finishing = tokio::spawn(async move { oauth.finish(&query, None).await });
+    let finishing = tokio::spawn(async move { oauth.finish(&query, None, None).await });
     super::harness::until("the creation", || async { host.record(&acme).await.key_creation_begun }).await;
     other.oauth.run_once().await.unwrap();
     assert_eq!(other.record(&acme).await.connection, Connection::Pending);
@@ -146,7 +146,7 @@ async fn a_host_that_was_frozen_while_it_created_a_key_keeps_it_all_the_same() {
     let query = world.approve(&host, &acme, "alpha").await;
     let fault = world.fakeintake.add_fault(rule(KEYS, 1, Effect::Hang { seconds: None }));
     let oauth = host.oauth.clone();
-    let finishing = tokio::spawn(async move { oauth.finish(&query, None).await });
+    let finishing = tokio::spawn(async move { oauth.finish(&query, None, None).await });
     super::harness::until("the creation", || async { host.record(&acme).await.key_creation_begun }).await;
     // Its lease runs out, and another host takes over, which tells of a key that may be lost.
     let database = rusqlite::Connection::open(world.dir.path().join("tenants.db")).unwrap();

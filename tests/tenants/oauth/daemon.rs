@@ -12,6 +12,7 @@ async fn what_was_sent_before_the_click_arrives_after_it_with_the_key_of_the_cus
         .set("oauth.client_secret", CLIENT_SECRET)
         .set("oauth.redirect_uri", REDIRECT)
         .set("oauth.listen", "127.0.0.1:0")
+        .set("oauth.allow_unbound", true)
         .set("datadog.sites.\"datadoghq.com\".app", world.url.as_str())
         .start()
         .await;

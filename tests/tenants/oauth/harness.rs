@@ -33,7 +33,7 @@ pub struct World {
     store: StoreUrl,
     /// How far the clock of all hosts is ahead, in milliseconds.
     ahead: Arc<AtomicI64>,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
 }
 
 /// One of the hosts.
@@ -116,7 +116,7 @@ impl World {
     pub fn settings(&self) -> Settings {
         let mut text = format!(
             "state.dir = {:?}\n[oauth]\nclient_id = {CLIENT_ID:?}\nclient_secret = {CLIENT_SECRET:?}\n\
-             redirect_uri = {REDIRECT:?}\n",
+             redirect_uri = {REDIRECT:?}\nallow_unbound = true\n",
             self.dir.path()
         );
         for site in ["datadoghq.com", "datadoghq.eu"] {
@@ -163,13 +163,14 @@ impl World {
 
     /// The callback's query of a customer who approves.
     pub async fn approve(&self, host: &Host, tenant: &TenantId, org: &str) -> String {
-        let begun = host.oauth.begin(tenant, Some("datadoghq.com"), Some("https://app.datadoghq.com")).await.unwrap();
+        let begun =
+            host.oauth.begin(tenant, Some("datadoghq.com"), Some("https://app.datadoghq.com"), None).await.unwrap();
         self.decide(&begun.authorize_url, org, "approve").await
     }
 
     pub async fn connect(&self, host: &Host, tenant: &TenantId, org: &str) -> Result<Connected, FinishError> {
         let query = self.approve(host, tenant, org).await;
-        host.oauth.finish(&query, Some(tenant)).await
+        host.oauth.finish(&query, Some(tenant), None).await
     }
 
     /// The good keys of this client that the stand-in knows, by organisation.

@@ -114,21 +114,21 @@ async fn inputs_that_are_tried_behind_a_proxy() {
     assert!(domains.len() + sites().len() >= 40);
     let good = world.approve(&host, &acme, "alpha").await;
     for (domain, why) in &domains {
-        let error = host.oauth.begin(&acme, Some(domain), Some("https://app.datadoghq.com")).await.unwrap_err();
+        let error = host.oauth.begin(&acme, Some(domain), Some("https://app.datadoghq.com"), None).await.unwrap_err();
         assert_eq!((error.code(), error.status()), ("bad_site", 400), "{domain:?}");
         assert!(error.to_string().starts_with("domain: ") && error.to_string().ends_with(&why.to_string()), "{error}");
         let query = changed(&good, &[("domain", Some(domain))]);
-        let error = host.oauth.finish(&query, None).await.unwrap_err();
+        let error = host.oauth.finish(&query, None, None).await.unwrap_err();
         let FinishError::Callback(CallbackError::Site(found)) = &error else { panic!("{domain:?}: {error}") };
         assert_eq!(found.why, *why, "{domain:?}");
     }
     for (site, why) in sites() {
-        let error = host.oauth.begin(&acme, Some("datadoghq.com"), Some(site)).await.unwrap_err();
+        let error = host.oauth.begin(&acme, Some("datadoghq.com"), Some(site), None).await.unwrap_err();
         assert!(error.to_string().starts_with("site: ") && error.to_string().ends_with(&why.to_string()), "{error}");
         let query = changed(&good, &[("site", Some(site))]);
-        assert_eq!(host.oauth.finish(&query, None).await.unwrap_err().code(), "bad_site", "{site:?}");
+        assert_eq!(host.oauth.finish(&query, None, None).await.unwrap_err().code(), "bad_site", "{site:?}");
     }
-    let error = host.oauth.begin(&acme, None, Some("https://app.datadoghq.com")).await.unwrap_err();
+    let error = host.oauth.begin(&acme, None, Some("https://app.datadoghq.com"), None).await.unwrap_err();
     assert_eq!(error.code(), "bad_site", "a web host tells nothing of whom to ask");
     for (changes, code) in [
         (vec![("state", None)], "missing_state"),
@@ -140,15 +140,15 @@ async fn inputs_that_are_tried_behind_a_proxy() {
         (vec![("client_id", Some("another"))], "other_client"),
     ] {
         let query = changed(&good, &changes);
-        assert_eq!(host.oauth.finish(&query, None).await.unwrap_err().code(), code, "{changes:?}");
+        assert_eq!(host.oauth.finish(&query, None, None).await.unwrap_err().code(), code, "{changes:?}");
     }
     for query in [format!("{good}&state=x"), format!("{good}&code=x"), format!("{good}&domain=x"), "x".repeat(9_000)] {
-        assert!(matches!(host.oauth.finish(&query, None).await, Err(FinishError::Callback(_))), "{query:.60}");
+        assert!(matches!(host.oauth.finish(&query, None, None).await, Err(FinishError::Callback(_))), "{query:.60}");
     }
     assert!(std::env::var_os("ALL_PROXY").is_some());
     if std::env::var_os("DOGSLED_TEST_CONTROL").is_some() {
         // None of it has spent the state: this one is good, and is asked of the proxy.
-        assert_eq!(host.oauth.finish(&good, None).await.unwrap_err().code(), "datadog_unreachable");
+        assert_eq!(host.oauth.finish(&good, None, None).await.unwrap_err().code(), "datadog_unreachable");
     }
 }
 

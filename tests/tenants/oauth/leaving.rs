@@ -21,7 +21,7 @@ async fn a_disconnected_tenant_is_revoked_at_datadog_and_forgotten_here() {
     assert_eq!((record.key, record.tokens, record.held_for), (None, None, connected.organisation));
     assert_eq!((host.key(&acme), host.registry.get("acme").unwrap().state()), (None, TenantState::Pending));
     // What was begun before is void, and the tokens are dead at Datadog.
-    assert_eq!(host.oauth.finish(&open, None).await.unwrap_err().code(), "unknown_state");
+    assert_eq!(host.oauth.finish(&open, None, None).await.unwrap_err().code(), "unknown_state");
     let form = format!(
         "grant_type=refresh_token&client_id={}&client_secret={}&refresh_token={}",
         super::harness::CLIENT_ID,

@@ -1,5 +1,6 @@
 //! The OAuth flow against the stand-in, as customers, hosts that share a store, and attackers go through it.
 
+mod binding;
 mod connecting;
 mod crashes;
 mod daemon;
@@ -8,5 +9,6 @@ mod hostile;
 mod keys;
 mod leaving;
 mod pages;
+mod proof;
 mod refreshing;
 mod secrecy;

@@ -53,12 +53,12 @@ async fn no_secret_is_in_a_log_at_trace_level_or_in_an_error() {
             }
         }
     };
-    let begun = host.oauth.begin(&acme, None, None).await.unwrap();
+    let begun = host.oauth.begin(&acme, None, None, None).await.unwrap();
     write!(said, "{begun:?} {:?}", host.oauth).unwrap();
     let query = world.decide(&begun.authorize_url, "alpha", "approve").await;
     note(&mut secrets, &query);
-    let connected = host.oauth.finish(&query, None).await.unwrap();
-    write!(said, "{connected:?} {:?}", host.oauth.finish(&query, None).await).unwrap();
+    let connected = host.oauth.finish(&query, None, None).await.unwrap();
+    write!(said, "{connected:?} {:?}", host.oauth.finish(&query, None, None).await).unwrap();
     for _ in 0..2 {
         let tokens = host.store.tokens(&acme).await.unwrap().unwrap();
         secrets.push(("an access token", tokens.access.expose().to_owned()));
@@ -75,15 +75,15 @@ async fn no_secret_is_in_a_log_at_trace_level_or_in_an_error() {
     world.fakeintake.add_fault(status("/oauth2/v1/token", 1, 400, &quoted(CLIENT_SECRET)));
     let query = world.approve(&host, &twin, "beta").await;
     note(&mut secrets, &query);
-    write!(said, "{:?}", host.oauth.finish(&query, None).await).unwrap();
+    write!(said, "{:?}", host.oauth.finish(&query, None, None).await).unwrap();
     let query = changed(&world.approve(&host, &twin, "beta").await, &[("code", Some("code-that-is-quoted"))]);
     secrets.push(("a code", "code-that-is-quoted".into()));
     world.fakeintake.add_fault(status("/oauth2/v1/token", 1, 400, "code-that-is-quoted"));
-    write!(said, "{}", host.oauth.finish(&query, None).await.unwrap_err()).unwrap();
+    write!(said, "{}", host.oauth.finish(&query, None, None).await.unwrap_err()).unwrap();
     world.fakeintake.add_fault(rule(KEYS, 1, Effect::AnswerLost {}));
     let query = world.approve(&host, &twin, "beta").await;
     note(&mut secrets, &query);
-    write!(said, "{:?}", host.oauth.finish(&query, None).await).unwrap();
+    write!(said, "{:?}", host.oauth.finish(&query, None, None).await).unwrap();
     write!(said, "{:?}", host.oauth.disconnect(&acme).await).unwrap();
     secrets.extend(world.fakeintake.keys().into_iter().map(|key| ("a key", key.key)));
 

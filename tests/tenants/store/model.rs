@@ -254,7 +254,8 @@ async fn run(place: &Place, store: &mut Store, operation: &Operation) -> Result<
         Operation::AddPending { tenant, state, expired } => {
             let tenant = id(NAMES[*tenant]);
             let verifier = Secret::new(format!("v{state}"));
-            let pending = Pending { tenant, verifier, domain: "d".into(), site: "s".into() };
+            let pending =
+                Pending { tenant, verifier, domain: "d".into(), site: "s".into(), session: None, answer: None };
             let expires = if *expired { UnixMillis::now() } else { UnixMillis(i64::MAX) };
             store.add_pending(&state.to_string(), &pending, expires).await?;
         }
@@ -264,7 +265,7 @@ async fn run(place: &Place, store: &mut Store, operation: &Operation) -> Result<
                     assert_eq!(pending.verifier.expose(), format!("v{state}"));
                     "fresh"
                 }
-                Taken::Used(_) => "used",
+                Taken::Used(_) | Taken::Unconfirmed(_) => "used",
                 Taken::Expired(_) => "expired",
                 Taken::Unknown => "unknown state",
             });

@@ -1,7 +1,7 @@
 //! Pending authorisations.
 
 use super::harness::{add, both, id};
-use dogsled::store::{Pending, StoreError, Taken};
+use dogsled::store::{Park, Pending, StoreError, Taken};
 use dogsled::types::{Secret, TenantId, UnixMillis};
 
 fn pending(tenant: &TenantId) -> Pending {
@@ -10,10 +10,35 @@ fn pending(tenant: &TenantId) -> Pending {
         verifier: Secret::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
         domain: "datadoghq.eu".into(),
         site: "https://acme.datadoghq.eu".into(),
+        session: None,
+        answer: None,
     }
 }
 
 both! {
+    async fn a_parked_answer_is_returned_once_for_its_ticket(place: Place) {
+        let (store, now) = (place.open().await, UnixMillis::now());
+        let acme = add(&store, "acme").await;
+        let bound = Pending { session: Some([7; 32]), ..pending(&acme) };
+        store.add_pending("bound", &bound, UnixMillis(now.0 + 60_000)).await.unwrap();
+        let answer = Secret::new("code=c&state=bound");
+        let park = || Some(Park { ticket: "ticket-1", answer: &answer });
+        assert_eq!(store.take_ticket("ticket-1", now).await.unwrap(), Taken::Unknown);
+        assert_eq!(store.take_or_park("bound", now, park()).await.unwrap(), Taken::Unconfirmed(acme.clone()));
+        assert_eq!(store.take_pending("bound", now).await.unwrap(), Taken::Used(acme.clone()));
+        assert_eq!(store.take_or_park("bound", now, park()).await.unwrap(), Taken::Used(acme.clone()));
+        store.rekey(None).await.unwrap();
+        let late = UnixMillis(now.0 + 60_000);
+        assert_eq!(store.take_ticket("ticket-1", late).await.unwrap(), Taken::Expired(acme.clone()));
+        let parked = Pending { answer: Some(answer.clone()), ..bound };
+        assert_eq!(place.open().await.take_ticket("ticket-1", now).await.unwrap(), Taken::Fresh(parked));
+        assert_eq!(store.take_ticket("ticket-1", now).await.unwrap(), Taken::Used(acme.clone()));
+        // One without a session is not parked: there is nobody to confirm it.
+        store.add_pending("unbound", &pending(&acme), UnixMillis(now.0 + 60_000)).await.unwrap();
+        let unbound = Some(Park { ticket: "ticket-2", answer: &answer });
+        assert_eq!(store.take_or_park("unbound", now, unbound).await.unwrap(), Taken::Fresh(pending(&acme)));
+    }
+
     async fn a_state_is_good_once(place: Place) {
         let store = place.open().await;
         let acme = add(&store, "acme").await;

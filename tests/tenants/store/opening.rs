@@ -22,12 +22,18 @@ both! {
         place.open().await;
     }
 
-    async fn a_store_of_the_first_version_is_brought_up_to_date_with_all_that_is_in_it(place: Place) {
+    async fn a_store_of_the_first_version_is_upgraded_whole(place: Place) {
         let store = place.open().await;
         let acme = add(&store, "acme").await;
         drop(store);
-        place.sql("ALTER TABLE dogsled_tenants DROP COLUMN dropped_before; \
-             ALTER TABLE dogsled_tenants DROP COLUMN generations; UPDATE dogsled_schema SET version = 1").await;
+        place
+            .sql(
+                "ALTER TABLE dogsled_tenants DROP COLUMN dropped_before; \
+                 ALTER TABLE dogsled_tenants DROP COLUMN generations; DROP INDEX dogsled_pending_ticket; \
+                 ALTER TABLE dogsled_pending DROP COLUMN session; ALTER TABLE dogsled_pending DROP COLUMN ticket; \
+                 ALTER TABLE dogsled_pending DROP COLUMN answer; UPDATE dogsled_schema SET version = 1",
+            )
+            .await;
         let store = place.open().await;
         let record = store.tenant(&acme).await.unwrap().unwrap();
         assert_eq!((record.dropped_before, record.generations.present()), (None, Generation::UNKNOWN));

@@ -16,7 +16,14 @@ async fn fill(store: &Store) -> TenantId {
     store.apply(&acme, Guard::default(), &changes).await.unwrap();
     for state in ["state-1", "state-2"] {
         let verifier = Secret::new(format!("verifier of {state}"));
-        let pending = Pending { tenant: acme.clone(), verifier, domain: "d".into(), site: "s".into() };
+        let pending = Pending {
+            tenant: acme.clone(),
+            verifier,
+            domain: "d".into(),
+            site: "s".into(),
+            session: None,
+            answer: None,
+        };
         store.add_pending(state, &pending, UnixMillis(i64::MAX)).await.unwrap();
     }
     acme

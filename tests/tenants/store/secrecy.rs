@@ -52,7 +52,7 @@ both! {
         let changes = [Change::Key(Some(key)), Change::Tokens(Some(tokens(ACCESS, REFRESH, Replaces::Any)))];
         store.apply(&acme, Guard::default(), &changes).await.unwrap();
         let pending =
-            Pending { tenant: acme.clone(), verifier: Secret::new(VERIFIER), domain: "d".into(), site: "s".into() };
+            Pending { tenant: acme.clone(), verifier: Secret::new(VERIFIER), domain: "d".into(), site: "s".into(), session: None, answer: None };
         store.add_pending(STATE, &pending, UnixMillis(i64::MAX)).await.unwrap();
         store.add_ingest_token(&acme, &Secret::new(INGEST), "agent").await.unwrap();
         let mut texts = vec![format!("{changes:?} {pending:?} {:?} {store:?}", store.tokens(&acme).await)];
