@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "ids, which decide nothing")]
 
 use super::endpoint::{Endpoint, Form, Voice};
+use crate::types::UnixMillis;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -72,8 +73,8 @@ pub(super) fn accepted(endpoint: &Endpoint, form: Form, event: Option<&Value>) -
             with_type(StatusCode::OK, "application/json", "{}")
         }
         Form::LogsJson | Form::LogsText => with_type(accepted, "application/json", "{}"),
-        Form::Series1 => with_type(accepted, "text/json", OK),
-        Form::Distributions | Form::CheckRun | Form::AgentIntake => with_type(accepted, "application/json", OK),
+        Form::Series1 | Form::Distributions | Form::CheckRun => with_type(accepted, "text/json", OK),
+        Form::AgentIntake => with_type(accepted, "application/json", OK),
         Form::Event1 => json_body(accepted, &event1(event.unwrap_or(&Value::Null))),
         Form::Event2 => {
             let id = rand::random::<u128>();
@@ -87,9 +88,11 @@ pub(super) fn accepted(endpoint: &Endpoint, form: Form, event: Option<&Value>) -
 fn event1(sent: &Value) -> Value {
     // Above 2^53, as Datadog's are, so that a client that reads it as a double shows.
     let id = rand::random::<u64>() >> 1 | 1 << 60;
+    // Whole seconds, and those of acceptance for an event without a date (recorded).
+    let date = sent["date_happened"].as_f64().map_or_else(|| UnixMillis::now().0 / 1000, |date| date as i64);
     json!({ "status": "ok", "event": {
         "id": id, "id_str": id.to_string(), "title": sent["title"], "text": sent["text"],
-        "date_happened": sent["date_happened"], "handle": null, "priority": sent["priority"],
+        "date_happened": date, "handle": null, "priority": sent["priority"],
         "related_event_id": sent["related_event_id"], "tags": sent["tags"],
         "url": format!("https://app.datadoghq.com/event/event?id={id}"),
     }})

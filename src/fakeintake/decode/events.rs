@@ -13,11 +13,14 @@ const MAX_AGE: i64 = 18 * 3_600;
 /// names of the Agent's form as well (dogapi-rb `lib/dogapi/v1/event.rb`).
 #[derive(Deserialize)]
 struct Event1 {
-    title: String,
+    /// An empty one is taken (recorded of dogapi-rb).
+    #[serde(rename = "title")]
+    _title: String,
     text: String,
     aggregation_key: Option<String>,
     alert_type: Option<String>,
-    date_happened: Option<i64>,
+    /// Fractions are taken (recorded of dogapi-rb).
+    date_happened: Option<f64>,
     #[serde(rename = "device_name")]
     _device_name: Option<String>,
     #[serde(rename = "host")]
@@ -36,13 +39,10 @@ pub(super) fn event1(text: &str, now: i64, items: &mut Items) -> Result<(), Refu
     let event: Event1 = serde_json::from_str(text)?;
     at_most("text", &event.text, 4_000)?;
     at_most("aggregation_key", event.aggregation_key.as_deref().unwrap_or_default(), 100)?;
-    if event.title.is_empty() {
-        return Err(Refused::Bad("title is empty".into()));
-    }
     let alert_types = ["error", "warning", "info", "success", "user_update", "recommendation", "snapshot"];
     one_of("alert_type", event.alert_type.as_deref(), &alert_types)?;
     one_of("priority", event.priority.as_deref(), &["normal", "low"])?;
-    if event.date_happened.is_some_and(|time| time < now - MAX_AGE) {
+    if event.date_happened.is_some_and(|time| time < (now - MAX_AGE) as f64) {
         return Err(Refused::Bad("Event too far in the past".into()));
     }
     items.push(text.trim());

@@ -95,7 +95,7 @@ pub(super) fn items(form: Form, body: &[u8], now: i64, record: bool) -> Result<I
             match form {
                 Form::LogsText => logs::text(text, &mut items)?,
                 // Connectivity checks of Agents and others.
-                _ if text.trim() == "{}" => {}
+                _ if matches!(text.trim(), "" | "{}") => {}
                 Form::LogsJson => logs::json(text, &mut items)?,
                 Form::Series1 => metrics::series1(text, now, &mut items)?,
                 Form::Distributions => metrics::distributions(text, now, &mut items)?,

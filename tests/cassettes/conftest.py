@@ -1,0 +1,6 @@
+"""The processes are those of the client tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "clients"))
