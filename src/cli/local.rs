@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_on_every_address_is_reached_over_loopback() {
+    fn a_wildcard_listener_is_reached_over_loopback() {
         assert_eq!(url_of("0.0.0.0:8282").as_deref(), Some("http://127.0.0.1:8282"));
         assert_eq!(url_of("[::]:8282").as_deref(), Some("http://[::1]:8282"));
         assert_eq!(url_of("10.1.2.3:80").as_deref(), Some("http://10.1.2.3:80"));

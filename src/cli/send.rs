@@ -475,7 +475,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_finite_is_refused_before_it_is_sent() {
+    fn non_finite_values_are_refused() {
         assert_eq!(finite("-1.5"), Ok(-1.5));
         assert!(finite("NaN").is_err() && finite("inf").is_err() && finite("one").is_err());
     }

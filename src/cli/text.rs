@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_cut_says_so_and_keeps_to_its_width() {
+    fn a_cut_text_fits_with_an_ellipsis() {
         assert_eq!(cut("äöü", 3), "äöü");
         assert_eq!(cut("äöüß", 3), "äö…");
         assert_eq!(cut("ä", 0), "");

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn every_encoding_is_undone_from_pieces_of_any_size() {
+    fn every_encoding_decodes_from_any_pieces() {
         let text = b"one log line and another one; ".repeat(50_000);
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&text).unwrap();

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_path_is_taken_from_the_logs_paths_only() {
+    fn only_log_paths_carry_a_key() {
         for path in ["/v1/input/abc", "/api/v1/input/abc"] {
             let (endpoint, key) = Endpoint::find(path).unwrap();
             assert_eq!((endpoint.path, key), ("/v1/input", Some("abc")));

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_spares_the_first_and_ends_after_its_times() {
+    fn a_rule_skips_and_expires() {
         let faults = Faults::default();
         faults.add(rule(serde_json::json!({"path": "/a*", "skip": 1, "times": 2, "effect": {"delay_ms": 5}})));
         let matched: Vec<_> = (0..4).map(|_| faults.matching(None, "/abc").len()).collect();
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_a_key_leaves_the_others_alone() {
+    fn a_rule_affects_its_key_only() {
         let faults = Faults::default();
         let id = faults.add(rule(serde_json::json!({"key": "k", "effect": {"close": {}}})));
         assert_eq!(faults.matching(Some("k"), "/x").len(), 1);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_hangs_goes_on_when_the_rule_is_removed() {
+    async fn removing_a_rule_releases_hanging_requests() {
         let faults = Arc::new(Faults::default());
         let id = faults.add(rule(serde_json::json!({"effect": {"hang": {}}})));
         let hanging = faults.matching(None, "/")[0].clone();

@@ -14,7 +14,7 @@ pub(super) fn uuid(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_uuid_of_a_name_has_version_and_variant() {
+    fn uuids_have_version_and_variant() {
         let uuid = super::uuid("org");
         assert_eq!((uuid.len(), uuid.matches('-').count()), (36, 4));
         assert_eq!((&uuid[14..15], &uuid[19..20] >= "8" && &uuid[19..20] <= "b"), ("8", true));

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_period_begins_with_the_calendar_and_every_key_has_its_own() {
+    fn periods_follow_the_calendar_for_each_key() {
         let (mut windows, quota) = (Windows::default(), quota(2, 10.0));
         let mut allowed = |key: &str, now_ms| windows.request(&quota, key, now_ms).allowed;
         assert!(allowed("a", 19_000) && allowed("a", 19_500) && !allowed("a", 19_999));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn coming_before_the_reset_is_a_violation_unless_it_was_on_its_way() {
+    fn an_early_request_is_a_violation() {
         let (mut windows, quota) = (Windows::default(), quota(1, 10.0));
         let mut request = |now_ms| windows.request(&quota, "a", now_ms);
         assert!(request(10_000).allowed);

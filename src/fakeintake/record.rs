@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_its_bound_the_record_counts_what_it_does_not_hold() {
+    fn a_full_record_still_counts() {
         let records = Records::new(Some(40));
         for _ in 0..3 {
             records.accept(arrival("k", &["{}", "[]"]));
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_a_reset_overtook_leaves_the_new_counts_alone() {
+    fn a_reset_is_not_counted_into() {
         let records = Records::new(None);
         let old = records.begin("k", "logs");
         records.reset();
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiting_is_for_the_keys_and_kinds_asked_for() {
+    async fn waiting_honours_its_filter() {
         let records = Records::new(None);
         let filter = Filter { key: Some("k".into()), kind: Some("logs".into()) };
         records.accept(arrival("other", &["{}"]));

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_is_read_with_and_without_its_optional_parts() {
+    fn a_grant_is_read_without_optional_parts() {
         let whole = r#"{"access_token":"a","refresh_token":"r","expires_in":60,"token_type":"Bearer","scope":"x y"}"#;
         let grant = tokens(&received(200, whole), &[]).unwrap();
         assert_eq!((grant.access.expose(), grant.life, grant.scopes.as_str()), ("a", Duration::from_secs(60), "x y"));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_answer_that_says_so_means_that_no_key_was_made() {
+    fn only_explicit_answers_mean_no_key() {
         let judge = |status, body| creation(&received(status, body), &Secret::new("token"));
         let made = r#"{"data":{"type":"api_keys","id":"i","attributes":{"key":"k"}}}"#;
         assert_eq!(judge(201, made), Creation::Made(Secret::new("k"), Some("i".into())));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_invalid_only_when_datadog_says_so() {
+    fn only_datadogs_refusal_makes_a_key_invalid() {
         let judge = |status, body| validation(&received(status, body), &Secret::new("key"));
         assert_eq!(
             judge(200, r#"{"data":{"id":"org","attributes":{"valid":true}}}"#),

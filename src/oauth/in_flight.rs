@@ -57,7 +57,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_waits_for_what_is_in_flight_and_nothing_begins_after_it() {
+    async fn shutdown_waits_and_begins_nothing() {
         let in_flight = InFlight::default();
         let (one, two) = (in_flight.begin(), in_flight.begin());
         assert_eq!(in_flight.count(), 2);

@@ -130,7 +130,7 @@ mod tests {
     use crate::store::Revision;
 
     #[test]
-    fn a_token_is_refreshed_some_minutes_before_it_expires() {
+    fn a_token_is_refreshed_before_it_expires() {
         let at = |life: i64, chance| refresh_at(UnixMillis(0), UnixMillis(life * 1_000), chance).0 / 1_000;
         assert_eq!((at(3_600, 0.0), at(3_600, 1.0)), (3_240, 2_700));
         assert_eq!((at(600, 0.0), at(600, 1.0)), (540, 450));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_the_future_are_refreshed_now_and_small_differences_of_clocks_are_nothing() {
+    fn tokens_from_the_future_are_refreshed_now() {
         let tokens = TokensInfo {
             expires: UnixMillis(13_600_000),
             scopes: String::new(),

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn telemetry_held_for_one_organisation_is_never_taken_for_that_of_another() {
+    fn held_telemetry_keeps_its_organisation() {
         for (way, held) in [
             ("a", None),
             ("a a", None),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_says_what_is_and_what_to_do() {
+    fn a_status_tells_state_and_instructions() {
         let now = UnixMillis(1);
         let mut acme = tenant(Some(organisation("o-1")), Some(organisation("o-0")));
         let shown = status(&acme, now);

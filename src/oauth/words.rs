@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_say_is_one_short_line_without_our_secrets() {
+    fn foreign_messages_are_short_and_redacted() {
         assert_eq!(clean(" a\r\n\tb\0c  "), "a b c");
         assert_eq!(clean("evil\u{202e}gpj"), "evil\\u{202e}gpj");
         assert_eq!(clean(&"é".repeat(400)).chars().count(), 301);

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_of_the_rate_may_come_at_once_and_then_no_more_than_the_rate() {
+    fn the_burst_is_one_second_of_rate() {
         let (meters, meter) = meter(10, 0);
         for _ in 0..10 {
             meter.charge(1, 1 << 40, ms(&meters, 5_000)).unwrap();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_larger_than_the_rate_is_taken_and_those_after_it_wait_until_it_is_paid_for() {
+    fn an_oversized_request_delays_later_ones() {
         let (meters, meter) = meter(0, 1_000);
         meter.charge(1, 60_000, ms(&meters, 0)).unwrap();
         let exceeded = meter.charge(1, 1, ms(&meters, 1_000)).unwrap_err();
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_taken_in_the_end_is_given_back() {
+    fn refused_charges_are_given_back() {
         let (meters, meter) = meter(1, 1);
         let now = ms(&meters, 0);
         for _ in 0..1_000 {
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenants_own_limits_stay_when_those_of_all_change() {
+    fn a_tenants_own_limits_outlast_common_changes() {
         let (meters, other) = meter(5, 0);
         let id = TenantId::new("own").unwrap();
         let own = Overrides {
@@ -302,7 +302,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn over_any_time_no_more_is_taken_than_the_rate_allows_and_one_request_more(
+        fn the_rate_holds_over_any_time(
             rate in 1_u64..10_000, requests in prop::collection::vec((1_u64..3_000, 0_u64..500), 1..200)
         ) {
             let (meters, meter) = meter(rate, 0);

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_path_header_token_tag_and_default_names_the_tenant() {
+    fn the_first_way_names_the_tenant() {
         let house = House::new().with_default("c");
         for (head, tag, tenant) in [
             (claims(Some("a"), Some("b"), Some(TOKEN_B)), Some("b"), "a"),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_no_token_is_ignored_when_something_else_names_the_tenant() {
+    fn a_foreign_key_is_ignored_beside_a_name() {
         let house = House::new();
         assert_eq!(house.tenants(claims(Some("a"), None, Some(OTHER_KEY)), &[None]).unwrap(), "a");
         assert_eq!(house.tenants(claims(None, Some("a"), Some(OTHER_KEY)), &[None]).unwrap(), "a");
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_names_no_tenant_is_told_how_to() {
+    fn a_nameless_request_is_told_how() {
         for house in [House::new(), House::new().without_tags()] {
             let unnamed = house.tenants(claims(None, None, None), &[None]).unwrap_err();
             assert!(matches!(unnamed, Denied::Unnamed(_)), "{unnamed:?}");
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_unknown_or_impossible_is_refused_wherever_it_stands() {
+    fn an_unknown_name_is_refused_everywhere() {
         let house = House::new().with_default("c");
         for (head, tag, by) in [
             (claims(Some("z"), None, Some(TOKEN_A)), None, "path"),
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_token_is_required_nothing_else_will_do() {
+    fn a_required_token_cannot_be_replaced() {
         let house = House::new().with_default("c").strict();
         for head in [claims(Some("a"), None, None), claims(None, Some("a"), None), claims(None, None, None)] {
             assert_eq!(house.tenants(head, &[None]), Err(Denied::TokenMissing), "{head:?}");
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_required_token_speaks_for_its_own_tenant_only() {
+    fn a_required_token_binds_to_its_tenant() {
         let house = House::new().strict();
         for (head, tag, by) in [
             (claims(Some("b"), None, Some(TOKEN_A)), None, "path"),

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_ends_an_attribute_or_begins_an_element() {
+    fn escaped_text_stays_text() {
         assert_eq!(escape_html("<a b=\"c\" d='e'> & ü"), "&lt;a b=&quot;c&quot; d=&#39;e&#39;&gt; &amp; ü");
         assert_eq!(escape_html("a\u{202e}b"), "a\\u{202e}b");
     }

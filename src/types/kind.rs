@@ -347,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_is_found_by_its_name_and_index() {
+    fn kinds_are_found_by_name_and_index() {
         for (index, kind) in Kind::ALL.into_iter().enumerate() {
             assert_eq!(Kind::from_name(kind.name()), Some(kind));
             assert_eq!(kind as usize, index);

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_be_a_key_is_taken_out_of_a_text() {
+    fn possible_keys_are_redacted() {
         let key = "0123456789abcdefABCDEF0123456789";
         for (text, shown) in [
             (String::new(), ""),

@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_written_private_and_never_over_another() {
+    fn a_key_file_is_private_and_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("master.key");
         assert!(read(&path).unwrap().is_none());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_read_or_change_is_refused() {
+    fn a_file_accessible_to_others_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("master.key");
         create(&path, &MasterKey::generate(), None).unwrap();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_may_stop_anywhere_and_be_taken_up_again() {
+    fn a_rotation_resumes_after_any_interruption() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("master.key");
         let old = MasterKey::generate();

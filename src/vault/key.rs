@@ -143,7 +143,7 @@ mod tests {
     const HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff";
 
     #[test]
-    fn hexadecimal_and_both_base64_alphabets_are_the_same_key() {
+    fn all_encodings_give_the_same_key() {
         let key = MasterKey::parse(HEX, "key").unwrap();
         for text in [
             HEX.to_uppercase().as_str(),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_with_advice_and_not_shown() {
+    fn a_malformed_master_key_is_refused_unseen() {
         for text in ["", " \n", "hunter2", &HEX[1..], &format!("{HEX}00"), &"A".repeat(43), &"zz".repeat(32), "äöü"]
         {
             let error = MasterKey::parse(text, "store.master_key").unwrap_err().to_string();

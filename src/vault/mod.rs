@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_secret_opens_where_it_belongs_and_nowhere_else() {
+    fn a_sealed_secret_opens_only_in_place() {
         let (ring, id) = ring();
         let secret = Secret::new("0123456789abcdef");
         let sealed = ring.seal(id, HERE, &secret).unwrap();

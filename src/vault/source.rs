@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_text_file_credential_and_state_directory_is_taken() {
+    fn the_first_key_source_wins() {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.state.dir = dir.path().join("state");
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_made_once_and_the_waiting_one_is_loaded_with_it() {
+    fn a_key_is_created_once() {
         let dir = tempfile::tempdir().unwrap();
         let source = Source::File { path: dir.path().join("master.key"), create: true };
         assert_eq!(source.load().unwrap().first(), None);

@@ -100,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn dates_of_logs_are_read_in_all_their_forms() {
+    fn every_form_of_log_date_is_read() {
         for (text, millis) in [
             ("2023-11-14T22:13:20Z", 1_700_000_000_000),
             ("2023-11-14T22:13:20.5Z", 1_700_000_000_500),
@@ -121,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_short_way_says_what_the_calendar_library_says(seconds in -62_167_219_200i64..253_402_300_799, nanos in 0i32..1_000_000_000) {
+        fn the_fast_path_agrees_with_the_calendar(seconds in -62_167_219_200i64..253_402_300_799, nanos in 0i32..1_000_000_000) {
             let timestamp = jiff::Timestamp::new(seconds, nanos).unwrap();
             let text = timestamp.to_string();
             if let Some(time) = from_utc(text.as_bytes()) {

@@ -108,7 +108,7 @@ fn what_is_not_toml_is_refused_with_its_line_and_without_the_key_in_it() {
 }
 
 #[test]
-fn a_missing_file_that_was_named_exits_with_2() {
+fn a_missing_named_file_exits_with_2() {
     let output = check("/nonexistent/dogsled.toml".as_ref(), &[], &[]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
@@ -158,7 +158,7 @@ fn damage(dir: &Path) {
 }
 
 #[tokio::test]
-async fn a_sound_journal_is_told_of_and_exits_with_0() {
+async fn an_intact_journal_exits_with_0() {
     let (config, dir, journal) = with_journal().await;
     drop(journal);
     let output = check(&config.path(), &[], &[KEYED]);
@@ -173,7 +173,7 @@ async fn a_sound_journal_is_told_of_and_exits_with_0() {
 }
 
 #[tokio::test]
-async fn a_damaged_journal_is_told_of_and_exits_with_1() {
+async fn a_damaged_journal_exits_with_1() {
     let (config, dir, journal) = with_journal().await;
     drop(journal);
     damage(&dir);
@@ -190,7 +190,7 @@ async fn a_damaged_journal_is_told_of_and_exits_with_1() {
 }
 
 #[tokio::test]
-async fn the_journal_of_a_running_daemon_is_checked_without_its_lock() {
+async fn a_running_daemons_journal_is_checked() {
     let (config, _, _journal) = with_journal().await;
     let output = check(&config.path(), &[], &[KEYED]);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));

@@ -19,7 +19,7 @@ fn figures(text: &str, tenant: &str) -> Vec<u64> {
 }
 
 #[test]
-fn it_shows_every_trouble_and_ends_with_a_ledger_that_balances() {
+fn the_demo_meets_every_trouble_and_balances() {
     let scratch = tempfile::tempdir().unwrap();
     let output = demo(&["--seconds", "5"]).env("TMPDIR", scratch.path()).output().unwrap();
     let (text, complaints) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
@@ -81,7 +81,7 @@ fn an_interrupted_one_proves_nothing_and_leaves_nothing() {
 }
 
 #[test]
-fn a_time_that_is_too_short_to_show_anything_is_refused() {
+fn too_short_a_demo_is_refused() {
     let output = demo(&["--seconds", "1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("5..=300"));

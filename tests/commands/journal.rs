@@ -74,7 +74,7 @@ async fn verify_finds_damage_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_journal_in_use_is_read_with_a_warning() {
+async fn a_journal_in_use_is_warned_about() {
     let dir = tempfile::tempdir().unwrap();
     let (_journal, _) = Journal::open(Options::new(dir.path())).unwrap();
     let output = journal(&["inspect"], dir.path());
@@ -83,7 +83,7 @@ async fn a_journal_in_use_is_read_with_a_warning() {
 }
 
 #[test]
-fn what_is_neither_a_directory_nor_a_configuration_exits_with_2() {
+fn a_bad_journal_argument_exits_with_2() {
     let output = journal(&["inspect"], Path::new("/nonexistent"));
     assert_eq!(output.status.code(), Some(2));
 }

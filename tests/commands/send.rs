@@ -100,7 +100,7 @@ fn json(text: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_of_item_is_followed_to_its_delivery() {
+async fn each_kind_is_followed_to_delivery() {
     let house = House::new(false).await;
     for (arguments, kind, expected) in [
         (&["log", "hello there", "--status", "warn"][..], "logs", r#"{"message":"hello there","status":"warn"}"#),
@@ -166,7 +166,7 @@ async fn a_dead_letter_is_shown_with_datadogs_words_even_in_a_crowd() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_item_that_waits_is_shown_with_the_tenants_state() {
+async fn a_queued_item_shows_the_tenants_state() {
     let house = House::new(false).await;
     house.fakeintake.set_key(key(false));
     let (code, text) = house.send(&["log", "--tenant", "acme", "--timeout", "1s"]);
@@ -211,7 +211,7 @@ async fn address_and_token_come_from_the_configuration() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_daemon_the_error_says_what_to_do() {
+async fn a_missing_daemon_is_explained() {
     // A port that is taken, and at which nobody listens.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();

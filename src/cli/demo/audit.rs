@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_item_is_noticed_even_if_the_ledger_calls_it_delivered() {
+    fn a_lost_item_called_delivered_is_noticed() {
         let mut evidence = good();
         evidence[0].received.pop();
         let words = broken(&evidence, 0);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trouble_that_nobody_was_seen_to_answer_is_noticed() {
+    fn an_unanswered_trouble_is_noticed() {
         assert!(answered(&Event::ALL).holds);
         let Check { holds, words } = answered(&Event::ALL[1..]);
         assert_eq!((holds, words.as_str()), (false, "acme was never throttled"));

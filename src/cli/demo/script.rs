@@ -121,7 +121,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_step_waits_for_its_time_and_for_what_must_be_seen_first() {
+    fn a_step_waits_for_time_and_events() {
         let mut script = Script::new(10 * SECOND);
         assert_eq!(script.next(SECOND / 10, &[]), None);
         for step in [Step::Poison, Step::Storm, Step::RevokeKey] {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_is_not_waited_for_for_ever() {
+    fn missing_events_are_waited_for_briefly() {
         let mut script = Script::new(SECOND);
         let mut at = Duration::ZERO;
         while !script.is_over() {

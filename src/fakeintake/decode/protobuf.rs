@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sketch_of_the_reference_is_decoded_and_the_agents_metadata_passed_over() {
+    fn a_reference_sketch_is_decoded() {
         let mut body = unhex(SKETCH);
         body.extend([0x12, 0x00]);
         let sketch = json!({
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_a_number_is_refused() {
+    fn nan_is_refused() {
         let mut body = unhex(SERIES);
         let at = body.windows(8).position(|window| window == 12.5f64.to_le_bytes()).unwrap();
         body[at..at + 8].copy_from_slice(&f64::NAN.to_le_bytes());

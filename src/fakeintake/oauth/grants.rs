@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_access_token_expires_and_a_refresh_token_does_not() {
+    async fn only_access_tokens_expire() {
         let (mut grants, client) = (Grants::default(), client(Rotation::Kept));
         let code = approved(&mut grants, &client);
         let issued = grants.exchange(&client, &code, "http://x/", VERIFIER).unwrap();
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn rotation_decides_what_becomes_of_the_old_refresh_token() {
+    fn rotation_decides_the_old_tokens_fate() {
         for (rotation, has_new, old_works) in
             [(Rotation::Replaced, true, false), (Rotation::Added, true, true), (Rotation::Kept, false, true)]
         {
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn revoking_one_token_ends_its_grant_and_no_other() {
+    fn revoking_a_token_ends_its_grant() {
         let (mut grants, client) = (Grants::default(), client(Rotation::Added));
         let mut pairs = Vec::new();
         for _ in 0..2 {

@@ -220,7 +220,7 @@ fn items_of(lost: &[Lost]) -> Items {
 }
 
 #[test]
-fn what_is_counted_as_damaged_is_what_is_missing() {
+fn the_damage_account_matches_the_loss() {
     let seed: u64 = std::env::var("DOGSLED_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     let rounds: u64 = std::env::var("DOGSLED_DAMAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
     let (mut exact, mut with_missing) = (0, 0);

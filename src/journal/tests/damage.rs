@@ -83,7 +83,7 @@ fn account(disk: &SimDisk) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn what_cleaning_cannot_read_is_told_copied_and_accounted_for() {
+fn cleaning_reports_unreadable_records() {
     let (disk, mut log) = with_records(400);
     log.ack((0..400).filter(|stamp| stamp % 20 != 0).collect());
     log.tick().unwrap();
@@ -118,7 +118,7 @@ fn what_cleaning_cannot_read_is_told_copied_and_accounted_for() {
 }
 
 #[test]
-fn a_record_on_a_bad_sector_is_lost_alone() {
+fn a_bad_sector_costs_one_record() {
     let disk = SimDisk::new(3);
     let (mut log, _) = reopen(&disk);
     let mut ends = vec![32];
@@ -138,7 +138,7 @@ fn a_record_on_a_bad_sector_is_lost_alone() {
 }
 
 #[test]
-fn a_segment_with_a_bad_sector_does_not_prevent_the_start() {
+fn a_bad_sector_does_not_prevent_start() {
     let (disk, live) = filled();
     // In every segment, where its first record is.
     disk.set_faults(Faults { unreadable: 40..41, ..Faults::default() });
@@ -156,7 +156,7 @@ fn a_segment_with_a_bad_sector_does_not_prevent_the_start() {
 
 proptest! {
     #[test]
-    fn a_flipped_bit_costs_what_it_is_in_and_is_accounted_for(file: prop::sample::Index, at: prop::sample::Index, bit in 0u8..8) {
+    fn a_flipped_bit_costs_one_record(file: prop::sample::Index, at: prop::sample::Index, bit in 0u8..8) {
         let (disk, live) = filled();
         let names = disk.list("").unwrap();
         let (name, len) = file.get(&names);

@@ -68,7 +68,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn the_files_are_at_most_a_few_times_as_large_as_what_waits(
+    fn files_stay_proportional_to_live_records(
         order in Just((0..RECORDS).collect::<Vec<u64>>()).prop_shuffle(), at_once in 10_usize..400
     ) {
         let disk = SimDisk::new(1);
@@ -90,7 +90,7 @@ proptest! {
 }
 
 #[test]
-fn the_worst_that_acks_can_leave_is_a_little_more_than_a_quarter_of_each_segment() {
+fn at_worst_a_quarter_of_segments_is_live() {
     let disk = SimDisk::new(1);
     let options = LogOptions { sync_each: false, never_sync: false, segment_bytes: SEGMENT };
     let (mut log, _) = open(Arc::new(disk.clone()), options, StdRng::seed_from_u64(1)).unwrap();

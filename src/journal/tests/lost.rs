@@ -51,7 +51,7 @@ fn close(log: &mut Log) {
 }
 
 #[test]
-fn a_record_that_is_lost_does_not_keep_its_segment_after_the_segment_has_a_footer() {
+fn a_lost_record_does_not_keep_its_segment() {
     let disk = SimDisk::new(1);
     let mut log = open_on(&disk);
     let stamps = ["one", "two", "three"].map(|payload| append(&mut log, payload));
@@ -90,7 +90,7 @@ fn live(log: &Log) -> Vec<String> {
 
 /// A copy that a failed sync leads to says what the record replaces, too: never are both there.
 #[test]
-fn what_a_record_replaces_stays_out_when_the_record_is_written_again_after_a_failed_sync() {
+fn replaced_records_stay_out_after_failed_syncs() {
     let mut replaced = 0;
     for seed in 0..400 {
         let disk = SimDisk::new(seed);
@@ -127,7 +127,7 @@ fn what_a_record_replaces_stays_out_when_the_record_is_written_again_after_a_fai
 }
 
 #[test]
-fn a_write_that_was_cut_short_is_a_loss_only_where_it_can_have_been_answered() {
+fn an_incomplete_write_counts_only_if_answered() {
     for sync_each in [false, true] {
         let disk = SimDisk::new(1);
         let mut log = recover(&disk, sync_each).0;

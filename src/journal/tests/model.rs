@@ -420,7 +420,7 @@ proptest! {
 
 /// A copy in a segment that cannot be synced is gone after a loss of power, and its ack with it.
 #[test]
-fn the_ack_of_a_copy_is_one_of_the_original_too() {
+fn acking_a_copy_acks_the_original() {
     let faults = Faults { sync_error_in: Some(2), reserves: false, ..Faults::default() };
     let append = |lane, count| Op::Append { sizes: vec![(lane, 0); count] };
     let ack = Op::Ack { pick: 27621, count: 3 };

@@ -32,7 +32,7 @@ fn sparse(dir: &Path, name: &str, len: u64) {
 }
 
 #[test]
-fn copies_end_at_their_bytes_and_what_comes_beyond_is_accounted_for() {
+fn copies_end_at_their_size() {
     let dir = tempfile::tempdir().unwrap();
     let disk = RealDisk::unlocked(dir.path());
     let most = disk.size().map_or(256 << 20, |size| (size / 16).min(256 << 20));
@@ -74,7 +74,7 @@ fn the_account_ends_at_its_bytes() {
 }
 
 #[tokio::test]
-async fn a_segment_of_which_nothing_can_be_read_stays_where_it_is_while_there_is_no_room_for_a_copy() {
+async fn an_unreadable_segment_stays_without_room() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options::new(dir.path());
     let (journal, _) = Journal::open(options.clone()).unwrap();

@@ -44,7 +44,7 @@ async fn until_fine(journal: &Journal) {
 const MODES: [Fsync; 3] = [Fsync::Always, Fsync::Interval(Duration::from_millis(10)), Fsync::Never];
 
 #[tokio::test]
-async fn a_disk_with_room_for_one_segment_is_free_again_when_all_in_it_is_acked() {
+async fn acks_free_a_disk_of_one_segment() {
     for fsync in MODES {
         let disk = SimDisk::new(7);
         // Of all that the journal is opened on it may have a small part.
@@ -77,7 +77,7 @@ async fn a_disk_with_room_for_one_segment_is_free_again_when_all_in_it_is_acked(
 }
 
 #[tokio::test]
-async fn a_disk_that_is_read_only_for_a_while_refuses_is_read_and_goes_on_where_it_was() {
+async fn a_read_only_disk_refuses_reads_and_recovers() {
     for fsync in MODES {
         let disk = SimDisk::new(7);
         let options = Options { fsync, segment_bytes: 20_000, ..Options::new("/sim") };

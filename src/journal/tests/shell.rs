@@ -43,7 +43,7 @@ fn payloads(records: &[Record]) -> Vec<String> {
 const INTERVAL: Fsync = Fsync::Interval(Duration::from_millis(10));
 
 #[tokio::test]
-async fn what_was_appended_is_there_after_a_restart_and_what_was_acked_is_not() {
+async fn restarts_keep_appends_and_acks() {
     for fsync in [Fsync::Always, INTERVAL, Fsync::Never] {
         let dir = tempfile::tempdir().unwrap();
         let journal = open(dir.path(), fsync);
@@ -68,7 +68,7 @@ async fn what_was_appended_is_there_after_a_restart_and_what_was_acked_is_not() 
 }
 
 #[tokio::test]
-async fn callers_learn_of_their_records_in_the_order_of_the_log() {
+async fn callers_are_answered_in_log_order() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Arc::new(open(dir.path(), INTERVAL));
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -103,7 +103,7 @@ async fn a_sealed_record_takes_the_place_of_others() {
 }
 
 #[tokio::test]
-async fn records_with_others_between_them_are_read_in_order_whatever_the_distance() {
+async fn scattered_records_are_read_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(Options { fsync: Fsync::Never, ..Options::new(dir.path()) }).unwrap();
     let mut expected = Vec::new();
@@ -159,7 +159,7 @@ fn acks_written(dir: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn acks_are_written_before_the_next_group_of_appends_and_what_is_held_for_them_is_let_go_then() {
+async fn acks_are_written_before_the_next_group() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Arc::new(Journal::open(Options::new(dir.path())).unwrap().0);
     let acked = journal.append(vec![entry("a", "1")], |_| ()).await.unwrap();
@@ -204,7 +204,7 @@ async fn acks_are_written_before_the_next_group_of_appends_and_what_is_held_for_
 }
 
 #[tokio::test]
-async fn what_is_held_for_an_ack_is_let_go_though_the_disk_does_not_take_it() {
+async fn guards_are_released_on_a_failing_disk() {
     let disk = SimDisk::new(3);
     let options = Options { fsync: INTERVAL, ..Options::new("/sim") };
     let (journal, _) = Journal::open_on(Arc::new(disk.clone()), &options).unwrap();
@@ -235,7 +235,7 @@ async fn an_entry_beyond_the_format_is_refused() {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_what_comes_keeps_what_is_there_and_recovers_by_itself() {
+async fn a_full_disk_refuses_appends_and_recovers() {
     let disk = SimDisk::new(7);
     let options = Options { fsync: INTERVAL, segment_bytes: 20_000, ..Options::new("/sim") };
     let (journal, _) = Journal::open_on(Arc::new(disk.clone()), &options).unwrap();

@@ -370,7 +370,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_beyond_this_machine_are_encrypted_unless_told_otherwise() {
+    fn remote_connections_are_encrypted_by_default() {
         for (url, encrypted) in [
             ("postgres://db.example/d", true),
             ("postgres://10.0.0.1/d?sslmode=verify-full", true),
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_no_good_is_refused_without_showing_it() {
+    fn a_bad_address_is_refused_unseen() {
         for url in [
             "postgres://me:hunter2@h:port/d",
             "postgres://me:hunter2@h/d?unknown=hunter2",

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_disk_and_a_read_only_file_are_told_and_nothing_of_a_step_stays() {
+    async fn a_full_disk_leaves_no_part_of_a_step() {
         let dir = tempfile::tempdir().unwrap();
         let sqlite = Sqlite::open(&dir.path().join("t.db")).await.unwrap();
         outside(&sqlite, "CREATE TABLE t (x BLOB)").await;
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_committed_is_synced_and_what_is_deleted_is_overwritten() {
+    async fn commits_are_synced_and_deletions_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let sqlite = Sqlite::open(&dir.path().join("t.db")).await.unwrap();
         let mut tx = sqlite.begin(Mode::Read).await.unwrap();

@@ -7,7 +7,7 @@ const V2: &str = r#"{"data":{"type":"event","attributes":{"title":"t","category"
     "timestamp":"2023-11-14T22:13:19Z","attributes":{"changed_resource":{"name":"n","type":"feature_flag"}}}}}"#;
 
 #[test]
-fn an_event_of_version_1_is_one_item_without_its_tenant_tag() {
+fn a_v1_event_loses_only_its_tenant() {
     let body = r#" {"title":"t","text":"","tags":["tenant:acme","a"],"date_happened":1699999999} "#;
     let parts = split_text(Form::EventV1, body, &TAGGED).unwrap();
     check_parts(&parts, NOW);
@@ -16,7 +16,7 @@ fn an_event_of_version_1_is_one_item_without_its_tenant_tag() {
 }
 
 #[test]
-fn an_event_of_version_2_is_one_item_without_its_tenant_tag() {
+fn a_v2_event_loses_only_its_tenant() {
     let parts = split_text(Form::EventV2, V2, &TAGGED).unwrap();
     check_parts(&parts, NOW);
     assert_eq!((parts[0].tenant.as_deref(), parts[0].oldest), (Some("acme"), UnixMillis(1_699_999_999_000)));
@@ -49,7 +49,7 @@ fn an_event_without_what_is_required_is_refused() {
 }
 
 #[test]
-fn events_of_an_agent_become_events_of_version_1() {
+fn agent_events_become_v1_events() {
     let body = r#"{"apiKey":"","internalHostname":"h1","events":{"api":[
         {"msg_title":"t","msg_text":"x","timestamp":1699990000,"priority":"normal","host":"h1","tags":["a:b","tenant:acme"],
          "alert_type":"info","aggregation_key":"","source_type_name":"api","event_type":"e","unknown":1}],
@@ -84,7 +84,7 @@ fn metadata_of_an_agent_gives_no_parts() {
 }
 
 #[test]
-fn check_runs_come_as_an_array_or_as_one() {
+fn check_runs_are_an_array_or_one() {
     let check = r#"{"check":"app.up","host_name":"h","status":0,"tags":["tenant:acme"],"timestamp":1699999999}"#;
     for body in [check.to_owned(), format!("[{check},\n{check}]")] {
         let parts = split_text(Form::CheckRun, &body, &TAGGED).unwrap();
@@ -99,7 +99,7 @@ fn check_runs_come_as_an_array_or_as_one() {
 }
 
 #[test]
-fn a_check_run_without_what_is_required_is_named() {
+fn an_incomplete_check_run_is_named() {
     let good = r#"{"check":"a","host_name":"h","status":3}"#;
     for (from, to, reason) in [
         ("\"check\"", "\"chek\"", "the check run has no `check`"),

@@ -78,12 +78,12 @@ proptest! {
     }
 
     #[test]
-    fn the_scanner_takes_what_serde_json_takes_of_json_like_texts(text in "[\\[\\]{}:,\"\\\\u0-9eE+.truefalsn \\n\u{1}é-]{0,40}") {
+    fn the_scanner_agrees_with_serde_on_texts(text in "[\\[\\]{}:,\"\\\\u0-9eE+.truefalsn \\n\u{1}é-]{0,40}") {
         prop_assert_eq!(scan(text.as_bytes()).ok(), oracle(text.as_bytes()));
     }
 
     #[test]
-    fn the_scanner_takes_what_serde_json_takes_of_numbers(text in "-?[0-9]{0,3}(\\.[0-9]{0,2})?([eE][+-]?[0-9]{0,2})?") {
+    fn the_scanner_agrees_with_serde_on_numbers(text in "-?[0-9]{0,3}(\\.[0-9]{0,2})?([eE][+-]?[0-9]{0,2})?") {
         prop_assert_eq!(scan(text.as_bytes()).ok(), oracle(text.as_bytes()));
     }
 
@@ -101,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_escaped_is_a_json_string_of_the_same_meaning(text: String) {
+    fn escaping_keeps_the_meaning(text: String) {
         let mut literal = vec![b'"'];
         escape(text.as_bytes(), &mut literal);
         literal.push(b'"');
@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn whole_numbers_are_read_as_the_standard_library_does(number: i64, digits in "-?(0|[1-9][0-9]{15,22})") {
+    fn integers_parse_as_in_the_standard_library(number: i64, digits in "-?(0|[1-9][0-9]{15,22})") {
         prop_assert_eq!(Number(number.to_string().as_bytes()).integer(), Some(number));
         prop_assert_eq!(Number(digits.as_bytes()).integer(), digits.parse().ok());
     }
@@ -157,7 +157,7 @@ fn nesting_is_bounded_and_takes_no_stack() {
 }
 
 #[test]
-fn half_a_surrogate_pair_is_taken_and_means_the_replacement_character() {
+fn half_a_surrogate_becomes_the_replacement_character() {
     let mut plain = Vec::new();
     unescape(br"a\ud83d\ude00b\ud83dc\ude00\ud83d\u0041", &mut plain);
     assert_eq!(String::from_utf8(plain).unwrap(), "a\u{1f600}b\u{fffd}c\u{fffd}\u{fffd}A");
@@ -165,7 +165,7 @@ fn half_a_surrogate_pair_is_taken_and_means_the_replacement_character() {
 }
 
 #[test]
-fn a_special_byte_is_found_wherever_it_stands_in_a_string() {
+fn a_special_byte_is_found_anywhere() {
     for length in 0..150 {
         for (byte, what) in [(b'"', None), (b'\n', Some("a control character in a string must be escaped"))] {
             let mut text = vec![b'x'; length + 1];

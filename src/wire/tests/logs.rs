@@ -119,7 +119,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     #[test]
-    fn logs_are_split_by_tenant_and_completed_as_the_model_says(
+    fn logs_are_split_as_the_model_says(
         logs in prop::collection::vec(any_log(), 1..6), pretty: bool, tagged: bool, with_defaults: bool,
     ) {
         let defaults = if with_defaults { some_defaults() } else { LogDefaults::default() };
@@ -169,7 +169,7 @@ proptest! {
 }
 
 #[test]
-fn logs_that_stay_as_they_are_are_not_copied() {
+fn unchanged_logs_are_not_copied() {
     let body = Bytes::from_static(br#" [ {"timestamp":1} , {"date":"x","message":"y"} ] "#);
     let parts = split(Form::LogsJson, &body, &TAGGED).unwrap();
     assert_eq!(parts.len(), 1);
@@ -186,7 +186,7 @@ fn a_single_object_is_one_log() {
 }
 
 #[test]
-fn the_date_that_datadog_would_take_is_the_one_that_counts() {
+fn datadogs_choice_of_date_counts() {
     for (log, oldest) in [
         (r#"{"date":5,"@timestamp":7}"#, 7),
         (r#"{"@timestamp":7,"date":5}"#, 7),
@@ -204,7 +204,7 @@ fn the_date_that_datadog_would_take_is_the_one_that_counts() {
 }
 
 #[test]
-fn a_timestamp_that_is_no_date_becomes_the_time_of_acceptance() {
+fn an_invalid_timestamp_becomes_acceptance() {
     for blank in ["null", r#""""#, r#"" ""#, "true", "{}", "[]"] {
         let parts = split_text(Form::LogsJson, &format!(r#"{{"a":1,"timestamp":{blank}}}"#), &PLAIN).unwrap();
         assert_eq!(parts[0].bytes, &br#"{"a":1,"timestamp":1700000000000}"#[..], "{blank}");
@@ -220,7 +220,7 @@ fn what_is_no_object_is_named() {
 }
 
 #[test]
-fn a_tenant_tag_is_cut_out_with_one_comma() {
+fn a_tenant_tag_is_removed_with_one_comma() {
     for (tags, left) in [
         (r#""tenant:a""#, r#""""#),
         (r#""tenant:a,b""#, r#""b""#),
@@ -242,7 +242,7 @@ fn a_tenant_tag_is_cut_out_with_one_comma() {
 }
 
 #[test]
-fn a_tag_that_names_no_tenant_or_two_is_refused() {
+fn a_tag_naming_two_tenants_is_refused() {
     for tags in ["tenant:", "tenant:a/b", "tenant:ä", "tenant:a b"] {
         let (item, reason) = refusal(Form::LogsJson, &format!(r#"[{{}},{{"ddtags":"{tags}"}}]"#), &TAGGED);
         assert!(item == 1 && reason.contains("is not a tenant id"), "{reason}");
@@ -252,7 +252,7 @@ fn a_tag_that_names_no_tenant_or_two_is_refused() {
 }
 
 #[test]
-fn the_tags_of_the_query_may_name_the_tenant() {
+fn query_tags_may_name_the_tenant() {
     let defaults = LogDefaults { tags: Some("tenant:a,env:prod".into()), ..LogDefaults::default() };
     let context = Context { log_defaults: &defaults, ..TAGGED };
     for (form, body) in [(Form::LogsText, "m\n"), (Form::LogsJson, r#"{"message":"m"}"#)] {

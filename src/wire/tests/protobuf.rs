@@ -78,7 +78,7 @@ fn any_item() -> impl Strategy<Value = Item> {
 
 proptest! {
     #[test]
-    fn payloads_are_split_by_tenant_and_only_its_tag_is_gone(
+    fn payloads_split_by_tenant_lose_only_tags(
         list in prop::collection::vec((any_item(), any::<bool>()), 1..6), sketches: bool, tagged: bool,
     ) {
         let form = if sketches { Form::Sketches } else { Form::SeriesV2Proto };
@@ -120,7 +120,7 @@ fn the_reference_encodings_pass_uncopied() {
 }
 
 #[test]
-fn the_metadata_that_an_agent_appends_is_no_item() {
+fn agent_metadata_is_not_an_item() {
     let body = Bytes::from(from_hex(&format!("{SKETCH}1200")));
     let parts = split(Form::Sketches, &body, &PLAIN).unwrap();
     assert_eq!((parts[0].items, &parts[0].bytes[..]), (1, &from_hex(SKETCH)[..]));
@@ -129,7 +129,7 @@ fn the_metadata_that_an_agent_appends_is_no_item() {
 }
 
 #[test]
-fn an_item_that_datadog_would_refuse_is_named_with_its_fault() {
+fn a_refused_item_is_named_with_its_fault() {
     let good = Item { name: "a".into(), tags: vec![], tenant: None, points: vec![(1, 1.0)], unknown: vec![] };
     let change = |change: fn(&mut Item)| {
         let mut item = good.clone();
@@ -166,7 +166,7 @@ fn an_item_that_datadog_would_refuse_is_named_with_its_fault() {
 }
 
 #[test]
-fn a_fault_of_the_wire_format_names_the_byte() {
+fn a_malformed_protobuf_names_the_byte() {
     for (hex, at, reason) in [
         ("0a", 1, "the message ends inside a varint"),
         ("0a05", 1, "a length beyond the end of the message"),

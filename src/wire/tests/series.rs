@@ -52,7 +52,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn series_are_split_by_tenant_and_only_its_tag_is_gone((form, series) in any_body(), pretty: bool, tagged: bool) {
+    fn series_split_by_tenant_lose_only_tags((form, series) in any_body(), pretty: bool, tagged: bool) {
         let all: Vec<_> = series.iter().map(|(series, ..)| series).collect();
         let body = json!({"extra": [1, {"series": 2}], "series": all, "zone": "x"});
         let body = if pretty { serde_json::to_vec_pretty(&body) } else { serde_json::to_vec(&body) }.unwrap();
@@ -76,7 +76,7 @@ proptest! {
 }
 
 #[test]
-fn series_that_stay_as_they_are_are_not_copied() {
+fn unchanged_series_are_not_copied() {
     let body = Bytes::from_static(
         br#"{"series":[{"metric":"a","points":[{"timestamp":20,"value":1},{"value":-2e9,"timestamp":10.5}],"type":3}]}"#,
     );
@@ -86,7 +86,7 @@ fn series_that_stay_as_they_are_are_not_copied() {
 }
 
 #[test]
-fn a_series_that_datadog_would_refuse_is_named_with_its_fault() {
+fn a_refused_series_is_named_with_its_fault() {
     let good = r#"{"metric":"a","points":[{"timestamp":1,"value":1}]}"#;
     let long = "x".repeat(351);
     for (series, reason) in [
@@ -146,7 +146,7 @@ fn points_of_another_form_are_refused() {
 }
 
 #[test]
-fn a_body_that_is_no_series_body_is_malformed() {
+fn a_body_without_series_is_malformed() {
     for (body, at, reason) in [
         ("[]", 0, "expected an object"),
         (r#" {"metrics":[]}"#, 1, "the object has no `series`"),

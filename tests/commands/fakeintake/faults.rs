@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
-async fn a_status_is_answered_to_the_requests_it_is_meant_for() {
+async fn a_status_fault_affects_matching_requests() {
     let fakeintake = FakeIntake::start(&[]);
     let status = json!({ "code": 503, "headers": { "Retry-After": "7" }, "body": "{\"errors\":[\"down\"]}" });
     let rule = json!({ "key": KEY, "path": "/api/v2/logs", "skip": 1, "times": 2, "effect": { "status": status } });
@@ -27,7 +27,7 @@ async fn a_status_is_answered_to_the_requests_it_is_meant_for() {
 }
 
 #[tokio::test]
-async fn a_connection_is_reset_at_each_stage_and_nothing_is_taken() {
+async fn a_reset_at_any_stage_takes_nothing() {
     let fakeintake = FakeIntake::start(&[]);
     for when in ["headers", "half_body", "body"] {
         let id = fakeintake.fault(json!({ "path": "/api/v2/logs", "effect": { "close": { "when": when } } })).await;
@@ -53,7 +53,7 @@ async fn a_lost_answer_leaves_the_items_taken() {
 }
 
 #[tokio::test]
-async fn what_hangs_is_answered_once_the_fault_is_gone() {
+async fn removing_a_fault_answers_hanging_requests() {
     let fakeintake = FakeIntake::start(&[]);
     let id = fakeintake.fault(json!({ "path": "/api/v2/logs", "effect": { "hang": {} } })).await;
     let impatient = fakeintake.submission("/api/v2/logs", JSON, logs(1)).timeout(Duration::from_millis(200));
@@ -108,7 +108,7 @@ fn quota(limit: u64, period_s: f64, more: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_quota_is_announced_on_every_answer_and_held_for_each_key() {
+async fn a_quota_is_announced_and_kept_per_key() {
     let fakeintake = FakeIntake::start(&[]);
     // A period so long that it does not end during the test, save once in decades.
     let id = fakeintake.fault(quota(2, 1e9, json!({ "name": "logs_limit", "retry_after": "seconds" }))).await;
@@ -129,7 +129,7 @@ async fn a_quota_is_announced_on_every_answer_and_held_for_each_key() {
 }
 
 #[tokio::test]
-async fn a_request_before_the_reset_is_counted_as_a_violation() {
+async fn an_early_request_counts_as_a_violation() {
     let fakeintake = FakeIntake::start(&[]);
     let id = fakeintake.fault(quota(0, 1e9, json!({ "grace_ms": 0, "headers": false, "retry_after": "date" }))).await;
     let refused = fakeintake.logs(logs(1)).await;
@@ -144,7 +144,7 @@ async fn a_request_before_the_reset_is_counted_as_a_violation() {
 }
 
 #[tokio::test]
-async fn a_quota_lets_through_again_when_its_period_is_over() {
+async fn a_quota_resets_with_its_period() {
     let fakeintake = FakeIntake::start(&[]);
     let id = fakeintake.fault(quota(1, 1.0, json!({}))).await;
     let mut refused = 0;

@@ -110,7 +110,7 @@ fn invalid_code() -> Value {
 }
 
 #[tokio::test]
-async fn a_customer_connects_and_the_key_submits_for_their_organisation() {
+async fn a_created_key_submits_for_its_organisation() {
     let fakeintake = start(json!({})).await;
     let page = fakeintake.authorize(&[]).await;
     assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));
@@ -149,7 +149,7 @@ async fn a_customer_connects_and_the_key_submits_for_their_organisation() {
 }
 
 #[tokio::test]
-async fn an_organisation_has_one_key_of_a_client_until_it_revokes_it() {
+async fn an_organisation_has_one_key_per_client() {
     let fakeintake = start(json!({})).await;
     let (one, _) = fakeintake.tokens("1").await;
     let (two, _) = fakeintake.tokens("2").await;
@@ -165,7 +165,7 @@ async fn an_organisation_has_one_key_of_a_client_until_it_revokes_it() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_to_the_key_creation_leaves_a_key_that_nobody_knows() {
+async fn a_lost_answer_leaves_an_unknown_key() {
     let fakeintake = start(json!({})).await;
     let (access, _) = fakeintake.tokens("1").await;
     let path = "/api/v2/api_keys/marketplace";
@@ -176,7 +176,7 @@ async fn a_lost_answer_to_the_key_creation_leaves_a_key_that_nobody_knows() {
 }
 
 #[tokio::test]
-async fn a_wrong_verifier_or_a_reused_code_gives_no_tokens() {
+async fn a_wrong_verifier_or_reused_code_is_refused() {
     let fakeintake = start(json!({})).await;
     let code = fakeintake.code("1").await;
     let wrong = "w".repeat(43);
@@ -192,7 +192,7 @@ async fn a_wrong_verifier_or_a_reused_code_gives_no_tokens() {
 }
 
 #[tokio::test]
-async fn a_bad_authorisation_request_is_shown_or_sent_back() {
+async fn a_bad_authorisation_request_is_shown_or_redirected() {
     let fakeintake = start(json!({})).await;
     for (change, text) in [
         (("client_id", "other"), "invalid_request - Invalid client_id parameter value"),
@@ -217,7 +217,7 @@ async fn a_bad_authorisation_request_is_shown_or_sent_back() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_prove_itself_gives_the_errors_of_the_documentation() {
+async fn an_unauthenticated_client_gets_the_documented_errors() {
     let fakeintake = start(json!({})).await;
     let grant = ("grant_type", "refresh_token");
     let cases: [(Pairs<'_>, u16, &str); 5] = [
@@ -251,7 +251,7 @@ async fn tokens_are_given_for_json_too() {
 }
 
 #[tokio::test]
-async fn a_refresh_rotates_as_the_client_is_set_to() {
+async fn a_refresh_rotates_as_configured() {
     for (rotation, rotates, old_works) in [("replaced", true, false), ("added", true, true), ("kept", false, true)] {
         let fakeintake = start(json!({ "rotation": rotation, "expires_in": 60 })).await;
         let (_, old) = fakeintake.tokens("1").await;

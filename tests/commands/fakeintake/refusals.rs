@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn a_missing_or_wrong_key_is_refused_in_the_words_of_each_endpoint() {
+async fn each_endpoint_words_its_refusal_of_keys() {
     let fakeintake = FakeIntake::start(&["--keys", KEY]);
     let detailed = |status: &str, title: &str| json!({ "errors": [{ "status": status, "title": title, "detail": "API key is missing or invalid" }] });
     let cases = [
@@ -37,7 +37,7 @@ async fn a_missing_or_wrong_key_is_refused_in_the_words_of_each_endpoint() {
 }
 
 #[tokio::test]
-async fn a_key_of_the_wrong_form_gets_a_page() {
+async fn a_malformed_key_gets_a_page() {
     let fakeintake = FakeIntake::start(&[]);
     let request = fakeintake.request(Method::POST, "/api/v2/series").header("DD-API-KEY", "not-a-key");
     let reply = fakeintake.send(request.header("Content-Type", JSON).body(series2("a"))).await;
@@ -103,7 +103,7 @@ fn series_of(bytes: usize, noise: bool) -> String {
 }
 
 #[tokio::test]
-async fn logs_of_five_million_bytes_are_taken_and_not_one_more() {
+async fn at_most_five_million_bytes_are_taken() {
     let fakeintake = FakeIntake::start(&[]);
     assert_eq!(fakeintake.logs(logs_of(5_000_000)).await.status, 202);
     assert_eq!(fakeintake.logs(logs_of(5_000_001)).await.status, 413);
@@ -116,7 +116,7 @@ async fn logs_of_five_million_bytes_are_taken_and_not_one_more() {
 }
 
 #[tokio::test]
-async fn a_thousand_logs_are_taken_and_not_one_more() {
+async fn at_most_a_thousand_logs_are_taken() {
     let fakeintake = FakeIntake::start(&[]);
     assert_eq!(fakeintake.logs(logs(1_000)).await.status, 202);
     let reply = fakeintake.logs(logs(1_001)).await;
@@ -155,7 +155,7 @@ async fn a_bomb_is_refused_without_being_unpacked() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_what_it_says_is_refused() {
+async fn a_body_of_another_encoding_is_refused() {
     let fakeintake = FakeIntake::start(&[]);
     let cases: [(&str, &'static str, &str); 9] = [
         ("/api/v2/series", "text/plain", "{}"),

@@ -78,7 +78,7 @@ async fn protobuf_is_decoded_for_the_record() {
 }
 
 #[tokio::test]
-async fn events_are_answered_with_what_was_made_of_them() {
+async fn events_are_answered_with_their_content() {
     let fakeintake = FakeIntake::start(&[]);
     let event = json!({ "title": "t", "text": "x", "tags": ["a:b"], "priority": "low" });
     let answer = fakeintake.submit("/api/v1/events", JSON, event.to_string()).await;
@@ -98,7 +98,7 @@ async fn events_are_answered_with_what_was_made_of_them() {
 }
 
 #[tokio::test]
-async fn each_endpoint_undoes_the_encodings_that_datadog_takes_and_no_others() {
+async fn each_endpoint_takes_datadogs_encodings_only() {
     let fakeintake = FakeIntake::start(&[]);
     let protobuf = "application/x-protobuf";
     type Case = (&'static str, &'static str, Vec<u8>, &'static [&'static str], u16);
@@ -137,7 +137,7 @@ async fn each_endpoint_undoes_the_encodings_that_datadog_takes_and_no_others() {
 }
 
 #[tokio::test]
-async fn logs_may_be_one_object_or_lines_of_text() {
+async fn logs_are_objects_or_text_lines() {
     let fakeintake = FakeIntake::start(&[]);
     assert_eq!(fakeintake.logs(r#"{"message":"one"}"#).await.status, 202);
     assert_eq!(fakeintake.submit("/api/v2/logs", "text/plain", "two \"quoted\"\nthree\n").await.status, 202);
@@ -157,7 +157,7 @@ async fn probes_succeed_and_count_as_nothing() {
 }
 
 #[tokio::test]
-async fn the_key_may_be_in_the_header_the_query_or_the_path() {
+async fn keys_are_in_header_query_or_path() {
     let fakeintake = FakeIntake::start(&[]);
     for path in [
         format!("/api/v2/logs?dd-api-key={OTHER_KEY}"),
@@ -198,7 +198,7 @@ async fn the_counts_tell_sizes_encodings_and_concurrency() {
 }
 
 #[tokio::test]
-async fn recorded_items_keep_their_text_and_order_and_can_be_read_in_parts() {
+async fn recorded_items_keep_text_and_order() {
     let fakeintake = FakeIntake::start(&[]);
     let exact = r#"{"message":"a","n":1.50,"b":"\u00e9","a":1}"#;
     fakeintake.logs(format!("[{exact} , {{\"message\":\"b\"}}]")).await;
@@ -227,7 +227,7 @@ async fn without_recording_everything_is_counted_and_nothing_kept() {
 }
 
 #[tokio::test]
-async fn waiting_ends_when_the_items_are_there_or_the_time_is_over() {
+async fn waiting_ends_with_items_or_timeout() {
     let fakeintake = FakeIntake::start(&[]);
     let late = fakeintake.get("/_fakeintake/wait?items=1&timeout_ms=50").await;
     assert_eq!((late.status.as_u16(), &late.json()["reached"]), (408, &json!(false)));
@@ -243,7 +243,7 @@ async fn waiting_ends_when_the_items_are_there_or_the_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_reset_forgets_what_arrived_and_ends_the_faults() {
+async fn a_reset_clears_records_and_faults() {
     let fakeintake = FakeIntake::start(&[]);
     fakeintake.logs(logs(1)).await;
     fakeintake.fault(json!({ "effect": { "status": { "code": 503 } } })).await;
@@ -254,7 +254,7 @@ async fn a_reset_forgets_what_arrived_and_ends_the_faults() {
 }
 
 #[tokio::test]
-async fn a_program_can_run_one_in_its_own_process() {
+async fn a_stand_in_runs_in_process() {
     use dogsled::fakeintake::{Effect, FakeIntake, Filter, Options, Rule};
     let _ = rustls::crypto::ring::default_provider().install_default();
     let fakeintake = FakeIntake::bind("127.0.0.1:0", Options::default()).unwrap();

@@ -92,7 +92,7 @@ async fn assert_rests(daemon: &Daemon) {
 }
 
 #[tokio::test]
-async fn a_request_larger_than_the_memory_for_waiting_items_is_taken_and_delivered() {
+async fn a_request_larger_than_memory_is_delivered() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["a"]).set("memory.max_queue_bytes", MIB).set("ingest.max_body", 16 * MIB);
     let daemon = setup.start().await;
@@ -113,7 +113,7 @@ async fn a_request_larger_than_the_memory_for_waiting_items_is_taken_and_deliver
 }
 
 #[tokio::test]
-async fn a_backlog_larger_than_memory_costs_others_nothing_and_comes_back_in_order() {
+async fn a_backlog_beyond_memory_returns_in_order() {
     let revoked = Arc::new(AtomicBool::new(true));
     let fakeintake = Scripted::start({
         let revoked = revoked.clone();

@@ -125,17 +125,17 @@ async fn nothing_accepted_is_lost_whenever_it_is_killed() {
 }
 
 #[tokio::test]
-async fn nothing_accepted_is_lost_where_every_answer_waits_for_the_disk() {
+async fn fsync_always_survives_kills() {
     killed_again_and_again("always", 8).await;
 }
 
 #[tokio::test]
-async fn nothing_accepted_is_lost_where_the_system_writes_when_it_likes() {
+async fn fsync_never_survives_kills() {
     killed_again_and_again("never", 8).await;
 }
 
 #[tokio::test]
-async fn of_a_payload_that_is_being_divided_when_it_is_killed_all_comes_once_more_and_nothing_else_does() {
+async fn a_kill_repeats_only_the_divided_payload() {
     let fakeintake = FakeIntake::start();
     fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
     fakeintake.fault("a", json!({ "effect": { "delay_ms": 60 } })).await;

@@ -183,7 +183,7 @@ async fn deliver_and_log(home: &Home) -> (Outcome, String) {
 }
 
 #[tokio::test]
-async fn whatever_is_damaged_it_starts_and_delivers_all_that_is_not() {
+async fn any_damage_leaves_the_rest_deliverable() {
     let mut rng = StdRng::seed_from_u64(seed());
     let (pristine, names) = journal().await;
     for _ in 0..25 {
@@ -234,7 +234,7 @@ async fn whatever_is_damaged_it_starts_and_delivers_all_that_is_not() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_costs_one_record_which_is_counted_told_and_put_aside() {
+async fn a_flipped_bit_quarantines_and_counts_one_record() {
     let (pristine, names) = journal().await;
     let segments = pristine.files("journal", "seg");
     // The first has a footer, the last has none.
@@ -259,7 +259,7 @@ async fn a_flipped_bit_costs_one_record_which_is_counted_told_and_put_aside() {
 }
 
 #[tokio::test]
-async fn what_is_damaged_when_the_quarantine_is_full_is_counted_and_told_of_all_the_same() {
+async fn a_full_quarantine_still_counts_damage() {
     let (home, _) = journal().await;
     let full = home.state_dir().join("journal/quarantine");
     fs::create_dir_all(&full).unwrap();
@@ -282,7 +282,7 @@ async fn what_is_damaged_when_the_quarantine_is_full_is_counted_and_told_of_all_
 }
 
 #[tokio::test]
-async fn a_segment_that_is_cut_between_two_records_is_told_of() {
+async fn a_truncated_segment_is_reported() {
     let (home, names) = journal().await;
     let file = &home.files("journal", "seg")[0];
     let mut bytes = fs::read(file).unwrap();
@@ -300,7 +300,7 @@ async fn a_segment_that_is_cut_between_two_records_is_told_of() {
 }
 
 #[tokio::test]
-async fn what_does_not_belong_into_the_journal_is_left_alone() {
+async fn foreign_files_are_left_alone() {
     let (home, names) = journal().await;
     let dir = home.state_dir().join("journal");
     fs::write(dir.join("notes.txt"), "mine").unwrap();
@@ -318,7 +318,7 @@ async fn what_does_not_belong_into_the_journal_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_segment_of_a_newer_version_is_named_and_nothing_is_touched() {
+async fn a_newer_segment_is_named_and_untouched() {
     let (home, names) = journal().await;
     let newer = home.state_dir().join("journal").join("0000000000ffffff.seg");
     let mut header = [0; 32];

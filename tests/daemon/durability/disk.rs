@@ -51,7 +51,7 @@ async fn assert_ids(fakeintake: &FakeIntake, tenant: &str, expected: impl IntoIt
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_what_comes_delivers_what_is_there_and_mends_by_itself() {
+async fn a_full_disk_refuses_delivers_and_recovers() {
     let home = Home::new();
     let Some(_mounted) = Mounted::new(&home.state_dir(), 40 << 20) else { return };
     let filler = home.state_dir().join("filler");
@@ -102,7 +102,7 @@ async fn a_full_disk_refuses_what_comes_delivers_what_is_there_and_mends_by_itse
 }
 
 #[tokio::test]
-async fn a_disk_that_the_journal_itself_has_filled_is_free_again_when_all_is_delivered() {
+async fn delivery_frees_a_disk_filled_by_the_journal() {
     let home = Home::new();
     let Some(_mounted) = Mounted::new(&home.state_dir(), 160 << 20) else { return };
     let fakeintake = FakeIntake::start();
@@ -161,17 +161,17 @@ async fn fill_and_empty(size: u64, taken: usize) {
 }
 
 #[tokio::test]
-async fn a_disk_smaller_than_a_segment_is_filled_and_emptied_again_and_again() {
+async fn a_disk_below_a_segment_fills_and_empties() {
     fill_and_empty(20 << 20, 0).await;
 }
 
 #[tokio::test]
-async fn what_others_leave_of_a_disk_may_be_smaller_than_a_segment() {
+async fn less_disk_than_a_segment_is_enough() {
     fill_and_empty(110 << 20, 105 << 20).await;
 }
 
 #[tokio::test]
-async fn a_second_daemon_on_the_same_state_says_so_and_ends_while_the_first_goes_on() {
+async fn a_second_daemon_on_one_state_exits() {
     let fakeintake = FakeIntake::start();
     // Two requests at once may arrive in any order.
     let setup = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 1);
@@ -210,7 +210,7 @@ async fn a_journal_directory_that_cannot_be_is_named() {
 }
 
 #[tokio::test]
-async fn a_segment_that_vanishes_under_a_running_daemon_is_told_of_now_and_then_and_others_go_on() {
+async fn a_vanished_segment_is_reported_while_others_flow() {
     let fakeintake = FakeIntake::start();
     // What has no room in memory is read back when the key works again, and not before.
     let setup = Setup::new(&fakeintake, &["a", "b"]).set("memory.max_queue_bytes", 1 << 20);

@@ -60,7 +60,7 @@ async fn a_dead_letter_is_never_lost_to_a_crash_and_at_most_written_twice_by_one
 }
 
 #[tokio::test]
-async fn items_of_a_tenant_that_is_gone_are_kept_until_it_is_there_again() {
+async fn a_missing_tenants_items_are_kept() {
     let fakeintake = FakeIntake::start();
     let home = Home::new();
     let both = Setup::new(&fakeintake, &["a", "b"]);

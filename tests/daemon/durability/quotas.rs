@@ -35,7 +35,7 @@ async fn stuck(
 }
 
 #[tokio::test]
-async fn a_full_quota_refuses_the_whole_request_with_429_and_takes_again_once_there_is_room() {
+async fn a_full_quota_answers_429_until_there_is_room() {
     let fakeintake = FakeIntake::start();
     let (daemon, setup, home) =
         stuck(&fakeintake, &["a", "b"], |setup| setup.set("tenants.b.max_bytes", 2 << 20)).await;
@@ -80,7 +80,7 @@ async fn a_full_quota_refuses_the_whole_request_with_429_and_takes_again_once_th
 }
 
 #[tokio::test]
-async fn a_full_quota_drops_the_oldest_where_that_is_asked_for_of_that_tenant_only() {
+async fn drop_oldest_evicts_only_that_tenants_items() {
     let fakeintake = FakeIntake::start();
     let (daemon, ..) = stuck(&fakeintake, &["a", "b"], |setup| setup.set("tenants.a.when_full", "drop_oldest")).await;
     daemon.logs("b", [1]).await;
@@ -104,7 +104,7 @@ async fn a_full_quota_drops_the_oldest_where_that_is_asked_for_of_that_tenant_on
 }
 
 #[tokio::test]
-async fn all_tenants_together_keep_the_common_limit_and_each_gets_a_share() {
+async fn tenants_share_the_common_limit() {
     let fakeintake = FakeIntake::start();
     let tenants = ["a", "b", "c"];
     let (daemon, ..) = stuck(&fakeintake, &tenants, |setup| setup.set("journal.max_bytes", 2 << 20)).await;
@@ -120,7 +120,7 @@ async fn all_tenants_together_keep_the_common_limit_and_each_gets_a_share() {
 }
 
 #[tokio::test]
-async fn where_all_tenants_together_are_too_much_new_items_are_refused_and_no_old_ones_dropped() {
+async fn the_common_limit_refuses_and_never_evicts() {
     let fakeintake = FakeIntake::start();
     let tenants = ["a", "b", "c"];
     let drops = |setup: Setup| setup.set("journal.max_bytes", 2 << 20).set("journal.when_full", "drop_oldest");
@@ -141,7 +141,7 @@ async fn where_all_tenants_together_are_too_much_new_items_are_refused_and_no_ol
 }
 
 #[tokio::test]
-async fn what_is_older_than_the_quota_allows_is_dropped_as_expired_and_the_rest_is_kept() {
+async fn too_old_items_expire_alone() {
     let fakeintake = FakeIntake::start();
     let (daemon, setup, home) = stuck(&fakeintake, &["a", "b"], |setup| setup.set("tenants.a.max_age", "2s")).await;
     daemon.logs("a", 1..50).await;

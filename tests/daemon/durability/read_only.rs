@@ -77,7 +77,7 @@ async fn ids(fakeintake: &FakeIntake) -> BTreeSet<u64> {
 }
 
 #[tokio::test]
-async fn a_disk_that_becomes_read_only_refuses_what_comes_and_delivers_what_is_there() {
+async fn a_read_only_disk_refuses_new_items_and_delivers() {
     let home = Home::new();
     let Some(ext4) = Ext4::new(&home.state_dir()) else { return };
     let fakeintake = FakeIntake::start();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
-async fn what_datadog_refused_until_the_end_is_delivered_by_the_next_one_and_once() {
+async fn a_restart_delivers_refused_items_once() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["down", "revoked", "limited", "fine"]).set("shutdown.grace", "300ms");
     fakeintake.fault("down", json!({ "effect": { "status": { "code": 503 } } })).await;
@@ -57,7 +57,7 @@ fn ids(fakeintake: &Scripted, tenant: &str) -> BTreeMap<u64, usize> {
 }
 
 #[tokio::test]
-async fn answers_that_are_on_their_way_at_the_end_are_waited_for() {
+async fn shutdown_waits_for_outstanding_answers() {
     let quick = Arc::new(AtomicBool::new(false));
     let fakeintake = Scripted::start({
         let quick = quick.clone();
@@ -94,7 +94,7 @@ async fn answers_that_are_on_their_way_at_the_end_are_waited_for() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_being_divided_at_the_end_is_neither_lost_nor_sent_twice() {
+async fn shutdown_neither_loses_nor_repeats_a_divided_batch() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["a"]).set("shutdown.grace", "50ms").set("batch.max_age", "100ms");
     fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;

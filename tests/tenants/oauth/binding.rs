@@ -56,7 +56,7 @@ async fn a_forwarded_callback_needs_its_tenant_and_session() {
 }
 
 #[tokio::test]
-async fn a_browser_at_the_listener_only_brings_a_ticket() {
+async fn a_browser_at_the_listener_gets_a_ticket() {
     let world = World::new();
     let host = world.host_with(&bound(&world)).await;
     let acme = host.add("acme").await;
@@ -106,7 +106,7 @@ async fn a_lured_browser_connects_nobody() {
 }
 
 #[tokio::test]
-async fn an_authorisation_needs_a_session_unless_unbound_is_allowed() {
+async fn an_authorisation_needs_a_session() {
     let world = World::new();
     let host = world.host_with(&bound(&world)).await;
     let acme = host.add("acme").await;

@@ -13,7 +13,7 @@ fn text(record: &TenantRecord) -> oauth::Status {
 }
 
 #[tokio::test]
-async fn a_customer_clicks_and_the_key_of_their_organisation_is_kept_and_used() {
+async fn a_customers_click_yields_a_key_in_use() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -40,7 +40,7 @@ async fn a_customer_clicks_and_the_key_of_their_organisation_is_kept_and_used() 
 }
 
 #[tokio::test]
-async fn a_state_is_good_once_for_ten_minutes_and_for_its_own_tenant_whoever_restarts() {
+async fn a_state_is_valid_once_for_ten_minutes() {
     let world = World::new();
     let host = world.host().await;
     let (acme, other) = (host.add("acme").await, host.add("other").await);
@@ -83,7 +83,7 @@ async fn a_customer_who_denies_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_code_that_datadog_does_not_take_is_told_in_its_words() {
+async fn a_refused_code_is_told_in_datadogs_words() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -95,7 +95,7 @@ async fn a_code_that_datadog_does_not_take_is_told_in_its_words() {
 }
 
 #[tokio::test]
-async fn a_wrong_client_secret_is_the_partners_fault_and_changes_no_tenant() {
+async fn a_wrong_client_secret_changes_no_tenant() {
     let mut wrong = client();
     wrong.client_secret = Some("another".into());
     let world = World::with(wrong);
@@ -117,7 +117,7 @@ async fn a_wrong_client_secret_is_the_partners_fault_and_changes_no_tenant() {
 }
 
 #[tokio::test]
-async fn when_datadog_cannot_be_reached_nothing_changes_and_a_moment_is_waited_out() {
+async fn an_unreachable_datadog_changes_nothing() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -163,7 +163,7 @@ async fn a_second_tenant_of_an_organisation_is_refused() {
 }
 
 #[tokio::test]
-async fn reconnecting_the_same_organisation_keeps_the_key_that_is_held() {
+async fn reconnecting_keeps_the_present_key() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -185,7 +185,7 @@ async fn reconnecting_the_same_organisation_keeps_the_key_that_is_held() {
 }
 
 #[tokio::test]
-async fn what_was_held_for_another_organisation_waits_for_the_operators_word() {
+async fn held_telemetry_waits_for_the_operator() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -207,7 +207,7 @@ async fn what_was_held_for_another_organisation_waits_for_the_operators_word() {
 }
 
 #[tokio::test]
-async fn a_key_that_exists_already_is_told_with_what_the_customer_must_do() {
+async fn an_existing_key_is_told_with_instructions() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -227,7 +227,7 @@ async fn a_key_that_exists_already_is_told_with_what_the_customer_must_do() {
 }
 
 #[tokio::test]
-async fn a_failed_attempt_takes_nothing_from_a_tenant_whose_key_works() {
+async fn a_failed_attempt_leaves_a_working_key() {
     let world = World::new();
     let host = world.host().await;
     let (acme, other) = (host.add("acme").await, host.add("other").await);
@@ -254,7 +254,7 @@ async fn a_client_without_the_scope_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_not_used_before_it_is_known_whose_it_is() {
+async fn an_unverified_new_key_is_not_used() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -271,7 +271,7 @@ async fn a_new_key_is_not_used_before_it_is_known_whose_it_is() {
 }
 
 #[tokio::test]
-async fn a_site_that_cannot_tell_whose_a_key_is_does_not_stop_anybody() {
+async fn a_site_without_validation_still_connects() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -303,7 +303,7 @@ async fn a_browser_that_goes_away_cuts_nothing_off() {
 }
 
 #[tokio::test]
-async fn without_a_client_and_for_tenants_of_the_configuration_nothing_begins() {
+async fn no_client_and_static_tenants_cannot_begin() {
     let world = World::new();
     let mut settings = world.settings();
     settings.oauth = Default::default();
@@ -317,7 +317,7 @@ async fn without_a_client_and_for_tenants_of_the_configuration_nothing_begins() 
 }
 
 #[tokio::test]
-async fn of_two_tenants_that_connect_one_organisation_at_once_one_is_connected() {
+async fn concurrent_tenants_cannot_share_an_organisation() {
     let world = World::new();
     let (host, other) = (world.host().await, world.host().await);
     let (acme, twin) = (host.add("acme").await, host.add("twin").await);

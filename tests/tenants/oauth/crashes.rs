@@ -8,7 +8,7 @@ use dogsled::types::{Secret, UnixMillis};
 use std::time::Duration;
 
 #[tokio::test]
-async fn a_lost_answer_of_the_key_creation_is_never_repeated_by_itself() {
+async fn a_lost_key_creation_is_never_repeated() {
     for effect in [Effect::AnswerLost {}, Effect::Status { code: 504, headers: Default::default(), body: None }] {
         let made = u64::from(effect == Effect::AnswerLost {});
         let world = World::new();
@@ -48,7 +48,7 @@ async fn a_lost_answer_of_the_key_creation_is_never_repeated_by_itself() {
 }
 
 #[tokio::test]
-async fn a_crash_before_the_answer_is_told_at_the_next_start() {
+async fn an_interrupted_key_creation_is_told_at_start() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -63,7 +63,7 @@ async fn a_crash_before_the_answer_is_told_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_key_creation_that_another_host_is_at_is_not_taken_for_a_crash() {
+async fn another_hosts_key_creation_is_not_a_crash() {
     let world = World::new();
     let (host, other) = (world.host().await, world.host().await);
     let acme = host.add("acme").await;
@@ -79,7 +79,7 @@ async fn a_key_creation_that_another_host_is_at_is_not_taken_for_a_crash() {
 }
 
 #[tokio::test]
-async fn a_crash_after_the_key_was_kept_loses_nothing() {
+async fn a_crash_after_storing_the_key_loses_nothing() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -100,7 +100,7 @@ async fn a_crash_after_the_key_was_kept_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_new_key_that_datadog_keeps_refusing_is_given_up() {
+async fn a_persistently_refused_new_key_is_abandoned() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -139,7 +139,7 @@ async fn hosts_learn_of_each_others_changes() {
 }
 
 #[tokio::test]
-async fn a_host_that_was_frozen_while_it_created_a_key_keeps_it_all_the_same() {
+async fn a_frozen_host_stores_the_key_it_created() {
     let world = World::new();
     let (host, other) = (world.host().await, world.host().await);
     let acme = host.add("acme").await;
@@ -163,7 +163,7 @@ async fn a_host_that_was_frozen_while_it_created_a_key_keeps_it_all_the_same() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_makes_no_key_does_not_find_one_that_was_lost_before() {
+async fn a_lost_key_outlasts_failed_attempts() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;

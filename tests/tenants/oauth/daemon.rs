@@ -5,7 +5,7 @@ use crate::support::{Setup, until};
 use dogsled::fakeintake::Filter;
 
 #[tokio::test]
-async fn what_was_sent_before_the_click_arrives_after_it_with_the_key_of_the_customers_organisation() {
+async fn held_telemetry_arrives_after_the_click() {
     let world = World::new();
     let daemon = Setup::at(&world.url, &[])
         .set("oauth.client_id", CLIENT_ID)

@@ -105,7 +105,7 @@ fn sites() -> Vec<(&'static str, Why)> {
 
 /// Runs in a process of its own, below.
 #[tokio::test]
-#[ignore = "run by what_is_not_datadog_is_refused_in_its_own_words_and_nothing_leaves_the_host"]
+#[ignore = "run by foreign_hosts_are_refused_without_requests"]
 async fn inputs_that_are_tried_behind_a_proxy() {
     let world = World::new();
     let host = world.host().await;
@@ -187,7 +187,7 @@ async fn connections_of_a_run(control: bool) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_not_datadog_is_refused_in_its_own_words_and_nothing_leaves_the_host() {
+async fn foreign_hosts_are_refused_without_requests() {
     assert_eq!(connections_of_a_run(false).await, Vec::<String>::new());
     // The proxy would have seen it.
     let seen = connections_of_a_run(true).await;

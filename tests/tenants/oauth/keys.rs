@@ -15,7 +15,7 @@ fn reason(trouble: KeyTrouble) -> String {
 }
 
 #[tokio::test]
-async fn a_revoked_key_is_replaced_by_a_new_one_once_whoever_asks_at_the_same_time() {
+async fn concurrent_replacements_create_one_key() {
     let world = World::new();
     let (host, other) = (world.host().await, world.host().await);
     let acme = host.add("acme").await;
@@ -34,7 +34,7 @@ async fn a_revoked_key_is_replaced_by_a_new_one_once_whoever_asks_at_the_same_ti
 }
 
 #[tokio::test]
-async fn a_refused_key_with_a_revoked_authorisation_waits_for_the_customer() {
+async fn a_doubly_revoked_tenant_waits_for_the_customer() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -52,7 +52,7 @@ async fn a_refused_key_with_a_revoked_authorisation_waits_for_the_customer() {
 }
 
 #[tokio::test]
-async fn a_refused_key_that_exists_at_datadog_is_the_customers_to_revoke() {
+async fn an_existing_refused_key_is_the_customers() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -65,7 +65,7 @@ async fn a_refused_key_that_exists_at_datadog_is_the_customers_to_revoke() {
 }
 
 #[tokio::test]
-async fn a_passing_failure_leaves_everything_to_the_next_try() {
+async fn a_transient_failure_changes_nothing() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -95,7 +95,7 @@ async fn a_lost_answer_is_told_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_static_key_that_is_refused_is_the_operators_to_replace() {
+async fn a_refused_static_key_is_the_operators() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -125,7 +125,7 @@ async fn without_an_authorisation_there_is_nothing_to_try() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_that_is_not_rotated_stays_in_use() {
+async fn an_unrotated_refresh_token_stays_in_use() {
     let mut client = super::harness::client();
     client.rotation = Rotation::Kept;
     let world = World::with(client);

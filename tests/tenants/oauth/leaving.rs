@@ -5,7 +5,7 @@ use dogsled::store::Connection;
 use dogsled::tenancy::TenantState;
 
 #[tokio::test]
-async fn a_disconnected_tenant_is_revoked_at_datadog_and_forgotten_here() {
+async fn disconnecting_revokes_at_datadog_and_deletes_here() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -44,7 +44,7 @@ async fn a_disconnected_tenant_is_revoked_at_datadog_and_forgotten_here() {
 }
 
 #[tokio::test]
-async fn a_revocation_that_does_not_work_is_told_and_the_tenant_is_disconnected_all_the_same() {
+async fn a_failed_revocation_still_disconnects() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;

@@ -23,7 +23,7 @@ async fn request(method: Method, at: SocketAddr, path: &str) -> Response {
 }
 
 #[tokio::test]
-async fn a_browser_is_told_that_it_is_connected_and_a_reload_that_it_was() {
+async fn a_connected_browser_and_its_reload_get_pages() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -79,7 +79,7 @@ async fn a_name_of_the_browser_is_escaped_and_unverified() {
 }
 
 #[tokio::test]
-async fn a_success_url_gets_the_browser_and_the_tenant() {
+async fn a_success_url_receives_the_tenant() {
     let world = World::new();
     let mut settings = world.settings();
     settings.oauth.success_url = "https://app.example.com/done?step=2".into();
@@ -93,7 +93,7 @@ async fn a_success_url_gets_the_browser_and_the_tenant() {
 }
 
 #[tokio::test]
-async fn every_failure_has_a_page_that_shows_nothing_of_the_query_as_html() {
+async fn every_failure_page_escapes_the_query() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;

@@ -18,7 +18,7 @@ async fn dd_oid(world: &World, host: &Host, tenant: &TenantId, of: &str) -> Stri
 }
 
 #[tokio::test]
-async fn tokens_of_another_organisation_replace_none_beside_a_key() {
+async fn another_organisations_tokens_replace_none() {
     let world = world();
     let host = world.host().await;
     let (acme, other) = (host.add("acme").await, host.add("other").await);
@@ -40,7 +40,7 @@ async fn tokens_of_another_organisation_replace_none_beside_a_key() {
 }
 
 #[tokio::test]
-async fn a_refused_key_never_moves_a_tenant_to_another_organisation() {
+async fn a_refused_key_never_moves_a_tenant() {
     let world = world();
     let host = world.host().await;
     let acme = host.add("acme").await;

@@ -10,12 +10,12 @@ use std::time::Duration;
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn tokens_are_refreshed_before_they_expire_by_one_host_alone() {
+async fn one_host_refreshes_tokens_in_time() {
     refreshed_by_one_host(World::new()).await;
 }
 
 #[tokio::test]
-async fn tokens_are_refreshed_by_one_of_the_hosts_that_share_a_postgresql() {
+async fn one_postgresql_host_refreshes_tokens() {
     if let Some(world) = World::on_postgres().await {
         refreshed_by_one_host(world).await;
     }
@@ -52,7 +52,7 @@ async fn refreshed_by_one_host(world: World) {
 }
 
 #[tokio::test]
-async fn a_revoked_authorisation_holds_the_tenant_until_it_connects_again_with_the_key_that_is_held() {
+async fn a_revoked_authorisation_holds_until_reconnected() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -75,7 +75,7 @@ async fn a_revoked_authorisation_holds_the_tenant_until_it_connects_again_with_t
 }
 
 #[tokio::test]
-async fn a_failing_datadog_is_asked_again_with_pauses_and_nothing_is_given_up() {
+async fn failed_refreshes_are_retried_with_backoff() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -100,7 +100,7 @@ async fn a_failing_datadog_is_asked_again_with_pauses_and_nothing_is_given_up() 
 }
 
 #[tokio::test]
-async fn a_refresh_whose_answer_is_lost_ends_in_a_clear_state() {
+async fn a_lost_refresh_ends_in_a_clear_state() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -144,7 +144,7 @@ async fn a_wrong_secret_stops_refreshing_and_no_tenant() {
 }
 
 #[tokio::test]
-async fn an_access_token_that_datadog_takes_for_expired_is_refreshed_before_it_is_used() {
+async fn an_expired_access_token_is_refreshed_first() {
     let world = World::new();
     let host = world.host().await;
     let acme = host.add("acme").await;
@@ -157,7 +157,7 @@ async fn an_access_token_that_datadog_takes_for_expired_is_refreshed_before_it_i
 }
 
 #[tokio::test]
-async fn a_host_that_was_frozen_while_it_refreshed_keeps_the_rotated_token_all_the_same() {
+async fn a_frozen_host_stores_the_token_it_rotated() {
     let world = World::new();
     let (host, other) = (world.host().await, world.host().await);
     let acme = host.add("acme").await;

@@ -34,7 +34,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_a_log_at_trace_level_or_in_an_error() {
+async fn no_secret_is_in_trace_logs_or_errors() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
     // Of all tests of this program, and of the stand-in, which says nothing of secrets either.

@@ -13,7 +13,7 @@ fn fault(error: StoreError) -> Fault {
 }
 
 #[tokio::test]
-async fn a_database_that_another_process_locks_is_busy_and_then_fine() {
+async fn a_locked_database_is_busy_until_released() {
     let place = Place::sqlite();
     let store = place.open().await;
     let acme = add(&store, "acme").await;
@@ -30,7 +30,7 @@ async fn a_database_that_another_process_locks_is_busy_and_then_fine() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_left_alone() {
+async fn a_foreign_file_is_left_alone() {
     let place = Place::sqlite();
     let path = place.dir.path().join("tenants.db");
     std::fs::write(&path, "this is somebody's diary, and no database. ".repeat(50)).unwrap();
@@ -51,7 +51,7 @@ async fn a_directory_that_cannot_be_made_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_unreachable_and_its_password_unseen() {
+async fn an_absent_server_is_unreachable_without_password() {
     let place = Place::sqlite();
     // A port that nobody listens at, since it was ours a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -65,7 +65,7 @@ async fn a_server_that_is_not_there_is_unreachable_and_its_password_unseen() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_says_nothing_is_given_up() {
+async fn a_silent_server_is_abandoned() {
     let place = Place::sqlite();
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = StoreUrl::parse(&format!("postgres://me@{}/d", silent.local_addr().unwrap())).unwrap();
@@ -88,7 +88,7 @@ async fn connections_that_broke_are_replaced() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_no_writes_is_named_read_only() {
+async fn a_read_only_server_is_named() {
     let Some(place) = Place::postgres().await else { return };
     let store = place.open().await;
     let acme = add(&store, "acme").await;
@@ -106,7 +106,7 @@ async fn a_server_that_takes_no_writes_is_named_read_only() {
 }
 
 #[tokio::test]
-async fn a_database_or_user_that_does_not_exist_is_said_so() {
+async fn an_unknown_database_or_user_is_named() {
     let Some(place) = Place::postgres().await else { return };
     let cluster = crate::postgres::shared().unwrap();
     let nobody = cluster.url(place.database.as_deref().unwrap()).replace("postgres@", "nobody@");
@@ -119,7 +119,7 @@ async fn a_database_or_user_that_does_not_exist_is_said_so() {
 }
 
 #[tokio::test]
-async fn a_step_that_is_given_up_halfway_leaves_nothing_and_blocks_nobody() {
+async fn an_abandoned_step_leaves_nothing() {
     for place in [Some(Place::sqlite()), Place::postgres().await].into_iter().flatten() {
         let store = place.open().await;
         let acme = add(&store, "acme").await;

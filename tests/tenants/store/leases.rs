@@ -20,7 +20,7 @@ async fn lock_soon(store: &Store, tenant: &TenantId) -> Lease {
 }
 
 both! {
-    async fn a_lease_has_one_holder_until_it_is_given_back(place: Place) {
+    async fn a_lease_has_one_holder_until_released(place: Place) {
         let (here, there) = (place.open().await, place.open().await);
         let (acme, beta) = (id("acme"), id("beta"));
         let lease = here.lock(&acme, "refresh", LONG).await.unwrap().unwrap();
@@ -34,7 +34,7 @@ both! {
         lock_soon(&here, &acme).await;
     }
 
-    async fn of_many_that_want_a_lease_at_once_one_gets_it(place: Place) {
+    async fn concurrent_takers_yield_one_lease(place: Place) {
         let hosts = [place.open().await, place.open().await];
         let lock = |n: usize| {
             let host = hosts[n % 2].clone();
@@ -48,7 +48,7 @@ both! {
         assert_eq!(holders.len(), 1);
     }
 
-    async fn an_expired_lease_is_taken_and_its_old_holder_stores_nothing_more(place: Place) {
+    async fn a_lost_lease_stores_nothing(place: Place) {
         let (slow, quick) = (place.open().await, place.open().await);
         let acme = add(&slow, "acme").await;
         let old = slow.lock(&acme, "refresh", Duration::from_millis(20)).await.unwrap().unwrap();
@@ -66,7 +66,7 @@ both! {
         assert!(slow.lock(&acme, "refresh", LONG).await.unwrap().is_none());
     }
 
-    async fn a_lease_that_expired_unnoticed_still_counts_while_nobody_else_took_it(place: Place) {
+    async fn an_expired_lease_holds_until_taken(place: Place) {
         let store = place.open().await;
         let acme = add(&store, "acme").await;
         let lease = store.lock(&acme, "refresh", Duration::ZERO).await.unwrap().unwrap();
@@ -78,7 +78,7 @@ both! {
 }
 
 #[tokio::test]
-async fn a_lease_that_could_not_be_given_back_is_given_back_when_the_store_returns() {
+async fn a_lease_is_released_when_the_store_returns() {
     let place = Place::sqlite();
     let store = place.open().await;
     let acme = add(&store, "acme").await;

@@ -313,7 +313,7 @@ async fn check(store: &Store, model: &Model) {
 }
 
 #[test]
-fn any_sequence_of_operations_is_the_same_on_both_databases_and_in_a_model() {
+fn both_databases_agree_with_the_model() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut runner = TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
     let sequences = proptest::collection::vec(operation(), 1..30);

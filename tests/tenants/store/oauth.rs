@@ -51,7 +51,7 @@ both! {
         assert!(matches!(error, StoreError::Stale { .. }), "a used state does not become fresh: {error}");
     }
 
-    async fn a_state_that_comes_back_late_is_told_from_one_that_was_made_up(place: Place) {
+    async fn a_late_state_differs_from_an_invented_one(place: Place) {
         let store = place.open().await;
         let acme = add(&store, "acme").await;
         let now = UnixMillis::now();

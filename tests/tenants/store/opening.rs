@@ -12,7 +12,7 @@ fn mode(path: &std::path::Path) -> u32 {
 }
 
 both! {
-    async fn a_store_of_a_newer_version_is_refused_and_left_alone(place: Place) {
+    async fn a_newer_store_is_refused_untouched(place: Place) {
         drop(place.open().await);
         place.sql("UPDATE dogsled_schema SET version = version + 1000").await;
         let error = place.try_open().await.unwrap_err();
@@ -42,7 +42,7 @@ both! {
         assert_eq!(place.open().await.tenant(&acme).await.unwrap().unwrap().dropped_before, Some(UnixMillis(7)));
     }
 
-    async fn many_processes_may_open_a_new_store_at_once(place: Place) {
+    async fn processes_open_a_new_store_concurrently(place: Place) {
         // The key is there, as on hosts that share a store.
         key_source(place.dir.path()).create().unwrap();
         let open = |_| {
@@ -54,7 +54,7 @@ both! {
         }
     }
 
-    async fn of_two_hosts_with_keys_of_their_own_the_first_names_the_key(place: Place) {
+    async fn the_first_host_names_the_master_key(place: Place) {
         drop(place.open().await);
         place.sql("UPDATE dogsled_meta SET master_key = NULL").await;
         let hosts = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
@@ -71,7 +71,7 @@ both! {
         assert!(matches!(error, StoreError::MasterKey { .. }), "{error}");
     }
 
-    async fn another_master_key_is_refused_by_name_and_nothing_is_overwritten(place: Place) {
+    async fn a_wrong_master_key_is_refused_by_name(place: Place) {
         let store = place.open().await;
         let acme = add(&store, "acme").await;
         let key = NewKey { key: Secret::new("k"), datadog_id: None, origin: Origin::Static };
@@ -116,7 +116,7 @@ both! {
 }
 
 #[tokio::test]
-async fn the_files_of_sqlite_are_private_and_made_so() {
+async fn sqlite_files_are_private() {
     let place = Place::sqlite();
     let dir = place.dir.path().join("state");
     let open = || Store::open(&StoreUrl::Default, &dir, key_source(&dir));

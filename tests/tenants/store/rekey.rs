@@ -36,7 +36,7 @@ async fn assert_readable(store: &Store, acme: &TenantId) {
 }
 
 both! {
-    async fn everything_opens_with_the_new_key_and_the_old_one_is_kept(place: Place) {
+    async fn rekey_reseals_all_and_keeps_the_old(place: Place) {
         let store = place.open().await;
         let acme = fill(&store).await;
         let done = store.rekey(None).await.unwrap();
@@ -62,7 +62,7 @@ both! {
         assert!(error.contains(&done.to.to_string()) && error.contains(&done.from.to_string()), "{error}");
     }
 
-    async fn a_process_that_runs_meanwhile_goes_on_with_the_new_key(place: Place) {
+    async fn a_running_process_continues_with_the_new_key(place: Place) {
         let (daemon, tool) = (place.open().await, place.open().await);
         let acme = fill(&daemon).await;
         tool.rekey(None).await.unwrap();
@@ -90,7 +90,7 @@ both! {
         assert_readable(&other, &acme).await;
     }
 
-    async fn a_change_that_crashed_before_or_after_the_store_changed_is_readable_and_finished(place: Place) {
+    async fn an_interrupted_rekey_is_readable_and_finished(place: Place) {
         let store = place.open().await;
         let acme = fill(&store).await;
         drop(store);
@@ -127,7 +127,7 @@ both! {
         assert_readable(&store, &acme).await;
     }
 
-    async fn one_secret_that_does_not_open_stops_the_change(place: Place) {
+    async fn an_unreadable_secret_stops_rekey(place: Place) {
         let store = place.open().await;
         let acme = fill(&store).await;
         place.sql("UPDATE dogsled_tokens SET refresh = access").await;
@@ -144,7 +144,7 @@ fn dogsled(arguments: &[&str], environment: &[(&str, &str)]) -> std::process::Ou
 }
 
 #[tokio::test]
-async fn the_command_changes_the_key_and_says_where_the_old_one_is() {
+async fn the_command_rotates_and_names_the_old() {
     let place = Place::sqlite();
     let config = place.dir.path().join("dogsled.toml");
     std::fs::write(&config, format!("[state]\ndir = {:?}\n", place.dir.path())).unwrap();
@@ -173,7 +173,7 @@ async fn the_command_changes_the_key_and_says_where_the_old_one_is() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_handed_in_is_changed_for_a_file_and_the_rest_is_said() {
+async fn a_provided_key_is_rotated_with_instructions() {
     let place = Place::sqlite();
     let config = place.dir.path().join("dogsled.toml");
     std::fs::write(&config, format!("[state]\ndir = {:?}\n", place.dir.path())).unwrap();

@@ -45,7 +45,7 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 both! {
-    async fn neither_files_nor_rows_nor_errors_hold_a_secret(place: Place) {
+    async fn no_secret_is_in_files_or_errors(place: Place) {
         let store = place.open().await;
         let acme = add(&store, "acme").await;
         let key = NewKey { key: Secret::new(API_KEY), datadog_id: None, origin: Origin::OAuth };

@@ -13,7 +13,7 @@ fn key(text: &str) -> NewKey {
 }
 
 both! {
-    async fn a_tenant_is_as_it_was_left_when_the_store_is_opened_again(place: Place) {
+    async fn a_tenant_survives_reopening(place: Place) {
         let store = place.open().await;
         let acme = add(&store, "acme").await;
         let overrides = serde_json::json!({ "items_per_second": 5, "ümläut": ["\"'; DROP TABLE dogsled_tenants; --"] });
@@ -59,7 +59,7 @@ both! {
         assert_eq!(all[0].1.as_ref().unwrap(), &api_key);
     }
 
-    async fn changes_that_fail_in_the_middle_leave_nothing_behind(place: Place) {
+    async fn a_failed_change_leaves_nothing(place: Place) {
         let store = place.open().await;
         let (acme, beta) = (add(&store, "acme").await, add(&store, "beta").await);
         let connect = [Change::Organisation(Some(organisation("org-1"))), Change::Key(Some(key("first")))];
@@ -86,7 +86,7 @@ both! {
         assert_eq!(store.tenant(&new.id).await.unwrap(), None);
     }
 
-    async fn an_organisation_is_free_again_once_its_tenant_gives_it_up_or_is_removed(place: Place) {
+    async fn a_removed_tenant_frees_its_organisation(place: Place) {
         let store = place.open().await;
         let (acme, beta, gamma) = (add(&store, "acme").await, add(&store, "beta").await, add(&store, "gamma").await);
         let take = [Change::Organisation(Some(organisation("org-1")))];
@@ -99,7 +99,7 @@ both! {
         store.apply(&gamma, Guard::default(), &take).await.unwrap();
     }
 
-    async fn a_tenant_exists_once_and_takes_everything_with_it_when_removed(place: Place) {
+    async fn a_removed_tenant_leaves_nothing(place: Place) {
         let store = place.open().await;
         let acme = add(&store, "acme").await;
         let again = NewTenant { id: acme.clone(), site: "us5.datadoghq.com".into() };
@@ -123,7 +123,7 @@ both! {
         assert!(second.generation > first.generation, "a generation never comes back");
     }
 
-    async fn a_change_that_was_decided_on_old_knowledge_is_refused(place: Place) {
+    async fn a_stale_change_is_refused(place: Place) {
         let store = place.open().await;
         let acme = add(&store, "acme").await;
         let seen = store.tenant(&acme).await.unwrap().unwrap().revision;
@@ -137,7 +137,7 @@ both! {
         assert!(!store.apply(&acme, guard, &[Change::Paused(false)]).await.unwrap().paused);
     }
 
-    async fn of_two_refreshes_of_the_same_tokens_one_is_kept(place: Place) {
+    async fn one_of_two_refreshes_is_stored(place: Place) {
         let (here, there) = (place.open().await, place.open().await);
         let acme = add(&here, "acme").await;
         let grant = [Change::Tokens(Some(tokens("a0", "r0", Replaces::Any)))];
@@ -155,7 +155,7 @@ both! {
         assert!(matches!(error, StoreError::Stale { .. }), "{error}");
     }
 
-    async fn an_ingest_token_is_shown_once_and_stands_for_one_tenant(place: Place) {
+    async fn an_ingest_token_belongs_to_one_tenant(place: Place) {
         let store = place.open().await;
         let (acme, beta) = (add(&store, "acme").await, add(&store, "beta").await);
         let (token, kept) = store.create_ingest_token(&acme, "agent").await.unwrap();

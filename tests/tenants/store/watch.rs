@@ -10,7 +10,7 @@ async fn next(watch: &mut Watch) -> Changes {
 }
 
 both! {
-    async fn every_kind_of_change_is_seen_by_another_host_and_only_once(place: Place) {
+    async fn another_host_sees_every_change_once(place: Place) {
         let (here, there) = (place.open().await, place.open().await);
         let acme = add(&here, "acme").await;
         let mut watch = there.watch(Revision::default());
@@ -34,7 +34,7 @@ both! {
         assert_eq!(there.changes_since(Revision::default()).await.unwrap().tenants, [acme, beta]);
     }
 
-    async fn a_change_of_the_same_process_is_seen_at_once(place: Place) {
+    async fn changes_of_the_same_process_are_seen_immediately(place: Place) {
         let store = place.open().await;
         let mut watch = store.watch(Revision::default());
         add(&store, "acme").await;
@@ -57,7 +57,7 @@ both! {
 }
 
 #[tokio::test]
-async fn what_somebody_could_not_look_at_is_given_again() {
+async fn unprocessed_changes_are_returned_again() {
     let place = Place::sqlite();
     let store = place.open().await;
     let mut watch = store.watch(Revision::default());
