@@ -222,14 +222,14 @@ impl Aggregator {
             (tags, host, namespace, copy_to_distribution)
         };
         if meaning(&options) != meaning(&self.options) {
-            self.forget_spellings();
+            self.contexts.forget_spellings(true, &mut self.tenants);
         }
         self.options = options;
     }
 
     /// Reads every line anew, since sources have changed or tenants have gone.
     pub fn forget_spellings(&mut self) {
-        self.contexts.retire(&mut self.tenants);
+        self.contexts.forget_spellings(false, &mut self.tenants);
     }
 
     /// What is to be sent already, while a bucket is being written; each part names its tenant.

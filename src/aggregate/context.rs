@@ -201,12 +201,14 @@ impl Contexts {
         Some(known)
     }
 
-    /// Forgets all spellings, which may mean other contexts from now on; counters that are not counted on report no zeros.
+    /// Forgets all spellings, which may mean other contexts from now on; `ends_zeros` of counters that are not counted on.
     /// The contexts are still found by what identifies them: a second one of the same identity would overwrite its points.
-    pub fn retire(&mut self, tenants: &mut Tenants) {
+    pub fn forget_spellings(&mut self, ends_zeros: bool, tenants: &mut Tenants) {
         for index in 0..self.all.end() {
             let Some(context) = self.all.get_mut(index) else { continue };
-            context.zero_until = 0;
+            if ends_zeros {
+                context.zero_until = 0;
+            }
             let tenant = context.tenant;
             let mut spelling = context.spelling.take();
             while let Some(known) = spelling.and_then(|index| self.forget(index)) {

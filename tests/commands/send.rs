@@ -99,6 +99,41 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
+#[test]
+fn an_item_is_sent_as_a_dogstatsd_line() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("dogsled.toml");
+    let address = socket.local_addr().unwrap().to_string();
+    std::fs::write(&config, format!("dogstatsd.listen = {address:?}\ntenancy.tag = \"customer\"\n")).unwrap();
+    let send = |arguments: &[&str]| {
+        let mut all = vec!["send", "--via", "dogstatsd", "--config", config.to_str().unwrap(), "--tenant", "acme"];
+        all.extend(arguments);
+        told(dogsled(&all))
+    };
+    for (arguments, expected) in [
+        (&["metric", "demo.hits", "-3.5", "--type", "count"][..], "demo.hits:-3.5|c|#customer:acme"),
+        (&["event", "Deployed", "a\nb", "--tag", "x:y"], "_e{8,4}:Deployed|a\\nb|t:info|#x:y,customer:acme"),
+        (&["check", "demo.up", "critical", "--message", "down"], "_sc|demo.up|2|#customer:acme|m:down"),
+    ] {
+        let (code, text) = send(arguments);
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains(&address), "{text}");
+        let mut buffer = [0; 1_000];
+        let length = loop {
+            match socket.recv(&mut buffer).unwrap() {
+                0 => {}
+                length => break length,
+            }
+        };
+        assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), expected);
+    }
+    let (code, text) = send(&["log", "hello"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("no logs"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_is_followed_to_delivery() {
     let house = House::new(false).await;

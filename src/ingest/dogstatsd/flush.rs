@@ -86,6 +86,9 @@ async fn offer_one(hub: Arc<Hub>, tenant: String, parts: Vec<Part>, stop: watch:
         match door.accept(&sender, submission).await {
             Ok(accepted) => {
                 if let Some(not_taken) = accepted.not_taken.first() {
+                    if not_taken.tenant.is_none() {
+                        hub.forget_tenants();
+                    }
                     let items = accepted.refused_items();
                     warn!(tenant, items, "what was aggregated of DogStatsD is dropped: {}", not_taken.message);
                 }

@@ -97,6 +97,11 @@ impl Hub {
         self.lock().aggregator.refuse(reason, b"");
     }
 
+    /// Asks anew whose each line is, since a tenant has gone.
+    pub(super) fn forget_tenants(&self) {
+        self.lock().aggregator.forget_spellings();
+    }
+
     /// Counts datagrams that the kernel dropped.
     pub(super) fn dropped(&self, listener: usize, datagrams: u64) {
         self.handles.kernel_drops.increment(datagrams);
