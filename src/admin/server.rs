@@ -1,7 +1,7 @@
 //! The listeners of the operator's port, of its Unix socket, and of the port that is only for monitors.
 
 use super::{Admin, router};
-use crate::serve::{Bounds, Connection, ListenError, Listener, Service, serve};
+use crate::serve::{Bounds, Connection, ListenError, Listener, Service, Tls, serve};
 use crate::settings::Settings;
 use axum::Router;
 use axum::body::Body;
@@ -30,7 +30,15 @@ impl Listeners {
     /// When an address or the socket cannot be had.
     pub async fn bind(settings: &Settings) -> Result<Self, ListenError> {
         let socket = Listener::unix(&settings.admin_socket(), SOCKET_MODE, "admin.socket").await?;
-        let port = tcp(&settings.admin.listen, "admin.listen").await?;
+        let mut port = tcp(&settings.admin.listen, "admin.listen").await?;
+        if let (Some(certificates), Some(key)) = (&settings.admin.tls_cert_file, &settings.admin.tls_key_file) {
+            let failed = |reason| {
+                let address = settings.admin.listen.clone();
+                ListenError::Tls { address, key: "admin.tls_cert_file", reason }
+            };
+            let tls = Tls::open(certificates, key).map_err(failed)?;
+            port = port.map(|port| port.with_tls(tls));
+        }
         let metrics = tcp(&settings.metrics.listen, "metrics.listen").await?;
         Ok(Self { port, socket, metrics })
     }

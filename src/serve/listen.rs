@@ -2,6 +2,7 @@
 
 use super::socket_file::{ListenError, SocketFile};
 use super::stream::Stream;
+use super::tls::Tls;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,6 +14,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 pub struct Listener {
     kind: Kind,
     name: String,
+    tls: Option<Tls>,
     _file: Option<SocketFile>,
 }
 
@@ -39,7 +41,7 @@ impl Listener {
     /// When the system does not tell its address.
     pub fn of_tcp(listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        Ok(Self { kind: Kind::Tcp(listener, address), name: address.to_string(), _file: None })
+        Ok(Self { kind: Kind::Tcp(listener, address), name: address.to_string(), tls: None, _file: None })
     }
 
     /// Listens on a Unix socket at the path that the configuration key `key` names, with these permissions. A socket left behind
@@ -50,7 +52,13 @@ impl Listener {
     pub async fn unix(path: &Path, mode: u32, key: &'static str) -> Result<Self, ListenError> {
         let connect = async { UnixStream::connect(path).await.map(drop) };
         let (listener, file) = SocketFile::bind(path, mode, key, connect, || UnixListener::bind(path)).await?;
-        Ok(Self { kind: Kind::Unix(listener), name: path.display().to_string(), _file: Some(file) })
+        Ok(Self { kind: Kind::Unix(listener), name: path.display().to_string(), tls: None, _file: Some(file) })
+    }
+
+    /// The same, with TLS on the connections over TCP.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// The address (with the port chosen) or path.
@@ -69,7 +77,10 @@ impl Listener {
     /// The next connection.
     pub(super) fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         match &self.kind {
-            Kind::Tcp(listener, _) => listener.poll_accept(context).map_ok(|(stream, _)| Stream::Tcp(stream)),
+            Kind::Tcp(listener, _) => listener.poll_accept(context).map_ok(|(stream, _)| match &self.tls {
+                Some(tls) => Stream::Tls(tls.accept(stream)),
+                None => Stream::Tcp(stream),
+            }),
             Kind::Unix(listener) => listener.poll_accept(context).map_ok(|(stream, _)| Stream::Unix(stream)),
         }
     }

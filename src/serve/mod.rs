@@ -32,12 +32,14 @@ mod socket;
 mod socket_file;
 mod state;
 mod stream;
+mod tls;
 
 pub use accept::serve;
 pub use listen::Listener;
 pub use socket_file::{ListenError, SocketFile};
 pub use state::Connection;
 pub use stream::Peer;
+pub use tls::Tls;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};

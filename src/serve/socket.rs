@@ -17,9 +17,20 @@ pub(super) struct Socket {
     blocked: bool,
 }
 
+/// Does the same with a stream of any kind.
+macro_rules! on_stream {
+    ($socket:ident, $stream:ident => $does:expr) => {
+        match &mut $socket.stream {
+            Stream::Tcp($stream) => $does,
+            Stream::Tls($stream) => $does,
+            Stream::Unix($stream) => $does,
+        }
+    };
+}
+
 impl Socket {
     pub(super) fn new(stream: Stream, state: Arc<State>) -> Self {
-        if let Stream::Tcp(stream) = &stream {
+        if let Some(stream) = stream.tcp() {
             // Answers are small and whole: waiting for more to send with them helps nobody.
             let _ = stream.set_nodelay(true);
         }
@@ -38,7 +49,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.state.is_aborted()
-            && let Stream::Tcp(stream) = &self.stream
+            && let Some(stream) = self.stream.tcp()
         {
             // Without it the connection still ends before an answer, only in good order.
             let _ = stream.set_zero_linger();
@@ -48,19 +59,13 @@ impl Drop for Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        on_stream!(self, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
+        let written = on_stream!(self, stream => Pin::new(stream).poll_write(cx, buf));
         self.note(written)
     }
 
@@ -69,10 +74,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
+        let written = on_stream!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         self.note(written)
     }
 
@@ -80,15 +82,14 @@ impl AsyncWrite for Socket {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Sockets keep nothing back.
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets themselves keep nothing back.
+        let Stream::Tls(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
+        let flushed = Pin::new(stream).poll_flush(cx);
+        self.note(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        on_stream!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

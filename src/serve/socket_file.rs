@@ -17,6 +17,16 @@ pub enum ListenError {
         /// The system's word.
         source: io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error("TLS on {address} cannot be set up: {reason}; check {key} and the key that belongs to it")]
+    Tls {
+        /// The address.
+        address: String,
+        /// The configuration key that names the certificate.
+        key: &'static str,
+        /// The file, and what is wrong.
+        reason: String,
+    },
     /// Another process serves the socket.
     #[error("cannot listen on {}: another process is serving this socket; end it or set {key} to another path", .path.display())]
     SocketInUse {

@@ -1,5 +1,6 @@
 //! A new connection, and who is at its other end.
 
+use super::tls::TlsStream;
 use std::net::IpAddr;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -7,12 +8,22 @@ use tokio::net::{TcpStream, UnixStream};
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
+    Tls(TlsStream),
     Unix(UnixStream),
 }
 
 impl Stream {
     pub(super) fn is_unix(&self) -> bool {
         matches!(self, Self::Unix(_))
+    }
+
+    /// Its TCP socket, if it has one.
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Tls(stream) => stream.tcp(),
+            Self::Unix(_) => None,
+        }
     }
 }
 
@@ -30,10 +41,11 @@ pub enum Peer {
 
 impl Peer {
     pub(super) fn of(stream: &Stream) -> Self {
-        match stream {
-            // Where it is gone already, its address does not matter.
-            Stream::Tcp(stream) => Self::Ip(stream.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip())),
-            Stream::Unix(stream) => Self::Unix { uid: stream.peer_cred().ok().map(|peer| peer.uid()) },
+        if let Stream::Unix(stream) = stream {
+            return Self::Unix { uid: stream.peer_cred().ok().map(|peer| peer.uid()) };
         }
+        // Where it is gone already, its address does not matter.
+        let address = stream.tcp().and_then(|stream| stream.peer_addr().ok());
+        Self::Ip(address.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip()))
     }
 }

@@ -1,8 +1,9 @@
 //! `[admin]`
 
-use super::form::Text;
+use super::form::{Text, optional_path};
 use super::ingest::{listen, socket};
 use super::key::section;
+use std::path::PathBuf;
 
 section! {
     /// The operator's port: the admin API, /metrics, /healthz and /readyz.
@@ -12,5 +13,10 @@ section! {
         /// The same on a Unix socket, which the commands prefer: for the daemon's user and for root, who need no token there.
         /// "" for admin.sock in the state directory.
         socket: String = String::new(), Text(socket, String::clone, "/run/dogsled/admin.sock"), restart;
+        /// A PEM file with the certificate of the port and those that vouch for it; "" for no TLS. Beyond loopback it is needed:
+        /// the token would travel in clear. Read again when it changes.
+        tls_cert_file: Option<PathBuf> = None, optional_path("/etc/dogsled/admin.crt"), restart;
+        /// A PEM file with its private key.
+        tls_key_file: Option<PathBuf> = None, optional_path("/etc/dogsled/admin.key"), restart;
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     check_listeners(settings, problems);
     check_ingest(settings, problems);
     check_dogstatsd(settings, problems);
-    check_admin_socket(settings, problems);
+    check_admin(settings, problems);
     oauth::check(&settings.oauth, problems);
     store::check(&settings.store, problems);
     check_default_tenant(settings, problems);
@@ -71,7 +71,23 @@ fn check_ingest(settings: &Settings, problems: &mut Problems) {
     }
 }
 
-fn check_admin_socket(settings: &Settings, problems: &mut Problems) {
+fn check_admin(settings: &Settings, problems: &mut Problems) {
+    let admin = &settings.admin;
+    match (&admin.tls_cert_file, &admin.tls_key_file) {
+        (Some(_), None) => problems.error("admin.tls_key_file", "is missing, but admin.tls_cert_file is set"),
+        (None, Some(_)) => problems.error("admin.tls_cert_file", "is missing, but admin.tls_key_file is set"),
+        (None, None) => {
+            let open = listen_address(&admin.listen).ok().flatten().filter(|at| !is_loopback(at.ip()));
+            if let Some(at) = open {
+                let message = format!(
+                    "{at} is reachable from other machines, and the token would travel in clear: set admin.tls_cert_file and \
+                     admin.tls_key_file, listen on 127.0.0.1, or set metrics.listen if probes are all that is wanted"
+                );
+                problems.error("admin.listen", message);
+            }
+        }
+        (Some(_), Some(_)) => {}
+    }
     let socket = settings.admin_socket();
     if socket.as_os_str().len() > MAX_SOCKET_PATH {
         let message = format!(

@@ -111,7 +111,8 @@ mod tests {
         let pem = dir.path().join("ca.pem");
         std::fs::write(&pem, "-----BEGIN CERTIFICATE-----").unwrap();
         let base: toml::Table = toml::from_str(
-            "oauth = { client_id = \"c\", client_secret = \"s\", redirect_uri = \"https://a.example/\" }",
+            "oauth = { client_id = \"c\", client_secret = \"s\", redirect_uri = \"https://a.example/\" }\n\
+             admin = { tls_cert_file = \"a.crt\", tls_key_file = \"a.key\" }",
         )
         .unwrap();
         let running = settings(&base.to_string());

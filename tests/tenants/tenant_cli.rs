@@ -250,7 +250,7 @@ async fn a_refused_command_says_what_to_do() {
         ("tenant connect acme", 1, "oauth.client_id"),
         ("tenant held release acme", 1, "holds nothing"),
         ("tenant token revoke acme ../x", 2, "token list"),
-        ("tenant list --admin https://localhost", 2, "plain HTTP"),
+        ("tenant list --admin ftp://localhost", 2, "http://127.0.0.1:8283"),
         (&with_missing, 2, "no-such.key"),
         (&as_a_key, 2, "looks like a key itself"),
     ] {

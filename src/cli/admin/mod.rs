@@ -2,6 +2,7 @@
 
 use super::{BAD_CONFIGURATION, complain, local};
 use crate::api::{PREFIX, Problem};
+use crate::outbound;
 use crate::settings::Settings;
 use crate::types::Secret;
 use reqwest::Method;
@@ -30,6 +31,9 @@ pub(super) struct Options {
     /// The file with the token for the admin port [default: admin.token in state.dir of the configuration]
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// A PEM file with a certificate to trust besides the system's, for an admin port with TLS
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -152,11 +156,13 @@ pub(super) fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
 
 impl Client {
     fn new(options: &Options) -> Result<Self, Failure> {
-        let Options { config, admin, token_file, .. } = options;
+        let Options { config, admin, token_file, ca_file, .. } = options;
         match (admin, token_file) {
             (Some(path), _) if path.starts_with('/') => Self::of_socket(Path::new(path)),
             // Whoever names both needs no configuration, nor the right to read it.
-            (Some(url), Some(token)) if config.is_none() => Self::of_port(address(url)?, token.clone()),
+            (Some(url), Some(token)) if config.is_none() => {
+                Self::of_port(address(url)?, token.clone(), ca_file.as_deref())
+            }
             (None, None) => {
                 let settings = load(config.as_deref())?;
                 check_owner(&settings)?;
@@ -171,7 +177,8 @@ impl Client {
                         Failure::Configuration(message.into())
                     })?,
                 };
-                Self::of_port(url, token_file.clone().unwrap_or_else(|| settings.state.dir.join("admin.token")))
+                let token = token_file.clone().unwrap_or_else(|| settings.state.dir.join("admin.token"));
+                Self::of_port(url, token, ca_file.as_deref())
             }
         }
     }
@@ -183,7 +190,7 @@ impl Client {
         Ok(Self { http, url: "http://localhost".into(), at: path.display().to_string(), token: None })
     }
 
-    fn of_port(url: String, token_path: PathBuf) -> Result<Self, Failure> {
+    fn of_port(url: String, token_path: PathBuf, ca_file: Option<&Path>) -> Result<Self, Failure> {
         let text = fs::read_to_string(&token_path)
             .map(Secret::new)
             .map_err(|source| Failure::Token { path: token_path.clone(), source })?;
@@ -191,7 +198,9 @@ impl Client {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Failure::NoToken(token_path));
         }
-        let http = local::client(ANSWER).map_err(|error| Failure::Setup(error.to_string()))?;
+        let http = outbound::builder(ca_file).map_err(|error| Failure::usage(error.to_string()))?;
+        // Without proxies, whatever the environment says.
+        let http = http.no_proxy().timeout(ANSWER).build().map_err(|error| Failure::Setup(error.to_string()))?;
         Ok(Self { http, at: url.clone(), url, token: Some((Secret::new(token), token_path)) })
     }
 
@@ -313,14 +322,15 @@ fn check_owner(settings: &Settings) -> Result<(), Failure> {
 
 /// The address of an admin port as somebody wrote it.
 fn address(text: &str) -> Result<String, Failure> {
-    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    if bare.is_empty() || bare.contains("://") || bare.contains(['/', '?', '#', '@', ' ']) {
+    let (scheme, host) = text.split_once("://").unwrap_or(("http", text));
+    let host = host.trim_end_matches('/');
+    if !matches!(scheme, "http" | "https") || host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) {
         return Err(Failure::usage(format!(
-            "--admin {text:?} is no address of an admin port: write it as http://127.0.0.1:8283 (it speaks plain HTTP; \
-             reach one on another machine through a tunnel)"
+            "--admin {text:?} is neither the path of a socket nor the address of an admin port: write it as \
+             /var/lib/dogsled/admin.sock or http://127.0.0.1:8283"
         )));
     }
-    Ok(format!("http://{bare}"))
+    Ok(format!("{scheme}://{host}"))
 }
 
 #[cfg(test)]
@@ -328,11 +338,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_need_no_scheme_and_take_no_other() {
+    fn addresses_may_leave_out_their_scheme() {
         for good in ["127.0.0.1:8283", "http://127.0.0.1:8283", "http://127.0.0.1:8283/"] {
             assert_eq!(address(good).unwrap(), "http://127.0.0.1:8283");
         }
-        for bad in ["", "https://localhost:1", "http://a/admin/v1", "unix:/x", "http://user@a"] {
+        assert_eq!(address("https://localhost:1").unwrap(), "https://localhost:1");
+        for bad in ["", "https://", "http://a/admin/v1", "unix:/x", "ftp://a", "http://user@a"] {
             assert!(matches!(address(bad), Err(Failure::Usage(_))), "{bad}");
         }
     }

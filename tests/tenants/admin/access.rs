@@ -2,14 +2,15 @@
 
 use crate::operator::Operator;
 use crate::support::{Daemon, FakeIntake, Setup, client, until};
+use dogsled::settings::Settings;
 use reqwest::Method;
 use std::fs::Permissions;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 fn socket(daemon: &Daemon) -> PathBuf {
     daemon.state_dir().join("admin.sock")
@@ -79,4 +80,66 @@ async fn silent_and_greedy_connections_leave_room_for_others() {
         .collect();
     assert_eq!(get(&daemon, "/admin/v1/status").await, 200, "the socket has places of its own");
     drop((silent, greedy));
+}
+
+#[test]
+fn beyond_loopback_the_admin_port_needs_tls() {
+    let refused = |toml: &str| Settings::from_toml(toml).unwrap_err().to_string();
+    for address in ["0.0.0.0:8283", "[::]:8283", "10.1.2.3:8283"] {
+        let error = refused(&format!("admin.listen = \"{address}\""));
+        assert!(error.contains("admin.tls_cert_file") && error.contains("in clear"), "{error}");
+    }
+    assert!(refused("admin.tls_cert_file = \"a.pem\"").contains("admin.tls_key_file"));
+    let with_tls = "admin.listen = \"0.0.0.0:8283\"\nadmin.tls_cert_file = \"a\"\nadmin.tls_key_file = \"b\"";
+    assert!(Settings::from_toml(with_tls).is_ok());
+}
+
+/// Makes a certificate for loopback that vouches for itself; false where there is no openssl.
+fn certify(certificate: &Path, key: &Path) -> bool {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE", "-out"])
+        .arg(certificate)
+        .arg("-keyout")
+        .arg(key)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    made.is_ok_and(|status| status.success())
+}
+
+#[tokio::test]
+async fn the_admin_port_speaks_tls_and_follows_its_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let [certificate, key, old] = ["admin.crt", "admin.key", "old.crt"].map(|name| dir.path().join(name));
+    if !certify(&certificate, &key) {
+        eprintln!("skipped: no openssl here to make a certificate");
+        return;
+    }
+    std::fs::copy(&certificate, &old).unwrap();
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["acme"]);
+    let setup = setup.set("admin.tls_cert_file", certificate.to_str().unwrap());
+    let daemon = setup.set("admin.tls_key_file", key.to_str().unwrap()).start().await;
+    let url = daemon.url("admin");
+    let tls = url.replace("http://", "https://");
+    let ask = async |url: &str, ca: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dogsled"));
+        command.args(["tenant", "list", "--admin", url, "--token-file"]).arg(daemon.state_dir().join("admin.token"));
+        command.args(ca.iter().flat_map(|ca| [Path::new("--ca-file"), ca]));
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, listed) = ask(&tls, Some(&old)).await;
+    assert!(code == Some(0) && listed.contains("acme"), "{listed}");
+    let (code, refused) = ask(&tls, None).await;
+    assert!(code == Some(1) && refused.contains("certificate"), "nobody vouches for it: {refused}");
+    assert_eq!(ask(&url, None).await.0, Some(1), "nothing is answered in clear");
+    assert_eq!(get(&daemon, "/admin/v1/status").await, 200, "the socket is as before");
+
+    assert!(certify(&certificate, &key));
+    let (code, listed) = ask(&tls, Some(&certificate)).await;
+    assert!(code == Some(0) && listed.contains("acme"), "{listed}");
+    assert_eq!(ask(&tls, Some(&old)).await.0, Some(1), "the old one is gone");
 }
