@@ -2,6 +2,7 @@
 
 use crate::api::Problem;
 use crate::control::ControlError;
+use crate::serve::NotHere;
 use crate::types::redacted;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -72,6 +73,12 @@ impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self::new(status, error.code(), error.to_string())
+    }
+}
+
+impl From<NotHere> for Refusal {
+    fn from(error: NotHere) -> Self {
+        Self::new(error.status(), error.code(), error.to_string())
     }
 }
 

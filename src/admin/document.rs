@@ -75,7 +75,8 @@ pub(super) fn complete(document: &mut Document) {
     components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     let all = refusals(&[
         ("401", "The token is missing or wrong", Some(("WWW-Authenticate", "`Bearer`"))),
-        ("403", "On the Unix socket: the process is another user's", None),
+        ("403", "A web page asks, without a token; or on the Unix socket, a process of another user", None),
+        ("421", "Without a token: the host is asked by a name that is not in `admin.allowed_hosts`", None),
         ("405", "The path has no such method", Some(("Allow", "The methods that it has"))),
         (
             "503",

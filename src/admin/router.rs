@@ -4,7 +4,7 @@ use super::answer::{Json, Refusal, finished};
 use super::document::{self, Head};
 use super::{Admin, connecting, daemon, dogstatsd, probes, tenants, tokens};
 use crate::api::PREFIX;
-use crate::serve::{Connection, Peer};
+use crate::serve::{Browsers, Connection, Peer};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use hyper::body::Incoming;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderMap};
 use std::sync::Arc;
 use tower_service::Service;
 use tracing::error;
@@ -63,6 +63,7 @@ pub(super) fn operator(admin: Arc<Admin>) -> Router {
         .fallback(async || {
             Refusal::unknown_path("nothing is served here; there are /metrics, /healthz, /readyz and /admin/v1/")
         })
+        .layer(from_fn_with_state(admin.clone(), keep_pages_out))
         .with_state(admin)
 }
 
@@ -70,6 +71,7 @@ pub(super) fn operator(admin: Arc<Admin>) -> Router {
 pub(super) fn monitor(admin: Arc<Admin>) -> Router {
     probes()
         .fallback(async || Refusal::unknown_path("nothing is served here; there are /metrics, /healthz and /readyz"))
+        .layer(from_fn_with_state(admin.clone(), keep_pages_out))
         .with_state(admin)
 }
 
@@ -93,6 +95,21 @@ pub(super) async fn respond(mut router: Router, request: Request<Incoming>) -> R
     finished(response)
 }
 
+/// Whoever shows the token is no web page; anybody else is looked at.
+async fn keep_pages_out(
+    State(admin): State<Arc<Admin>>,
+    Extension(connection): Extension<Connection>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let is_local = matches!(connection.peer(), Peer::Unix { .. });
+    if !is_local && !has_token(&admin, request.headers()) {
+        let names = &admin.control.settings().admin.allowed_hosts;
+        Browsers { names, key: "admin.allowed_hosts", navigation: false }.check(&request)?;
+    }
+    Ok(next.run(request).await)
+}
+
 /// Lets the operator in: over TCP by the token, over the Unix socket by the user that asks.
 async fn authenticate(
     State(admin): State<Arc<Admin>>,
@@ -100,17 +117,19 @@ async fn authenticate(
     request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
-    if let Peer::Unix { uid } = connection.peer() {
-        if !uid.is_some_and(|uid| uid == 0 || uid == admin.token.owner()) {
+    match connection.peer() {
+        Peer::Unix { uid } if !uid.is_some_and(|uid| uid == 0 || uid == admin.token.owner()) => {
             return Err(Refusal::other_user(admin.token.owner()));
         }
-    } else {
-        let mut authorization = request.headers().get_all(AUTHORIZATION).iter();
-        let is_admitted = authorization.next().is_some_and(|header| admin.token.admits(header.as_bytes()));
-        if !is_admitted || authorization.next().is_some() {
-            return Err(Refusal::unauthorized());
-        }
+        Peer::Ip(_) if !has_token(&admin, request.headers()) => return Err(Refusal::unauthorized()),
+        Peer::Unix { .. } | Peer::Ip(_) => {}
     }
     connection.trust();
     Ok(next.run(request).await)
+}
+
+fn has_token(admin: &Admin, headers: &HeaderMap) -> bool {
+    let mut authorization = headers.get_all(AUTHORIZATION).iter();
+    let is_admitted = authorization.next().is_some_and(|header| admin.token.admits(header.as_bytes()));
+    is_admitted && authorization.next().is_none()
 }

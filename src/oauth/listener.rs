@@ -4,7 +4,7 @@ use super::callback::LONGEST;
 use super::connect::Returned;
 use super::context::Oauth;
 use super::pages;
-use crate::serve::{self, Bounds, Connection, ListenError, Listener, Service};
+use crate::serve::{self, Bounds, Browsers, Connection, ListenError, Listener, Service};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -65,6 +65,12 @@ impl Service for Pages {
 type Page = Response<Full<Bytes>>;
 
 async fn answer(oauth: &Oauth, request: &Request<Incoming>) -> Page {
+    // Datadog's redirect is a person's own way here; nothing else that a browser sends is meant.
+    let names = oauth.0.settings.get().oauth.hosts();
+    let browsers = Browsers { names: &names, key: "oauth.allowed_hosts", navigation: true };
+    if let Err(refused) = browsers.check(request) {
+        return page(refused.status(), pages::refused(&refused));
+    }
     if request.uri().path() != "/oauth/callback" {
         return page(StatusCode::NOT_FOUND, pages::nothing_here());
     }

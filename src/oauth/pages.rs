@@ -3,6 +3,7 @@
 use super::callback::CallbackError;
 use super::connect::Connected;
 use super::error::FinishError;
+use crate::serve::NotHere;
 use crate::types::{Secret, escape_html as escape};
 use std::fmt::Write;
 
@@ -119,6 +120,11 @@ pub(super) fn failed(error: &FinishError) -> String {
 /// The page of what is not served.
 pub(super) fn nothing_here() -> String {
     page("Nothing here", PLAIN, "<p>Datadog sends browsers to /oauth/callback; there is nothing else here.</p>")
+}
+
+/// The page of a request that comes by another name, or from a page of another site.
+pub(super) fn refused(why: &NotHere) -> String {
+    page("Nothing here", PLAIN, &format!("<p>{}.</p>", escape(&why.to_string())))
 }
 
 /// The page of a request that is not a browser's.

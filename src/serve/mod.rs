@@ -26,6 +26,7 @@
 //! may last for as long as its peer reads it. Some places are kept for Unix sockets.
 
 mod accept;
+mod browser;
 mod connection;
 mod listen;
 mod socket;
@@ -35,7 +36,9 @@ mod stream;
 mod tls;
 
 pub use accept::serve;
+pub use browser::{Browsers, NotHere};
 pub use listen::Listener;
+pub use listen::{ListenError, Listener};
 pub use socket_file::{ListenError, SocketFile};
 pub use state::Connection;
 pub use stream::Peer;

@@ -14,6 +14,7 @@ mod delivery;
 mod difference;
 mod dogstatsd;
 mod form;
+mod hosts;
 mod ingest;
 mod journal;
 mod key;

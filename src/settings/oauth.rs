@@ -2,6 +2,7 @@
 
 use super::address::{is_loopback, listen_address, web_address};
 use super::form::{Switch, Text, text};
+use super::hosts::HostNames;
 use super::ingest::listen;
 use super::key::section;
 use super::problems::Problems;
@@ -21,6 +22,8 @@ section! {
         /// The connect listener, which serves /oauth/callback: an address and a port such as 127.0.0.1:8284, "" for none.
         /// Plain HTTP: beyond loopback, put a proxy with TLS before it.
         listen: String = String::new(), Text(listen, String::clone, "127.0.0.1:8284"), restart;
+        /// Names of this host by which browsers come to that listener, besides addresses, localhost and the name in redirect_uri.
+        allowed_hosts: Vec<String> = vec![], HostNames;
         /// Where the connect listener sends the browser, with ?ticket=… for the application to confirm (docs/oauth.md); ""
         /// shows the ticket on a page.
         success_url: String = String::new(), Text(success_url, String::clone, "https://app.example.com/connected");
@@ -31,6 +34,13 @@ section! {
 }
 
 impl Oauth {
+    /// The names by which browsers come to the connect listener, in lower case.
+    pub fn hosts(&self) -> Vec<String> {
+        let redirect = url::Url::parse(&self.redirect_uri).ok();
+        let name = redirect.and_then(|url| url.host_str().map(str::to_ascii_lowercase));
+        self.allowed_hosts.iter().cloned().chain(name).collect()
+    }
+
     /// Whether customers can connect.
     pub fn is_configured(&self) -> bool {
         !self.client_id.is_empty()

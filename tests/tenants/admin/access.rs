@@ -94,6 +94,36 @@ fn beyond_loopback_the_admin_port_needs_tls() {
     assert!(Settings::from_toml(with_tls).is_ok());
 }
 
+#[tokio::test]
+async fn web_pages_read_nothing_on_the_admin_port() {
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["acme"]).set("metrics.listen", "127.0.0.1:0");
+    let daemon = setup.set("admin.allowed_hosts", serde_json::json!(["dogsled.internal"])).start().await;
+    let (admin, metrics) = (daemon.url("admin"), daemon.url("metrics"));
+    let token = std::fs::read_to_string(daemon.state_dir().join("admin.token")).unwrap();
+    for (name, value, status) in [
+        ("host", "evil.example", 421),
+        ("host", "dogsled.internal:8283", 200),
+        ("host", "localhost:8283", 200),
+        ("origin", "https://evil.example", 403),
+        ("origin", "http://localhost:3000", 403),
+        ("sec-fetch-site", "cross-site", 403),
+        ("sec-fetch-site", "same-site", 403),
+        ("sec-fetch-site", "none", 200),
+    ] {
+        for url in [&admin, &metrics] {
+            for path in ["/metrics", "/healthz", "/readyz"] {
+                let answer = client().get(format!("{url}{path}")).header(name, value).send().await.unwrap();
+                assert_eq!(answer.status(), status, "{url}{path} {name}: {value}");
+            }
+        }
+        let ask = || client().get(format!("{admin}/admin/v1/status")).header(name, value);
+        let without = ask().send().await.unwrap().status().as_u16();
+        assert_eq!(without, if status == 200 { 401 } else { status }, "{name}: {value}");
+        assert_eq!(ask().bearer_auth(token.trim()).send().await.unwrap().status(), 200, "{name}: {value}");
+    }
+}
+
 /// Makes a certificate for loopback that vouches for itself; false where there is no openssl.
 fn certify(certificate: &Path, key: &Path) -> bool {
     let made = Command::new("openssl")

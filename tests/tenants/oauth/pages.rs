@@ -48,6 +48,31 @@ async fn a_connected_browser_and_its_reload_get_pages() {
 }
 
 #[tokio::test]
+async fn only_a_persons_own_way_leads_to_the_callback() {
+    let world = World::new();
+    let host = world.host().await;
+    let acme = host.add("acme").await;
+    let at = listen(&host).await;
+    let query = world.approve(&host, &acme, "alpha").await;
+    let http = dogsled::outbound::builder(None).unwrap().no_proxy().build().unwrap();
+    let callback = |headers: &[(&str, &str)]| {
+        let request = http.get(format!("http://{at}/oauth/callback?{query}"));
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send()
+    };
+    let elsewhere = ("sec-fetch-site", "cross-site");
+    for (headers, status) in [
+        (&[("host", "evil.example")][..], 421),
+        (&[("origin", "https://evil.example")], 403),
+        (&[elsewhere, ("sec-fetch-mode", "no-cors")], 403),
+        (&[elsewhere, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")], 403),
+        // Nothing of that has spent the authorisation. By the name that Datadog sends browsers to:
+        (&[("host", "connect.example.com"), elsewhere, ("sec-fetch-mode", "navigate")], 200),
+    ] {
+        assert_eq!(callback(headers).await.unwrap().status(), status, "{headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_page_names_no_other_tenant() {
     let world = World::new();
     let host = world.host().await;
