@@ -38,7 +38,6 @@ mod tls;
 pub use accept::serve;
 pub use browser::{Browsers, NotHere};
 pub use listen::Listener;
-pub use listen::{ListenError, Listener};
 pub use socket_file::{ListenError, SocketFile};
 pub use state::Connection;
 pub use stream::Peer;
