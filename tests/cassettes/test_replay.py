@@ -81,7 +81,8 @@ class Submission:
 
     def items(self, body=None):
         body = self.json if body is None else body
-        if body is None:
+        # Without anything in it, it only asks whether somebody is there.
+        if not body:
             return []
         items = body.get(self.member, []) if self.member else body
         return items if isinstance(items, list) else [items]
@@ -101,7 +102,7 @@ class Submission:
         return body
 
     def send(self, url, way, tenant):
-        """(status, media type, body) of the answer; `way` is none for the stand-in itself."""
+        """(status, media type, body, items set aside) of the answer; `way` is none for the stand-in itself."""
         headers, path, body = dict(self.headers), self.path, self.json
         key = tenant.token if way == "token" else tenant.api_key
         if path.startswith("/v1/input/0"):
@@ -121,7 +122,7 @@ class Submission:
             data, headers["content-encoding"] = zlib.compress(data), "deflate"
         query = f"?{self.exchange['query']}" if self.exchange["query"] else ""
         status, answered, text = http(f"{url}{path}{query}", data, headers)
-        return status, answered["content-type"], text
+        return status, answered["content-type"], text, answered["Dogsled-Refused"]
 
 
 def parsed(text):
@@ -163,7 +164,7 @@ def media_type(text):
 
 def differences(submission, answer, with_media_type=False):
     """How an answer differs from Datadog's."""
-    exchange, (status, content_type, text) = submission.exchange, answer
+    exchange, (status, content_type, text, _) = submission.exchange, answer
     if submission.name in KNOWN:
         return []
     if exchange["status"] is None:
@@ -242,11 +243,13 @@ def test_every_submission_is_answered_and_arrives(stack, way):
         answer = submission.send(daemon.url, way, tenant)
         found = differences(submission, answer)
         wrong += [f"{submission.name} {submission.path}: {its}" for its in found]
-        if answer[0] < 300:
+        # Items that Datadog would refuse are set aside; of a recorded request that is all or none.
+        if answer[0] < 300 and not int(answer[3] or 0):
             expected.setdefault(submission.kind, []).extend(submission.items())
     assert not wrong, "\n".join(wrong)
     count = sum(map(len, expected.values()))
-    assert fakeintake.wait(tenant.api_key, count), daemon.warnings()
+    arrived = len(fakeintake.items(tenant.api_key)) if not fakeintake.wait(tenant.api_key, count) else count
+    assert arrived == count, f"{arrived} of {count} arrived; {daemon.warnings()}"
     for kind, items in expected.items():
         arrived = [row["item"] for row in fakeintake.items(tenant.api_key, kind)]
         want = sorted((normalised(kind, item), tags_of(kind, item)) for item in items)
