@@ -83,10 +83,13 @@ async fn run(settings: Settings, config: Option<PathBuf>, levels: Levels, record
     let reloader = daemon.reloader(config, levels);
     systemd::ready();
     let reloading = tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            // Errors are in the log.
-            let _ = reloader.reload().await;
-        }
+        let asked = async {
+            while hangup.recv().await.is_some() {
+                // Errors are in the log.
+                let _ = reloader.reload().await;
+            }
+        };
+        tokio::join!(asked, reloader.follow_secret_files());
     });
     let (count, signals) = watch::channel(0);
     let counting = tokio::spawn(async move {

@@ -295,7 +295,7 @@ fn from_config(path: &Path, options: &Options) -> Result<(String, Option<Secret>
         error.problems().iter().for_each(complain);
         ExitCode::from(BAD_CONFIGURATION)
     })?;
-    let url = local::url_of(&settings.ingest.listen).ok_or_else(|| {
+    let url = local::url_of(settings.ingest.listen.first().map_or("", String::as_str)).ok_or_else(|| {
         complain(Failure::NoListener(path.display().to_string()));
         ExitCode::from(BAD_CONFIGURATION)
     })?;

@@ -2,11 +2,21 @@
 
 use super::{Control, IN_BOTH};
 use crate::settings::Settings;
+use crate::tenancy::TenantState;
 use crate::types::TenantId;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::warn;
 
 impl Control {
+    /// The files with the keys of the configuration's tenants that Datadog refuses.
+    pub fn refused_key_files(&self) -> BTreeSet<PathBuf> {
+        let settings = self.settings();
+        let refused = self.registry.all().into_iter().filter(|tenant| tenant.state() == TenantState::Unauthorized);
+        refused.filter_map(|tenant| settings.api_key_file(&tenant.id).map(Path::to_owned)).collect()
+    }
+
     /// Applies another configuration, one that [`Settings::plan`] has made, to tenants, queues, deliveries and the OAuth
     /// client. Gives notes for the operator.
     pub async fn reload(&self, settings: Settings) -> Vec<String> {

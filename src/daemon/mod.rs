@@ -4,6 +4,7 @@ mod files;
 mod log_writer;
 pub mod logging;
 mod metrics;
+mod private;
 mod reload;
 mod run;
 pub mod systemd;

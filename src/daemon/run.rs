@@ -1,7 +1,7 @@
 //! From the configuration to a running daemon, and to its end.
 
 use super::logging::Levels;
-use super::{Reloader, files};
+use super::{Reloader, files, private};
 use crate::admin::{self, Admin, Exposition, Token, TokenError};
 use crate::control::{Control, StoreSync};
 use crate::deliver::{Client, ClientError, Delivery};
@@ -16,10 +16,8 @@ use crate::serve::{self, ListenError, Listener};
 use crate::settings::{self, Settings};
 use crate::tenancy::{Registry, TenantState};
 use crate::types::TenantId;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -48,9 +46,11 @@ const EXPIRY_PACE: u64 = 30;
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The state directory.
-    #[error("state.dir {path}: {source}; make it writable for the user that runs dogsled, or set another")]
-    State {
+    /// The state directory or the journal's.
+    #[error("{key} {path}: {source}; make it a directory of the user that runs dogsled, or set another")]
+    Directory {
+        /// The key that sets it.
+        key: &'static str,
         /// The directory.
         path: PathBuf,
         /// The system's word.
@@ -97,7 +97,7 @@ impl Daemon {
     /// When something cannot be opened; nothing is left listening then.
     pub async fn start(settings: &Settings, recorder: Recorder) -> Result<Self, DaemonError> {
         files::raise_limit(settings);
-        prepare(&settings.state.dir)?;
+        prepare(settings)?;
         let ledger = Arc::new(Ledger::default());
         let (journal, recovery) = open_journal(settings).await?;
         let queues = Arc::new(Queues::new(&Machine::system(), settings, ledger.clone(), Arc::new(journal)));
@@ -118,8 +118,8 @@ impl Daemon {
         );
         let operator = admin::Listeners::bind(settings).await?;
         let mut listeners = Vec::new();
-        if !settings.ingest.listen.is_empty() {
-            listeners.push(Listener::tcp(&settings.ingest.listen, "ingest.listen").await?);
+        for address in &settings.ingest.listen {
+            listeners.push(Listener::tcp(address, "ingest.listen").await?);
         }
         if !settings.ingest.socket.is_empty() {
             let path = Path::new(&settings.ingest.socket);
@@ -360,12 +360,12 @@ async fn drained(ledger: &Ledger, registry: &Registry) {
     }
 }
 
-fn prepare(dir: &Path) -> Result<(), DaemonError> {
-    let failed = |source| DaemonError::State { path: dir.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    // Found out now, not when the first dead letter is to be written.
-    let probe = dir.join(".writable");
-    fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(failed)
+/// Makes the directories that only the daemon may look into.
+fn prepare(settings: &Settings) -> Result<(), DaemonError> {
+    for (key, path) in [("state.dir", settings.state.dir.clone()), ("journal.dir", settings.journal_dir())] {
+        private::make(&path).map_err(|source| DaemonError::Directory { key, path, source })?;
+    }
+    Ok(())
 }
 
 async fn open_journal(settings: &Settings) -> Result<(Journal, Recovery), DaemonError> {

@@ -5,7 +5,7 @@ use rustix::fs::Advice;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Write};
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -69,8 +69,8 @@ impl RealDisk {
     /// Creates the directory if necessary, and locks it. `None` when another process has it locked.
     #[expect(clippy::disallowed_methods, reason = "bounded by the segments that there are")]
     pub(super) fn lock(dir: &Path) -> io::Result<Option<Self>> {
-        fs::create_dir_all(dir)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK))?;
+        make_dir(dir)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(dir.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => {
                 let (closer, files) = channel();
@@ -97,13 +97,18 @@ impl RealDisk {
         match options.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && name.contains('/') => {
                 if let Some(parent) = path.parent() {
-                    fs::create_dir_all(parent)?;
+                    make_dir(parent)?;
                 }
                 Ok(Arc::new(options.open(&path)?))
             }
             opened => Ok(Arc::new(opened?)),
         }
     }
+}
+
+/// Makes a directory that only its owner may look into.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 impl Disk for RealDisk {
@@ -124,11 +129,11 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.make(name, OpenOptions::new().create_new(true).read(true).append(true))
+        self.make(name, OpenOptions::new().create_new(true).read(true).append(true).mode(0o600))
     }
 
     fn open_or_create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.make(name, OpenOptions::new().create(true).read(true).append(true))
+        self.make(name, OpenOptions::new().create(true).read(true).append(true).mode(0o600))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {

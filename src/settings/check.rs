@@ -1,6 +1,6 @@
 //! What must hold between sections.
 
-use super::address::{is_loopback, listen_address};
+use super::address::{base_address, is_loopback, listen_address};
 use super::dogstatsd::is_path;
 use super::ingest::MAX_SOCKET_PATH;
 use super::problems::{Problems, join, nearest};
@@ -29,12 +29,13 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
 /// Refuses two listeners on one address.
 fn check_listeners(settings: &Settings, problems: &mut Problems) {
     let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
-    for (key, text) in [
-        ("ingest.listen", &settings.ingest.listen),
+    let others = [
         ("admin.listen", &settings.admin.listen),
         ("metrics.listen", &settings.metrics.listen),
         ("oauth.listen", &settings.oauth.listen),
-    ] {
+    ];
+    let ingest = settings.ingest.listen.iter().map(|text| ("ingest.listen", text));
+    for (key, text) in ingest.chain(others) {
         let Some(at) = listen_address(text).ok().flatten().filter(|at| at.port() != 0) else { continue };
         match taken.iter().find(|(_, other)| *other == at) {
             Some((other, _)) => {
@@ -47,13 +48,21 @@ fn check_listeners(settings: &Settings, problems: &mut Problems) {
 
 fn check_ingest(settings: &Settings, problems: &mut Problems) {
     let ingest = &settings.ingest;
-    if ingest.listen.is_empty() && ingest.socket.is_empty() {
+    if ingest.listen.is_empty() && ingest.socket.is_empty() && problems.are_fine(&["ingest.listen", "ingest.socket"]) {
         problems.error("ingest.listen", "is empty, and ingest.socket too: nothing could be received; set one of them");
     }
+    if settings.admin_socket().as_os_str() == ingest.socket.as_str() {
+        problems.error("ingest.socket", "is the path of admin.socket too: choose another");
+    }
     let fine = problems.are_fine(&["ingest.listen", "ingest.require_token", "ingest.allow_anonymous"]);
-    let open = listen_address(&ingest.listen).ok().flatten().filter(|at| !is_loopback(at.ip()));
-    if let Some(at) = open.filter(|_| fine && !ingest.require_token) {
-        if ingest.allow_anonymous {
+    let addresses = ingest.listen.iter().filter_map(|text| listen_address(text).ok().flatten());
+    for at in addresses.filter(|at| !is_loopback(at.ip()) && fine) {
+        if ingest.require_token {
+            let message = format!(
+                "{at} is reachable from other machines, and ingest tokens travel there in clear: put a proxy with TLS before it"
+            );
+            problems.warning("ingest.listen", message);
+        } else if ingest.allow_anonymous {
             let message =
                 format!("{at} is reachable from other machines, and everyone there may send for every tenant");
             problems.warning("ingest.listen", message);
@@ -153,8 +162,9 @@ fn check_tenants(settings: &Settings, problems: &mut Problems) {
         let message = "none here: nothing is accepted before one is added through the admin API, or as [tenants.<id>]";
         problems.warning("tenants", message);
     }
-    // Tokens are compared without regard to the case of their digits, as when a request brings one.
+    // Keys and tokens are compared without regard to the case of their digits, as when a request brings one.
     let mut owners: BTreeMap<String, &TenantId> = BTreeMap::new();
+    let mut keys: BTreeMap<String, &TenantId> = BTreeMap::new();
     for (id, tenant) in &settings.tenants {
         let table = join("tenants", id.as_str());
         let [key, tokens] = ["api_key", "ingest_tokens"].map(|key| settings.written_as(join(&table, key)));
@@ -168,6 +178,12 @@ fn check_tenants(settings: &Settings, problems: &mut Problems) {
                 problems.warning(&key, "does not look like an API key of Datadog, which is 32 hexadecimal digits");
             }
             Some(_) => {}
+        }
+        let digits = tenant.api_key.as_ref().map(|key| key.expose().to_ascii_lowercase());
+        if let Some(other) = digits.and_then(|digits| keys.insert(digits, id)) {
+            let message =
+                format!("is the API key of tenant {other} too: both arrive in one organisation and share its limits");
+            problems.warning(&key, message);
         }
         if tenant.api_key.as_ref().is_some_and(|key| tenant.ingest_tokens.contains(key)) {
             let message = "one of them is the API key: make it a token of its own, so that the key stays here";
@@ -190,6 +206,14 @@ fn check_datadog(settings: &Settings, problems: &mut Problems) {
         // A tenant without a site of its own has the default one, which was checked above.
         if tenant.site != settings.datadog.default_site {
             check_site(&join(&join("tenants", id.as_str()), "site"), &tenant.site, settings, problems);
+        }
+    }
+    for (name, hosts) in settings.datadog.sites.changed() {
+        for (key, host) in hosts.by_name() {
+            if host.starts_with("http://") && base_address(host, false).is_err() {
+                let message = format!("{host} is not encrypted: API keys travel there in clear");
+                problems.warning(&join(&join("datadog.sites", name), key), message);
+            }
         }
     }
     let Some(path) = &settings.datadog.ca_file else { return };

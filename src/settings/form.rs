@@ -293,6 +293,25 @@ pub(super) fn hidden(value: &ValueKind) -> Result<&str, String> {
     }
 }
 
+/// The texts of a list, or those that commas or white space separate, without empty ones. Nothing of them is shown.
+pub(super) fn texts(value: &ValueKind) -> Result<Vec<&str>, String> {
+    let texts: Vec<&str> = match value {
+        ValueKind::String(text) => text.split(|c: char| c == ',' || c.is_whitespace()).collect(),
+        ValueKind::Array(items) => {
+            let mut texts = Vec::new();
+            for (item, nth) in items.iter().zip(1..) {
+                let ValueKind::String(text) = &item.kind else {
+                    return Err(format!("item {nth} is not text: put it in quotes"));
+                };
+                texts.push(text.trim());
+            }
+            texts
+        }
+        _ => return Err("is not a list: write [\"…\", \"…\"]".into()),
+    };
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
+}
+
 /// Reads the id of a tenant.
 pub(super) fn tenant_id(text: &str) -> Result<TenantId, String> {
     // The message cuts long texts, and what is cut must not be half a key.

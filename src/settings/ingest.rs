@@ -1,8 +1,10 @@
 //! `[ingest]`
 
 use super::address::listen_address;
-use super::form::{HOUR, MILLISECOND, Number, Period, Size, Switch, Text};
+use super::form::{Form, HOUR, MILLISECOND, Number, Period, Size, Switch, Text, texts};
 use super::key::section;
+use config::ValueKind;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// The longest path of a Unix socket, in bytes (unix(7): `sun_path` has 108 with its final zero).
@@ -11,9 +13,10 @@ pub(super) const MAX_SOCKET_PATH: usize = 107;
 section! {
     /// The local HTTP port.
     pub struct Ingest {
-        /// Where your application sends: an address and a port, "" for none. Point a Datadog client at it. Beyond loopback,
-        /// also set require_token = true (or allow_anonymous = true on a network you trust).
-        listen: String = "127.0.0.1:8282".into(), Text(listen, String::clone, "127.0.0.1:9282"), restart;
+        /// Where your application sends: an address and a port, a list such as ["127.0.0.1:8282", "[::1]:8282"], or "" for
+        /// none. Point a Datadog client at it. Beyond loopback, also set require_token = true (or allow_anonymous = true on a
+        /// network you trust).
+        listen: Vec<String> = vec!["127.0.0.1:8282".into()], Addresses, restart;
         /// HTTP on a Unix socket too: its path, "" for none.
         socket: String = String::new(), Text(socket, String::clone, "/run/dogsled/ingest.sock"), restart;
         /// The largest request body, decompressed.
@@ -34,6 +37,34 @@ section! {
 /// Reads an address to listen on, and keeps it as it is written.
 pub(super) fn listen(text: &str) -> Result<String, String> {
     listen_address(text).map(|_| text.to_owned())
+}
+
+/// Addresses to listen on: one as text, several as a list or separated by commas; empty text for none.
+pub(crate) struct Addresses;
+
+impl Form for Addresses {
+    type Value = Vec<String>;
+
+    fn read(&self, value: &ValueKind) -> Result<Vec<String>, String> {
+        let listed = texts(value)?;
+        listed.iter().map(|text| listen(text)).collect()
+    }
+
+    fn print(&self, value: &Vec<String>) -> Value {
+        match &value[..] {
+            [] => "".into(),
+            [one] => one.as_str().into(),
+            several => several.into(),
+        }
+    }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": ["string", "array"],
+            "items": { "type": "string" },
+            "examples": ["127.0.0.1:9282", ["127.0.0.1:9282", "[::1]:9282"]],
+        })
+    }
 }
 
 pub(super) fn socket(path: &str) -> Result<String, String> {

@@ -25,10 +25,12 @@ impl Settings {
     /// # Errors
     /// When a file cannot be read, a key is unknown or a value is wrong; all such problems at once.
     pub fn load(path: Option<&Path>) -> Result<Self, SettingsError> {
-        Self::load_with(path, std::env::vars_os())
+        let mut settings = Self::load_with(path, std::env::vars_os())?;
+        settings.warnings.extend(settings.volume_warning());
+        Ok(settings)
     }
 
-    /// Like [`load`](Self::load), with an environment of its own.
+    /// Like [`load`](Self::load), with an environment of its own, and without a look at the machine.
     ///
     /// # Errors
     /// As of [`load`](Self::load).
@@ -84,7 +86,29 @@ impl Settings {
         }
         read_sites(&mut self.datadog, sites.unwrap_or_default(), problems);
         self.read_tenants(&mut tree, problems);
+        self.fit_defaults(problems);
         check(self, problems);
+    }
+
+    /// Has defaults give way to values that were given, so that each key can be set alone.
+    fn fit_defaults(&mut self, problems: &Problems) {
+        let (journal, delivery, body) = (&mut self.journal, &mut self.delivery, &mut self.ingest.max_body);
+        let default = |key: &str| !problems.is_given(key);
+        if default("journal.max_bytes_per_tenant") {
+            journal.max_bytes_per_tenant = journal.max_bytes_per_tenant.min(journal.max_bytes);
+        }
+        if default("ingest.max_body") {
+            *body = (*body).min(journal.max_bytes_per_tenant);
+        }
+        if default("delivery.retry_max") {
+            delivery.retry_max = delivery.retry_max.max(delivery.retry_initial);
+        }
+        if default("delivery.retry_initial") {
+            delivery.retry_initial = delivery.retry_initial.min(delivery.retry_max);
+        }
+        if default("delivery.concurrency_per_tenant") {
+            delivery.concurrency_per_tenant = delivery.concurrency_per_tenant.min(delivery.concurrency);
+        }
     }
 
     fn read_tenants(&mut self, tree: &mut Tree, problems: &mut Problems) {

@@ -29,6 +29,7 @@ mod print;
 mod problems;
 mod reader;
 mod reload;
+mod reread;
 mod schema;
 mod secrets;
 mod section;
@@ -41,13 +42,14 @@ mod store_url;
 mod tenancy;
 mod tenant;
 mod units;
+mod volume;
 
 #[cfg(test)]
 mod tests;
 
 use crate::types::TenantId;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use admin::Admin;
 pub use batch::{Batch, Compression};
@@ -137,6 +139,12 @@ impl Settings {
     /// What tenants may do unless something else is said of them.
     pub fn allowance(&self) -> Allowance {
         Allowance { limits: self.limits, quota: self.journal.quota() }
+    }
+
+    /// The file with the API key of a tenant, if it is in a file.
+    pub fn api_key_file(&self, tenant: &TenantId) -> Option<&Path> {
+        let key = problems::join(&problems::join("tenants", tenant.as_str()), "api_key");
+        self.secret_files.get(&key).map(PathBuf::as_path)
     }
 
     /// The key under which a value was written: itself, or the one that names a file.

@@ -83,6 +83,11 @@ impl Problems {
         self.origins.insert(key.to_owned(), origin);
     }
 
+    /// Whether a value was written for a key.
+    pub fn is_given(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
+    }
+
     /// Notes that a key holds a secret.
     pub fn note_secret(&mut self, key: &str) {
         if matches!(self.origins.get(key), Some(Origin::Line(..))) {
@@ -122,6 +127,11 @@ impl Problems {
     /// Whether none of some keys has an error: only then does it make sense to compare their values.
     pub fn are_fine(&self, keys: &[&str]) -> bool {
         !keys.iter().any(|key| self.has_error(key))
+    }
+
+    /// The errors so far.
+    pub fn problems(self) -> Vec<Problem> {
+        self.errors
     }
 
     /// The warnings, or all errors in the order of their origins.

@@ -85,8 +85,10 @@ impl<'a> Reader<'a> {
         }
         self.files.insert(join(&self.path, name), path.into());
         match secrets::read(path.as_ref()) {
-            Ok((text, mode)) => {
-                secrets::warn_if_open(&join(&self.path, key), path.as_ref(), mode, self.problems);
+            Ok((text, warning)) => {
+                if let Some(warning) = warning {
+                    self.problems.warning(&join(&self.path, key), format!("{path:?} {warning}"));
+                }
                 Some(ValueKind::String(text))
             }
             Err(why) => {

@@ -110,9 +110,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pem = dir.path().join("ca.pem");
         std::fs::write(&pem, "-----BEGIN CERTIFICATE-----").unwrap();
+        // Values that are given, so that none of them follows another.
         let base: toml::Table = toml::from_str(
             "oauth = { client_id = \"c\", client_secret = \"s\", redirect_uri = \"https://a.example/\" }\n\
-             admin = { tls_cert_file = \"a.crt\", tls_key_file = \"a.key\" }",
+             ingest.max_body = \"1MiB\"\njournal.max_bytes_per_tenant = \"1GiB\"\n\
+             delivery = { retry_initial = \"1s\", retry_max = \"5m\", concurrency_per_tenant = 4 }",
         )
         .unwrap();
         let running = settings(&base.to_string());
@@ -168,7 +170,7 @@ mod tests {
         ];
         assert_eq!(told(&plan.needs_restart), expected);
         assert_eq!(
-            (plan.settings.log.level.as_str(), plan.settings.ingest.listen.as_str()),
+            (plan.settings.log.level.as_str(), plan.settings.ingest.listen[0].as_str()),
             ("debug", "127.0.0.1:8282")
         );
 

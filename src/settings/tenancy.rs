@@ -11,8 +11,9 @@ section! {
         header: String = "X-Tenant".into(), Text(header, String::clone, "X-Customer");
         /// The tag that names the tenant of a single item (tenant:acme). It is removed before the item is forwarded.
         tag: String = "tenant".into(), Text(tag, String::clone, "customer");
-        /// Whether tags are looked at.
-        from_tags: bool = true, Switch;
+        /// Whether a tag of an item may name its tenant. Only where the application alone sets tags: they often carry
+        /// customers' words.
+        from_tags: bool = false, Switch;
         /// The tenant of items that name none; "" refuses them.
         default: Option<TenantId> = None, Text(default, id_or_empty, "acme");
         /// How many tenants have metrics of their own at /metrics; the others share the label "other".

@@ -226,7 +226,7 @@ mod tests {
             }
             registry.add_token(&Secret::new(TOKEN_A), &TenantId::new("a").unwrap());
             registry.add_token(&Secret::new(TOKEN_B), &TenantId::new("b").unwrap());
-            Self { registry, tenancy: Tenancy::default(), require_token: false }
+            Self { registry, tenancy: Tenancy { from_tags: true, ..Tenancy::default() }, require_token: false }
         }
 
         fn without_tags(mut self) -> Self {

@@ -181,6 +181,7 @@ class Daemon(Process):
             f'[dogstatsd]\nlisten = "127.0.0.1:0"\nsocket = "{directory / "dogstatsd.sock"}"\n'
             'interval = "1s"\ncontext_expiry = "0s"\n'
             '[batch]\nmax_age = "50ms"\n'
+            "[tenancy]\nfrom_tags = true\n"
             '[log]\nformat = "json"\n'
             f"{extra}{tables}"
             f'[datadog.sites."datadoghq.com"]\n{roles}'

@@ -127,6 +127,21 @@ fn what_is_probably_not_meant_is_warned_of_and_exits_with_0() {
     assert!(warnings.lines().all(|line| line.starts_with("warning: ")), "{warnings}");
 }
 
+#[test]
+fn a_journal_larger_than_its_volume_is_warned_of() {
+    for (size, warned) in [("1024TiB", true), ("64MiB", false)] {
+        let config = Config::new(&format!("[tenants.acme]\n[journal]\nmax_bytes = \"{size}\"\n"));
+        let output = check(&config.path(), &[], &[KEYED]);
+        assert_eq!(output.status.code(), Some(0));
+        let warnings = text(&output.stderr);
+        assert_eq!(
+            warnings.contains("journal.max_bytes: 1024TiB is more than the whole volume of"),
+            warned,
+            "{warnings}"
+        );
+    }
+}
+
 /// A configuration with a journal of one record, which is open.
 async fn with_journal() -> (Config, PathBuf, Journal) {
     let config = Config::new("");

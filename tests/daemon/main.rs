@@ -3,6 +3,7 @@
 // What clippy.toml forbids, tests may do.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
+mod configuration;
 mod delivery;
 mod dogstatsd;
 mod durability;

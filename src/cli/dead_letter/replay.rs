@@ -150,8 +150,9 @@ impl Port {
             return Err(Failure::NoToken(tenant.clone()));
         }
         let builder = local::builder(ANSWER);
-        let (builder, at, url) = match local::url_of(&ingest.listen) {
-            Some(url) if url.ends_with(":0") => return Err(Failure::AnyPort(ingest.listen.clone())),
+        let listen = ingest.listen.first().map_or("", String::as_str);
+        let (builder, at, url) = match local::url_of(listen) {
+            Some(url) if url.ends_with(":0") => return Err(Failure::AnyPort(listen.to_owned())),
             Some(url) => (builder, url.clone(), url),
             None if ingest.socket.is_empty() => return Err(Failure::NoListener),
             None => (builder.unix_socket(Path::new(&ingest.socket)), ingest.socket.clone(), "http://localhost".into()),

@@ -254,6 +254,7 @@ fn configuration(dir: &Path, fakeintake: &str, connect: &str, client: &Client) -
          [ingest]\nlisten = \"127.0.0.1:0\"\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n\
          [dogstatsd]\nlisten = \"127.0.0.1:0\"\ninterval = \"1s\"\n\
+         [tenancy]\nfrom_tags = true\n\
          [batch]\nmax_age = \"200ms\"\n\
          [delivery]\nretry_initial = \"200ms\"\nretry_max = \"1s\"\n\
          [shutdown]\ngrace = \"1s\"\n\

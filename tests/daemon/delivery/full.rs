@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 #[tokio::test]
 async fn a_full_share_refuses_with_retry_after() {
     let fakeintake = FakeIntake::start();
-    let setup = Setup::new(&fakeintake, &["stuck", "other"]).set("journal.max_bytes_per_tenant", 1 << 20);
+    let setup = Setup::new(&fakeintake, &["stuck", "other"])
+        .set("journal.max_bytes_per_tenant", 1 << 20)
+        .set("tenancy.from_tags", true);
     let setup = setup.set("ingest.max_body", 1 << 18);
     let daemon = setup.start().await;
     let fault = fakeintake.fault("stuck", json!({ "effect": { "status": { "code": 503 } } })).await;

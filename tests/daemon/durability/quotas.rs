@@ -37,8 +37,10 @@ async fn stuck(
 #[tokio::test]
 async fn a_full_quota_answers_429_until_there_is_room() {
     let fakeintake = FakeIntake::start();
-    let (daemon, setup, home) =
-        stuck(&fakeintake, &["a", "b"], |setup| setup.set("tenants.b.max_bytes", 2 << 20)).await;
+    let (daemon, setup, home) = stuck(&fakeintake, &["a", "b"], |setup| {
+        setup.set("tenants.b.max_bytes", 2 << 20).set("tenancy.from_tags", true)
+    })
+    .await;
     let mut taken = vec![0];
     let mut refused = None;
     for id in 1..20 {

@@ -96,6 +96,7 @@ impl Port {
     pub fn with(listeners: Vec<Listener>, change: impl FnOnce(&mut Settings)) -> Self {
         let address = listeners[0].name().to_owned();
         let mut settings = Settings::default();
+        settings.tenancy.from_tags = true;
         change(&mut settings);
         let registry = Arc::new(Registry::new(Arc::new(Meters::new(&settings))));
         let site = Sites::default().get("datadoghq.eu").unwrap();

@@ -160,6 +160,55 @@ async fn a_client_secret_that_is_exchanged_in_its_file_is_used_from_then_on() {
 }
 
 #[tokio::test]
+async fn a_key_file_that_changes_is_read_without_a_reload() {
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
+    let file = home.write("a.key", &key_of("old"));
+    let setup = Setup::new(&fakeintake, &[]).set("tenants.a.api_key_file", file.to_str().unwrap());
+    let daemon = setup.start_in(&home).await;
+    fakeintake.set_key("old", false).await;
+    daemon.logs("a", [1, 2]).await;
+    daemon.wait_state("a", "unauthorized").await;
+    // No key: the one before stays in force, and the log says why.
+    home.write("a.key", "two words");
+    until("the bad file to be reported", async || daemon.log("a file of secrets has changed").pop()).await;
+    // As Kubernetes exchanges a secret: another file takes its place.
+    home.write("a.key", &key_of("new"));
+    fakeintake.wait_items("new", "logs", 2).await;
+    daemon.wait_state("a", "active").await;
+    assert_eq!(daemon.log("read again from its file")[0]["key"], "tenants.a.api_key");
+    for key in ["old", "new"] {
+        assert!(!daemon.log_text().contains(&key_of(key)));
+    }
+}
+
+#[tokio::test]
+async fn a_token_file_that_changes_is_read_without_a_reload() {
+    let (fakeintake, home) = (FakeIntake::start(), Home::new());
+    let [one, two] = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"];
+    let file = home.write("tokens", one);
+    let setup = Setup::new(&fakeintake, &["a"]).set("ingest.require_token", true);
+    let daemon = setup.set("tenants.a.ingest_tokens_file", file.to_str().unwrap()).start_in(&home).await;
+    assert_eq!(post_with(&daemon, two).await, 403);
+    home.write("tokens", two);
+    until("the new token to be known", async || (post_with(&daemon, two).await == 202).then_some(())).await;
+    assert_eq!(post_with(&daemon, one).await, 403);
+}
+
+#[tokio::test]
+async fn a_client_secret_file_that_changes_is_read_without_a_reload() {
+    let (datadog, home) = (Datadog::start(3600).await, Home::new());
+    let file = home.write("client.secret", "a wrong one");
+    let setup = datadog.setup(&["fixed"]).without("oauth.client_secret");
+    let daemon = setup.set("oauth.client_secret_file", file.to_str().unwrap()).start_in(&home).await;
+    home.write("client.secret", CLIENT_SECRET);
+    until("the secret to be read", async || daemon.log("read again from its file").pop()).await;
+    let operator = Operator::of(&daemon);
+    operator.create("acme").await;
+    operator.connect(&datadog, "acme", "alpha").await;
+    assert!(!daemon.log_text().contains(CLIENT_SECRET));
+}
+
+#[tokio::test]
 async fn a_client_may_be_configured_while_the_daemon_runs() {
     let (datadog, home) = (Datadog::start(3600).await, Home::new());
     let with = datadog.setup(&[]);

@@ -1,6 +1,8 @@
 //! Loading as a whole: what is taken, what is refused, and what is said about it.
 
-use super::{Settings, SettingsError, StoreUrl};
+mod secrets;
+
+use super::{Settings, SettingsError};
 use proptest::prelude::*;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
@@ -89,14 +91,6 @@ fn what_is_not_toml_is_refused_with_its_line_and_column() {
 }
 
 #[test]
-fn a_syntax_error_in_a_line_with_a_key_does_not_show_it() {
-    for line in [format!("api_key = \"{KEY}"), format!("api_key = {KEY}"), format!("api_key \"{KEY}\"")] {
-        let errors = errors(&format!("[tenants.acme]\n{line}\n"));
-        assert!(errors.contains("dogsled.toml:2:") && !errors.contains(&KEY[..8]), "{errors}");
-    }
-}
-
-#[test]
 fn a_file_with_syntax_errors_is_not_judged_by_what_else_is_missing() {
     let environment = [("DOGSLED_INGEST__LISTEN", "0.0.0.0:8282"), ("DOGSLED_TENANCY__DEFAULT", "acme")];
     let errors = errors_with("[ingest]\nrequire_token = true\n[tenants.acme\n", &environment);
@@ -106,7 +100,7 @@ fn a_file_with_syntax_errors_is_not_judged_by_what_else_is_missing() {
 #[test]
 fn all_problems_are_reported_at_once_each_with_its_place() {
     let config = "[ingest]\nmax_body = \"16XB\"\nmax_boddy = 5\nrequire_token = 1\n[delivery]\ntimeout = \"0s\"\n\
-                  retry_initial = \"1h\"\n[lgo]\n[tenants.\"a/b\"]\n[tenants.acme]\nsite = \"eu\"\n";
+                  retry_initial = \"1h\"\nretry_max = \"5m\"\n[lgo]\n[tenants.\"a/b\"]\n[tenants.acme]\nsite = \"eu\"\n";
     let errors = errors_with(config, &[("DOGSLED_LOG__FORMAT", "xml"), ("DOGSLED_INGEST__LISTN", "x")]);
     for expected in [
         "dogsled.toml:2: ingest.max_body: \"16XB\" is not a size",
@@ -114,9 +108,9 @@ fn all_problems_are_reported_at_once_each_with_its_place() {
         "dogsled.toml:4: ingest.require_token: 1 is neither true nor false",
         "dogsled.toml:6: delivery.timeout: \"0s\" is out of range: 1ms to 1h",
         "dogsled.toml:7: delivery.retry_initial: 1h is more than delivery.retry_max, which is 5m",
-        "dogsled.toml:8: lgo: unknown section; did you mean \"log\"?",
-        "dogsled.toml:9: tenants.\"a/b\": \"a/b\" is not a tenant id",
-        "dogsled.toml:11: tenants.acme.site: \"eu\" is no known site; did you mean \"datadoghq.eu\"?",
+        "dogsled.toml:9: lgo: unknown section; did you mean \"log\"?",
+        "dogsled.toml:10: tenants.\"a/b\": \"a/b\" is not a tenant id",
+        "dogsled.toml:12: tenants.acme.site: \"eu\" is no known site; did you mean \"datadoghq.eu\"?",
         "DOGSLED_LOG__FORMAT: log.format: \"xml\" is none of auto, human, json",
         "DOGSLED_INGEST__LISTN: ingest.listn: unknown key; did you mean \"listen\"?",
     ] {
@@ -128,7 +122,7 @@ fn all_problems_are_reported_at_once_each_with_its_place() {
 #[test]
 fn wrong_types_are_refused_by_value() {
     for (config, expected) in [
-        ("ingest.listen = 8282", "8282 is not text: put it in quotes"),
+        ("admin.listen = 8282", "8282 is not text: put it in quotes"),
         ("ingest.max_connections = \"many\"", "\"many\" is not a whole number"),
         ("ingest.max_connections = 1.5", "\"1.5\" is not a whole number"),
         ("ingest.max_connections = 0", "0 is out of range: 1 to"),
@@ -154,35 +148,6 @@ fn wrong_types_are_refused_by_value() {
 fn sections_and_keys_of_later_versions_are_refused_as_such() {
     for section in ["otlp"] {
         assert_error(&format!("[{section}]"), &format!("dogsled.toml:1: {section}: this version does not have"));
-    }
-}
-
-#[test]
-fn the_store_and_its_key_are_named_in_several_ways_and_shown_in_none() {
-    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=";
-    let url = "postgres://me:hunter2@db.example/dogsled";
-    let files = Files::new("");
-    let from_file = files.write("url", url, 0o600);
-    files.write("dogsled.toml", &format!("[store]\nurl_file = {from_file:?}\n"), 0o600);
-    let settings = files.load(&[("DOGSLED_STORE__MASTER_KEY", key)]).unwrap();
-    assert_eq!(settings.store.url, StoreUrl::parse(url).unwrap());
-    assert_eq!(settings.store.master_key.as_ref().unwrap().expose(), key);
-    for text in [settings.to_toml(), settings.to_json().to_string(), format!("{settings:?}")] {
-        assert!(!text.contains("hunter2") && !text.contains(key), "{text}");
-        assert!(text.contains("me:[redacted]@db.example"), "{text}");
-    }
-
-    files.write("dogsled.toml", &format!("[store]\nmaster_key = {key:?}\n"), 0o644);
-    let warnings = files.load(&[]).unwrap().warnings.join("\n");
-    assert!(warnings.contains("dogsled.toml holds a secret"), "{warnings}");
-    for (config, expected) in [
-        (format!("[store]\nurl = {url:?}\nurl_file = {from_file:?}\n"), "store.url: given here and as url_file too"),
-        ("store.url = \"mysql://h/d\"".into(), "store.url: mysql: is no database that is known"),
-        (format!("[store]\nmaster_key_file = {key:?}\n"), "looks like a key itself"),
-        (format!("[store]\nmaster_key = {key:?}\nmaster_key_file = \"/k\"\n"), "given here and as master_key_file too"),
-    ] {
-        assert_error(&config, expected);
-        assert!(!errors(&config).contains(key) && !errors(&config).contains("hunter2"));
     }
 }
 
@@ -235,100 +200,6 @@ fn a_variable_with_one_underscore_too_few_is_pointed_out() {
 }
 
 #[test]
-fn secrets_come_from_files_trimmed() {
-    let files = Files::new("");
-    let key = files.write("key", &format!("\n {KEY} \n"), 0o600);
-    let tokens = files.write("tokens", &format!("{TOKEN}\n{KEY}\n"), 0o640);
-    let config = format!("[tenants.acme]\napi_key_file = {key:?}\ningest_tokens_file = {tokens:?}\n");
-    files.write("dogsled.toml", &config, 0o644);
-    let settings = files.load(&[]).unwrap();
-    let acme = &settings.tenants["acme"];
-    assert_eq!(acme.api_key.as_ref().unwrap().expose(), KEY);
-    assert_eq!(acme.ingest_tokens.iter().map(|token| token.expose()).collect::<Vec<_>>(), [TOKEN, KEY]);
-    assert_eq!(settings.warnings.len(), 1, "{:?}", settings.warnings);
-    assert!(settings.warnings[0].contains("one of them is the API key"), "{:?}", settings.warnings);
-}
-
-#[test]
-fn secret_files_that_are_no_good_are_refused_by_key_and_path() {
-    let files = Files::new("");
-    let empty = files.write("empty", " \n", 0o600);
-    let binary = files.0.path().join("binary");
-    std::fs::write(&binary, b"\xff\xfe").unwrap();
-    for (path, expected) in [
-        ("/nonexistent".as_ref(), "tenants.acme.api_key_file: \"/nonexistent\" cannot be read: No such file"),
-        (files.0.path(), "cannot be read: Is a directory"),
-        (empty.as_path(), "is empty"),
-        (binary.as_path(), "is not UTF-8 text"),
-        (KEY.as_ref(), "looks like a secret itself"),
-    ] {
-        assert_error(&format!("[tenants.acme]\napi_key_file = {path:?}\n"), expected);
-    }
-    let key = files.write("key", KEY, 0o600);
-    assert_error(
-        &format!("[tenants.acme]\napi_key = \"{KEY}\"\napi_key_file = {key:?}\n"),
-        "api_key_file too: keep one",
-    );
-}
-
-#[test]
-fn files_with_secrets_that_everybody_can_read_are_warned_of() {
-    let files = Files::new("");
-    let key = files.write("key", KEY, 0o644);
-    files.write("dogsled.toml", &format!("[tenants.acme]\napi_key_file = {key:?}\n"), 0o644);
-    let warnings = files.load(&[]).unwrap().warnings.join("\n");
-    assert!(warnings.contains(&format!("chmod o-r {}", key.display())), "{warnings}");
-    assert_eq!(warnings.lines().count(), 1, "the configuration itself holds none");
-
-    files.write("dogsled.toml", &format!("[tenants.acme]\napi_key = \"{KEY}\"\n"), 0o644);
-    let warnings = files.load(&[]).unwrap().warnings.join("\n");
-    assert!(warnings.contains("dogsled.toml holds a secret"), "{warnings}");
-}
-
-#[test]
-fn keys_and_tokens_must_look_their_part() {
-    let warnings = Settings::from_toml("[tenants.acme]\napi_key = \"custom-key\"\n").unwrap().warnings;
-    assert!(warnings.iter().any(|warning| warning.contains("does not look like an API key")), "{warnings:?}");
-    assert_error("[tenants.acme]\napi_key = \"two words\"\n", "characters that no API key has");
-    assert_error("[tenants.acme]\ningest_tokens = [\"0123\"]\n", "token 1 is not one: a token is exactly 32");
-    let upper = TOKEN.to_uppercase();
-    let config =
-        format!("[tenants.acme]\ningest_tokens = [\"{TOKEN}\"]\n[tenants.beta]\ningest_tokens = [\"{upper}\"]\n");
-    assert_error(&config, "dogsled.toml:4: tenants.beta.ingest_tokens: token 1 is one of tenant acme too");
-}
-
-#[test]
-fn no_error_or_warning_shows_a_secret_wherever_it_was_put() {
-    let short = "hunter2-hunter2";
-    for config in [
-        format!("[tenants.acme]\napi_kye = \"{KEY}\"\n"),
-        format!("[tenants.acme]\napi_key = \"{short} {KEY}\"\n"),
-        format!("[tenants.acme]\napi_key_file = \"{KEY}\"\n"),
-        format!("[tenants.acme]\napi_key_file = \"x{KEY}\"\n"),
-        format!("[tenants.acme]\nsite = \"{KEY}\"\n"),
-        format!("[tenants.acme]\ningest_tokens = [\"{short}\"]\n"),
-        format!("[tenants.acme]\ningest_tokens = \"{short},{KEY}\"\n"),
-        format!("[tenants]\nacme = \"{short}\"\n"),
-        format!("[tenants.acme]\n{KEY} = 1\n"),
-        format!("[tenants.\"{KEY}/\"]\n"),
-        format!("[{KEY}]\n"),
-        format!("[tenancy]\ndefault = \"{}{KEY} {KEY}\"\n", "x".repeat(60)),
-        format!("[datadog.sites.\"datadoghq.eu\"]\napi = \"https://user:{short}@datadoghq.eu\"\n"),
-        format!("[datadog.sites.\"datadoghq.eu\"]\napi = \"user:{short}@datadoghq.eu\"\n"),
-    ] {
-        let errors = errors(&config);
-        assert!(!errors.contains(&KEY[..8]) && !errors.contains(short), "{errors}\nof\n{config}");
-    }
-    let config = format!("[tenants.acme]\napi_key = \"{short}\"\ningest_tokens = [\"{TOKEN}\"]\n");
-    let settings = Settings::from_toml(&config).unwrap();
-    for text in
-        [settings.warnings.join("\n"), format!("{settings:?}"), settings.to_toml(), settings.to_json().to_string()]
-    {
-        assert!(!text.contains(short) && !text.contains(TOKEN), "{text}");
-    }
-}
-
-#[test]
 fn addresses_that_others_reach_need_tokens_or_a_word() {
     let open = "[ingest]\nlisten = \"0.0.0.0:8282\"\n";
     assert_error(open, "dogsled.toml:2: ingest.listen: 0.0.0.0:8282 is reachable from other machines");
@@ -353,6 +224,9 @@ fn addresses_to_listen_on_are_checked() {
         ("admin.listen = \"example.com:80\"", "write an IP address and a port"),
         ("ingest.listen = \"\"", "nothing could be received"),
         ("admin.listen = \"127.0.0.1:8282\"", "is the address of ingest.listen too"),
+        ("ingest.listen = [\"[::1]:8282\", \"[::1]:8282\"]", "is the address of ingest.listen too"),
+        ("ingest.listen = [\"127.0.0.1:8282\", \"8283\"]", "write 127.0.0.1:8283"),
+        ("ingest.listen = [8282]", "item 1 is not text"),
     ] {
         assert_error(config, expected);
     }
@@ -433,6 +307,52 @@ fn an_oauth_client_is_taken_whole_or_not_at_all() {
         "[oauth]\nclient_id = \"c\"\nclient_secret = \"s\"\nredirect_uri = \"https://x.example/\"\nlisten = \"0.0.0.0:8284\"",
     );
     assert!(open.unwrap().warnings.iter().any(|warning| warning.contains("put a proxy with TLS")));
+}
+
+#[test]
+fn the_local_port_listens_on_several_addresses() {
+    for (config, addresses) in [
+        ("ingest.listen = [\"127.0.0.1:8282\", \"[::1]:8282\"]", &["127.0.0.1:8282", "[::1]:8282"][..]),
+        ("ingest.listen = \"127.0.0.1:8282, [::1]:8282\"", &["127.0.0.1:8282", "[::1]:8282"]),
+        ("ingest = { listen = [], socket = \"/s\" }", &[]),
+    ] {
+        let settings = Settings::from_toml(config).unwrap();
+        assert_eq!(settings.ingest.listen, addresses);
+        assert_eq!(Settings::from_toml(&settings.to_toml()).unwrap().ingest.listen, addresses);
+    }
+    assert_error("ingest.listen = [\"127.0.0.1:8282\", \"0.0.0.0:8283\"]", "0.0.0.0:8283 is reachable");
+}
+
+#[test]
+fn two_sockets_have_two_paths() {
+    assert_error("ingest.socket = \"/s\"\nadmin.socket = \"/s\"", "is the path of admin.socket too");
+}
+
+#[test]
+fn defaults_give_way_to_a_key_that_is_set_alone() {
+    for (config, key, effective) in [
+        ("journal.max_bytes = \"1GB\"", "max_bytes_per_tenant", "1GB"),
+        ("journal.max_bytes = \"8MiB\"", "max_body", "8MiB"),
+        ("journal.max_bytes_per_tenant = \"2MiB\"", "max_body", "2MiB"),
+        ("delivery.retry_max = \"500ms\"", "retry_initial", "500ms"),
+        ("delivery.retry_initial = \"10m\"", "retry_max", "10m"),
+    ] {
+        let settings = Settings::from_toml(config).unwrap();
+        let line = format!("{key} = \"{effective}\"");
+        assert!(settings.to_toml().lines().any(|found| found == line), "{config}: {line} in {}", settings.to_toml());
+    }
+    let fewer = Settings::from_toml("tenants.a = {}\ndelivery.concurrency = 2").unwrap();
+    assert_eq!((fewer.delivery.concurrency_per_tenant, fewer.warnings.len()), (2, 1), "{:?}", fewer.warnings);
+    // Two values that were given are never changed.
+    assert_error(
+        "journal = { max_bytes = \"1GB\", max_bytes_per_tenant = \"1GiB\" }",
+        "1GiB is more than journal.max_bytes",
+    );
+}
+
+#[test]
+fn tags_name_tenants_only_when_asked_to() {
+    assert!(!Settings::default().tenancy.from_tags);
 }
 
 #[test]
