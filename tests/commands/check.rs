@@ -38,7 +38,10 @@ fn text(bytes: &[u8]) -> &str {
 
 #[test]
 fn a_good_configuration_is_printed_in_effect_and_exits_with_0() {
-    let config = Config::new("[tenants.acme]\nsite = \"datadoghq.eu\"\n[batch]\nmax_age = \"5s\"\n");
+    let config = Config::new(
+        "[tenants.acme]\nsite = \"datadoghq.eu\"\n[batch]\nmax_age = \"5s\"\n\
+         [journal]\nmax_bytes = \"64MiB\"\n",
+    );
     let environment = [("DOGSLED_BATCH__MAX_AGE", "1500ms"), ("DOGSLED_TENANTS__ACME__API_KEY", KEY)];
     let output = check(&config.path(), &[], &environment);
     let printed = text(&output.stdout);
@@ -146,8 +149,11 @@ fn a_journal_larger_than_its_volume_is_warned_of() {
 async fn with_journal() -> (Config, PathBuf, Journal) {
     let config = Config::new("");
     let dir = config.0.path().join("queue");
-    std::fs::write(config.path(), format!("[tenants.acme]\n[journal]\ndir = {:?}\n", dir.display().to_string()))
-        .unwrap();
+    std::fs::write(
+        config.path(),
+        format!("[tenants.acme]\n[journal]\nmax_bytes = \"64MiB\"\ndir = {:?}\n", dir.display().to_string()),
+    )
+    .unwrap();
     let (journal, _) = Journal::open(Options::new(&dir)).unwrap();
     let entry = Entry {
         lane: "acme/logs".into(),
@@ -216,8 +222,11 @@ async fn a_running_daemons_journal_is_checked() {
 fn where_no_journal_is_yet_none_is_made() {
     let config = Config::new("");
     let dir = config.0.path().join("queue");
-    std::fs::write(config.path(), format!("[tenants.acme]\n[journal]\ndir = {:?}\n", dir.display().to_string()))
-        .unwrap();
+    std::fs::write(
+        config.path(),
+        format!("[tenants.acme]\n[journal]\nmax_bytes = \"64MiB\"\ndir = {:?}\n", dir.display().to_string()),
+    )
+    .unwrap();
     let output = check(&config.path(), &[], &[KEYED]);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
     assert!(text(&output.stdout).contains(": none yet"));
