@@ -113,6 +113,7 @@ mod tests {
         // Values that are given, so that none of them follows another.
         let base: toml::Table = toml::from_str(
             "oauth = { client_id = \"c\", client_secret = \"s\", redirect_uri = \"https://a.example/\" }\n\
+             admin = { tls_cert_file = \"a.crt\", tls_key_file = \"a.key\" }\n\
              ingest.max_body = \"1MiB\"\njournal.max_bytes_per_tenant = \"1GiB\"\n\
              delivery = { retry_initial = \"1s\", retry_max = \"5m\", concurrency_per_tenant = 4 }",
         )
