@@ -58,6 +58,12 @@ async fn a_runaway_tag_costs_its_tenant_new_contexts_only() {
     assert_eq!(errors(&daemon, "context_limit").await, 8_000 - 499);
     assert_eq!(daemon.scrape().await.sum("dogsled_dogstatsd_contexts", &[]), 501.0);
     assert!(daemon.resident() < before + (48 << 20), "{} to {}", before, daemon.resident());
+    // The operator is told which name is to blame.
+    let status = status(&daemon).await;
+    let acme = status["tenants"].as_array().unwrap().iter().find(|tenant| tenant["tenant"] == "acme").unwrap();
+    assert_eq!((&acme["contexts"], &acme["refused"]), (&json!(500), &json!(8_000 - 499)));
+    assert_eq!(acme["names"][0], json!({ "name": "runaway", "contexts": 499 }));
+    assert_eq!((&status["lines"], &status["errors"][0]["reason"]), (&json!(8_801), &json!("context_limit")));
 }
 
 #[tokio::test]

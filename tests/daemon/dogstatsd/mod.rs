@@ -5,7 +5,7 @@ mod endings;
 mod lines;
 mod sockets;
 
-use crate::support::{Daemon, FakeIntake, Setup, until};
+use crate::support::{Daemon, FakeIntake, Setup, client, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -44,6 +44,14 @@ async fn wait_lines(daemon: &Daemon, count: u64) {
 
 async fn errors(daemon: &Daemon, reason: &str) -> u64 {
     daemon.scrape().await.sum("dogsled_dogstatsd_errors_total", &[("reason", reason)]) as u64
+}
+
+/// What the admin API tells of DogStatsD.
+async fn status(daemon: &Daemon) -> Value {
+    let token = std::fs::read_to_string(daemon.state_dir().join("admin.token")).unwrap();
+    let url = format!("{}/admin/v1/dogstatsd", daemon.url("admin"));
+    let answer = client().get(url).bearer_auth(token.trim()).send().await.unwrap();
+    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
 /// The series of a tenant: by name, its points as (time, value).
