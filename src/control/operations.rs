@@ -7,6 +7,7 @@ use crate::api::{
 };
 use crate::settings::{Overrides, OverridesPatch};
 use crate::store::{self, Change, Connection, Guard, NewKey, Origin, Store, StoreError, TenantRecord};
+use crate::tenancy::Tenant;
 use crate::types::{Secret, TenantId, UnixMillis, is_unprintable};
 use serde_json::{Map, Value};
 use std::io;
@@ -107,7 +108,10 @@ impl Control {
         self.registry.remove(id);
         let dropped_items = match telemetry {
             Telemetry::Keep => 0,
-            Telemetry::Purge => self.delivery.purge(id, until_now(), None).await?,
+            Telemetry::Purge => {
+                self.delivery.purge_dead_letters(id).await?;
+                self.delivery.purge(id, until_now(), None).await?
+            }
         };
         let kept_items = self.queue_of(id).items;
         info!(tenant = %id, dropped_items, kept_items, "removed by the operator");
@@ -172,7 +176,10 @@ impl Control {
     /// # Errors
     /// When nothing of that kind is held, there is no such tenant, it is in the configuration file, or the store fails.
     pub async fn decide_held(&self, id: &TenantId, action: HeldAction) -> Result<HeldView, ControlError> {
-        let Open { store, oauth } = self.open_for(id)?;
+        if let Some(tenant) = self.registry.get(id.as_str()).filter(|_| self.is_of_file(id)) {
+            return self.decide_held_of_file(&tenant, action).await;
+        }
+        let Open { store, oauth } = self.open()?;
         let record = store.tenant(id).await?.ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
         if record.held_for.is_none() && self.queue_of(id).held_items == 0 {
             return Err(ControlError::NothingHeld(id.clone()));
@@ -231,6 +238,22 @@ impl Control {
         self.show_tokens(store, id).await;
         info!(tenant = %id, token, "an ingest token was revoked by the operator");
         Ok(())
+    }
+
+    async fn decide_held_of_file(&self, tenant: &Tenant, action: HeldAction) -> Result<HeldView, ControlError> {
+        let id = &tenant.id;
+        if self.queue_of(id).held_items == 0 {
+            return Err(ControlError::NothingHeld(id.clone()));
+        }
+        let dropped_items = match action {
+            HeldAction::Release => {
+                self.registry.release(tenant, until_now())?;
+                0
+            }
+            HeldAction::Drop => self.drop_held(id, until_now()).await?,
+        };
+        info!(tenant = %id, dropped_items, "telemetry held for another recipient is decided on by the operator");
+        Ok(HeldView { tenant: self.show(id).await?, dropped_items })
     }
 
     /// Drops what is held of a tenant for another recipient, on this host; returns how many items.

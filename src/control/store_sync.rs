@@ -5,13 +5,14 @@ use super::{Control, IN_BOTH, Open};
 use crate::deliver::KeyRefused;
 use crate::oauth::{Clock, Connect, KeyTrouble, Oauth};
 use crate::store::{Origin, Revision, Store, StoreError, TenantRecord};
-use crate::types::TenantId;
+use crate::types::{Generation, TenantId};
 use crate::vault::Source;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 /// The first and the longest pause after the store could not be opened.
@@ -20,6 +21,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the start of the daemon waits for the store.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the keys of the configuration file are looked at, and a key of unknown organisation is asked for.
+const LOOK: Duration = Duration::from_secs(2);
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The first and the longest pause after a refused key could not be replaced.
 const KEY_PAUSE: Duration = Duration::from_secs(5);
@@ -73,6 +78,7 @@ impl StoreSync {
         });
         let (control, following) = (self.control.clone(), open.clone());
         tasks.spawn(async move { control.follow(&following, loaded).await });
+        tasks.spawn(identify_file_keys(self.control.clone(), oauth.clone()));
         tasks.spawn(replace_keys(self.control, open, self.refusals));
         match self.connect {
             Some(connect) => connect.serve(oauth).await,
@@ -197,6 +203,27 @@ impl Control {
                  be read: {failed}"
             ),
         }
+    }
+}
+
+/// Learns the organisations of keys of the configuration file, so that what was accepted for a former key of the same
+/// organisation goes on, and nothing that was accepted for another one.
+async fn identify_file_keys(control: Arc<Control>, oauth: Oauth) {
+    let mut asked: HashMap<Generation, Instant> = HashMap::new();
+    loop {
+        let now = Instant::now();
+        asked.retain(|_, at| now.duration_since(*at) < ASK_AGAIN);
+        for (tenant, key) in control.registry.unidentified(&control.settings()) {
+            if asked.insert(Generation::of_key(&key), now).is_some() {
+                continue;
+            }
+            if let Some(organisation) = oauth.organisation_of(&tenant.site, &key).await
+                && let Err(failed) = control.registry.identify(&tenant, &key, &organisation)
+            {
+                error!(tenant = %tenant.id, "the organisation of its key cannot be kept in the state directory: {failed}");
+            }
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::oauth::Connect;
 use crate::queue::Queues;
 use crate::serve::{self, ListenError, Listener};
 use crate::settings::{self, Settings};
-use crate::tenancy::{Registry, TenantState};
+use crate::tenancy::{FileKeys, Registry, TenantState};
 use crate::types::TenantId;
 use std::io;
 use std::net::SocketAddr;
@@ -102,7 +102,11 @@ impl Daemon {
         let (journal, recovery) = open_journal(settings).await?;
         let queues = Arc::new(Queues::new(&Machine::system(), settings, ledger.clone(), Arc::new(journal)));
         queues.recover(&recovery.lost);
-        let registry = Arc::new(Registry::new(queues.meters().clone()));
+        let file_keys = FileKeys::open(&settings.state.dir).map_err(|source| {
+            let path = settings.state.dir.join("file-keys.json");
+            DaemonError::Directory { key: "state.dir", path, source }
+        })?;
+        let registry = Arc::new(Registry::new(queues.meters().clone(), file_keys));
         registry.configure(&Settings::default(), settings);
         let client = Client::new(&settings.delivery, settings.datadog.ca_file.as_deref())?;
         let delivery = Delivery::new(settings, Box::new(client), queues.clone(), registry.clone(), ledger.clone());

@@ -253,6 +253,19 @@ impl Delivery {
         Ok(held + waiting)
     }
 
+    /// Removes a tenant's dead letters.
+    ///
+    /// # Errors
+    /// When another process is at them, or they cannot be removed.
+    pub async fn purge_dead_letters(&self, tenant: &TenantId) -> io::Result<()> {
+        let (tools, tenant) = (self.tools.clone(), tenant.clone());
+        let purge = move || match Rewrite::begin(&tools.dead_letters, &tenant).map_err(io::Error::other)? {
+            Some(rewrite) => rewrite.finish(|_| false).map_err(io::Error::other),
+            None => Ok(()),
+        };
+        self.tools.machine.on_blocking_pool("dead letters", purge).await
+    }
+
     /// The tenants with dead letters, and the bytes of them.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ use crate::deliver::{DeadLetters, Items, Reason};
 use crate::ledger::Ledger;
 use crate::queue::{Queues, Refused};
 use crate::settings::{self, Settings};
-use crate::tenancy::{Caller, Claims, Denied, Registry, Resolver};
-use crate::types::{Chunk, Current, Kind, TenantId, UnixMillis};
+use crate::tenancy::{Caller, Claims, Denied, Registry, Resolver, Tenant};
+use crate::types::{Chunk, Current, Generation, Kind, TenantId, UnixMillis};
 use crate::wire::{Invalid, Owner, Part, Split};
 use std::future::Future;
 use std::io;
@@ -90,6 +90,16 @@ impl Sender {
     /// The name of the tag by which items may name their tenant; none where they may not.
     pub fn tenant_tag(&self) -> Option<&str> {
         self.caller.tag(&self.rules.tenancy)
+    }
+
+    /// Whether items that were accepted for that generation may be sent again to whom the sender's tenant is now.
+    pub fn may_replay(&self, generation: Generation) -> bool {
+        match &self.caller {
+            Caller::Tenant { tenant, .. } | Caller::Items { default: Some(tenant), .. } => {
+                tenant.terms().1.recipients.contains(generation)
+            }
+            Caller::Items { default: None, .. } => false,
+        }
     }
 
     /// Who sends.
@@ -234,7 +244,7 @@ impl<Q: Submit> Door<Q> {
         for (invalid, share) in invalid.into_iter().zip(&shares.of_invalid) {
             let share = share.as_ref().map(|&index| &shares.list[index]);
             not_taken.push(match share {
-                Ok(Share { tenant, rejection: None, .. }) => self.set_aside(&tenant.id, invalid, now).await,
+                Ok(Share { tenant, rejection: None, .. }) => self.set_aside(tenant, invalid, now).await,
                 Ok(Share { tenant, rejection: Some(why), .. }) => {
                     self.refuse(Some(&tenant.id), invalid.kind, invalid.items, why)
                 }
@@ -289,10 +299,11 @@ impl<Q: Submit> Door<Q> {
     }
 
     /// Keeps items that Datadog would refuse as a dead letter.
-    async fn set_aside(&self, tenant: &TenantId, invalid: Invalid, now: UnixMillis) -> NotTaken {
+    async fn set_aside(&self, tenant: &Tenant, invalid: Invalid, now: UnixMillis) -> NotTaken {
+        let (generation, tenant) = (tenant.generation(), &tenant.id);
         let (message, kind, items) = (invalid.words(), invalid.kind, invalid.items);
         let body = [kind.prefix(), &invalid.bytes, kind.suffix()].concat();
-        let refused = Items { tenant: tenant.clone(), kind, items, accepted: now, body };
+        let refused = Items { tenant: tenant.clone(), kind, generation, items, accepted: now, body };
         let reason = Reason { status: None, message: format!("invalid: {message}") };
         let dead_letters = self.dead_letters.clone();
         let written = tokio::task::spawn_blocking(move || dead_letters.write_items(refused, &reason, now)).await;

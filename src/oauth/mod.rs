@@ -44,10 +44,11 @@ pub use site::{Field, SiteError, Why, check_domain, check_site};
 pub use status::{Status, Trouble, status};
 
 use crate::outbound::SetupError;
-use crate::settings::Settings;
+use crate::settings::{Settings, Site};
 use crate::store::{Change, Guard, Store, StoreError, TenantRecord};
 use crate::tenancy::Registry;
-use crate::types::{TenantId, UnixMillis};
+use crate::types::{Secret, TenantId, UnixMillis};
+use answers::Validation;
 use context::{Inner, later};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +120,14 @@ impl Oauth {
     /// Applies a tenant's stored state to this host at once, instead of when the change is noticed.
     pub async fn publish(&self, record: &TenantRecord) {
         self.0.publish(record).await;
+    }
+
+    /// The organisation of a key, as far as Datadog says it at present.
+    pub async fn organisation_of(&self, site: &Site, key: &Secret) -> Option<String> {
+        match self.0.datadog.validate(site, key).await {
+            Validation::Valid(organisation) => organisation,
+            Validation::Invalid(_) | Validation::Unknown(_) | Validation::NoSuchEndpoint => None,
+        }
     }
 
     /// Releases telemetry held for another organisation to the one connected now, by the operator's decision. Until

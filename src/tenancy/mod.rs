@@ -1,10 +1,12 @@
 //! The live registry of tenants: who exists, where its telemetry goes, which token stands for it.
 
+mod file_keys;
 mod meter;
 pub(crate) mod metrics;
 mod registry;
 mod resolve;
 
+pub use file_keys::FileKeys;
 pub use meter::{Charge, Exceeded, Meter, Meters};
 pub use registry::Registry;
 pub use resolve::{Advice, Caller, Claims, Denied, Resolver};

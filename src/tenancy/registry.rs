@@ -1,10 +1,11 @@
 //! All tenants, by name and by ingest token.
 
-use super::{Access, Meters, Tenant};
+use super::{Access, FileKeys, Meters, Tenant};
 use crate::settings::Settings;
-use crate::types::{Secret, TenantId};
+use crate::types::{Secret, TenantId, UnixMillis};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ pub struct Registry {
     changes: watch::Sender<()>,
     partial: AtomicBool,
     meters: Arc<Meters>,
+    file_keys: FileKeys,
 }
 
 #[derive(Debug, Default)]
@@ -27,8 +29,8 @@ struct Inner {
 
 impl Registry {
     /// A registry of tenants with these meters.
-    pub fn new(meters: Arc<Meters>) -> Self {
-        Self { meters, ..Self::default() }
+    pub fn new(meters: Arc<Meters>, file_keys: FileKeys) -> Self {
+        Self { meters, file_keys, ..Self::default() }
     }
 
     /// The meters of its tenants.
@@ -43,7 +45,7 @@ impl Registry {
             // Loading the settings has checked that every site is known.
             let Some(site) = now.datadog.sites.get(&tenant.site) else { continue };
             let present = self.get(id.as_str()).filter(|_| before.tenants.contains_key(id));
-            let hold = present.as_ref().map(|present| present.terms().1).unwrap_or_default();
+            let hold = self.file_keys.hold(id, tenant.api_key.as_ref());
             let tenant = match present.filter(|present| present.site == site) {
                 Some(present) => {
                     present.set_terms(tenant.api_key.clone().map_or(Access::None, Access::Key), hold);
@@ -61,6 +63,42 @@ impl Registry {
             inner.tokens.extend(tenant.ingest_tokens.iter().map(|token| (digest(token.expose()), id.clone())));
         }
         before.tenants.keys().filter(|id| !now.tenants.contains_key(*id)).cloned().collect()
+    }
+
+    /// The tenants of a configuration file whose key's organisation is not known yet, with the key.
+    pub fn unidentified(&self, settings: &Settings) -> Vec<(Arc<Tenant>, Secret)> {
+        let keyed = settings.tenants.iter().filter_map(|(id, tenant)| Some((id, tenant.api_key.as_ref()?)));
+        let unknown = keyed.filter(|(id, key)| !self.file_keys.knows(id, key));
+        unknown.filter_map(|(id, key)| Some((self.get(id.as_str())?, key.clone()))).collect()
+    }
+
+    /// Notes the organisation of a key of the configuration file: the tenant gets what was accepted for other keys of it.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn identify(&self, tenant: &Tenant, key: &Secret, organisation: &str) -> io::Result<()> {
+        self.file_keys.learn(&tenant.id, key, organisation)?;
+        self.hold_by_key(tenant);
+        Ok(())
+    }
+
+    /// Releases what a tenant of the configuration file has of other recipients, accepted before a time, to its present key.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn release(&self, tenant: &Tenant, before: UnixMillis) -> io::Result<()> {
+        if let Some(key) = tenant.key() {
+            self.file_keys.release(&tenant.id, &key, before)?;
+            self.hold_by_key(tenant);
+        }
+        Ok(())
+    }
+
+    fn hold_by_key(&self, tenant: &Tenant) {
+        if let Some(key) = tenant.key() {
+            let hold = self.file_keys.hold(&tenant.id, Some(&key));
+            tenant.set_terms(Access::Key(key), hold);
+        }
     }
 
     /// Adds a tenant, or replaces the one of that name.

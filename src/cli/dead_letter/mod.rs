@@ -51,6 +51,9 @@ enum Action {
     Replay {
         #[command(flatten)]
         which: Which,
+        /// Send letters that were accepted for an earlier tenant of that id, or for another organisation, to the present one too
+        #[arg(long)]
+        to_present_organisation: bool,
         /// How long to wait for a daemon that takes nothing at present (429, 503), such as 10s or 5m
         #[arg(long, default_value = "1m", value_parser = parse_duration, value_name = "TIME")]
         timeout: Duration,
@@ -154,7 +157,9 @@ pub fn main(args: &Args) -> ExitCode {
     let done = match &args.action {
         Action::List => list::run(&place).map(|()| true),
         Action::Show { which, limit } => show::run(&place, which, *limit).map(|()| true),
-        Action::Replay { which, timeout } => replay::run(&place, which, *timeout),
+        Action::Replay { which, to_present_organisation, timeout } => {
+            replay::run(&place, which, *to_present_organisation, *timeout)
+        }
         Action::Purge { which, before, yes } => {
             let cutoff = before.map(|age| UnixMillis::now().minus(age));
             purge::run(&place, which, cutoff, *yes)

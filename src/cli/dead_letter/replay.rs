@@ -57,6 +57,8 @@ struct Port {
     url: String,
     token: Option<Secret>,
     tenant: TenantId,
+    /// Whether letters go to the present organisation whoever they were accepted for.
+    to_present: bool,
     timeout: Duration,
 }
 
@@ -80,8 +82,8 @@ struct Report {
 }
 
 /// Sends letters again; whether all of them were.
-pub(super) fn run(place: &Place, which: &Which, timeout: Duration) -> Result<bool, Failed> {
-    let port = Port::of(&place.settings, &which.tenant, timeout)?;
+pub(super) fn run(place: &Place, which: &Which, to_present: bool, timeout: Duration) -> Result<bool, Failed> {
+    let port = Port::of(&place.settings, &which.tenant, to_present, timeout)?;
     let mut report = Report::default();
     let mut ended = Ok(());
     if let Some(rewrite) = Rewrite::begin(&place.letters, &which.tenant)? {
@@ -143,7 +145,7 @@ async fn replay(
 }
 
 impl Port {
-    fn of(settings: &Settings, tenant: &TenantId, timeout: Duration) -> Result<Self, Failure> {
+    fn of(settings: &Settings, tenant: &TenantId, to_present: bool, timeout: Duration) -> Result<Self, Failure> {
         let ingest = &settings.ingest;
         let token = settings.tenants.get(tenant).and_then(|tenant| tenant.ingest_tokens.first().cloned());
         if ingest.require_token && token.is_none() {
@@ -158,7 +160,7 @@ impl Port {
             None => (builder.unix_socket(Path::new(&ingest.socket)), ingest.socket.clone(), "http://localhost".into()),
         };
         let http = builder.build().map_err(|error| Failure::Setup(local::words(error)))?;
-        Ok(Self { http, at, url, token, tenant: tenant.clone(), timeout })
+        Ok(Self { http, at, url, token, tenant: tenant.clone(), to_present, timeout })
     }
 
     /// Sends a letter's items; nothing when the daemon has all of them, else why it does not want this letter.
@@ -170,7 +172,7 @@ impl Port {
         let url = format!("{}/tenants/{}{}", self.url, self.tenant, letter.kind.endpoint().path());
         for body in requests {
             let body = bytes::Bytes::from(body);
-            if let Some(refusal) = self.post(&url, letter.kind.content_type(), body).await? {
+            if let Some(refusal) = self.post(&url, letter, body).await? {
                 return Ok(Some(refusal));
             }
         }
@@ -181,14 +183,17 @@ impl Port {
     async fn post(
         &self,
         url: &str,
-        content_type: &str,
+        letter: &Letter<'_>,
         body: bytes::Bytes,
     ) -> Result<Option<(Option<u16>, String)>, Failure> {
         let unreachable = |error| Failure::Unreachable { at: self.at.clone(), reason: local::words(error) };
         let end = Instant::now() + self.timeout;
         let mut told = false;
         loop {
-            let mut request = self.http.post(url).header("content-type", content_type).body(body.clone());
+            let mut request = self.http.post(url).header("content-type", letter.kind.content_type()).body(body.clone());
+            if !self.to_present {
+                request = request.header("dogsled-generation", letter.generation);
+            }
             if let Some(token) = &self.token {
                 request = request.header("dd-api-key", token.expose());
             }
@@ -203,7 +208,8 @@ impl Port {
                 StatusCode::BAD_REQUEST
                 | StatusCode::PAYLOAD_TOO_LARGE
                 | StatusCode::UNSUPPORTED_MEDIA_TYPE
-                | StatusCode::UNPROCESSABLE_ENTITY => return Ok(Some((Some(number), words))),
+                | StatusCode::UNPROCESSABLE_ENTITY
+                | StatusCode::CONFLICT => return Ok(Some((Some(number), words))),
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
                     if pause <= end.saturating_duration_since(Instant::now()) =>
                 {

@@ -39,8 +39,9 @@ impl DeadLetters {
     /// # Errors
     /// When the file cannot be written, naming it. The payload is then still the caller's to keep.
     pub fn write(&self, payload: &Payload, reason: &Reason, now: UnixMillis) -> io::Result<()> {
-        let Payload { kind, items, accepted, .. } = *payload;
-        let refused = Items { tenant: payload.tenant.clone(), kind, items, accepted, body: payload.unpack()? };
+        let Payload { kind, generation, items, accepted, .. } = *payload;
+        let refused =
+            Items { tenant: payload.tenant.clone(), kind, generation, items, accepted, body: payload.unpack()? };
         self.write_items(refused, reason, now)
     }
 

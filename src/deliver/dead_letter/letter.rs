@@ -1,6 +1,6 @@
 //! What a line says.
 
-use crate::types::{Kind, TenantId, UnixMillis};
+use crate::types::{Generation, Kind, TenantId, UnixMillis};
 use crate::wire;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -29,6 +29,9 @@ pub struct Letter<'a> {
     /// What they are.
     #[serde(serialize_with = "name", deserialize_with = "named")]
     pub kind: Kind,
+    /// The [`Generation`] that they were accepted for; 0 in letters of releases before 0.2.
+    #[serde(default)]
+    pub generation: u64,
     /// How many.
     pub items: u32,
     /// The HTTP status; none when they were never sent.
@@ -117,6 +120,8 @@ pub struct Items {
     pub kind: Kind,
     /// How many.
     pub items: u32,
+    /// For whom they were accepted.
+    pub generation: Generation,
     /// When the first of them was accepted.
     pub accepted: UnixMillis,
     /// With the kind's prefix and suffix.
@@ -125,7 +130,7 @@ pub struct Items {
 
 /// The line of refused items.
 pub(super) fn line(refused: Items, reason: &Reason, now: UnixMillis) -> io::Result<Vec<u8>> {
-    let Items { kind, items, accepted, body: mut plain, .. } = refused;
+    let Items { kind, items, generation, accepted, body: mut plain, .. } = refused;
     // What this parser does not take for JSON must not be kept from the disk for it.
     let is_json = !kind.is_protobuf() && serde_json::from_slice::<&RawValue>(&plain).is_ok();
     if is_json {
@@ -137,6 +142,7 @@ pub(super) fn line(refused: Items, reason: &Reason, now: UnixMillis) -> io::Resu
         refused_at: now.0,
         accepted_at: accepted.0,
         kind,
+        generation: generation.0,
         items,
         status: reason.status,
         reason: Cow::Borrowed(&reason.message),

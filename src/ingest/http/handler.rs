@@ -13,7 +13,7 @@ use crate::queue::Queues;
 use crate::serve::{Bounds, Connection, Service};
 use crate::settings::{self, Settings};
 use crate::tenancy::{Caller, Claims, Denied, Tenant, TenantState};
-use crate::types::{Current, Kind, UnixMillis, redacted};
+use crate::types::{Current, Generation, Kind, UnixMillis, redacted};
 use crate::wire::{self, Form, LogDefaults, Refusal, Split};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -243,6 +243,15 @@ impl<Q: Submit> Handler<Q> {
         let rules = self.rules.get();
         let query = Query::parse(head.uri.query(), intake.takes_log_defaults);
         let sender = self.door.sender(&rules.claims(&head.headers, tenant, key, &query)?)?;
+        if let Some(generation) = head.headers.get(GENERATION)
+            && !generation
+                .to_str()
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .is_some_and(|n| sender.may_replay(Generation(n)))
+        {
+            return Err(Problem::new(StatusCode::CONFLICT, ANOTHER_RECIPIENT));
+        }
         let encodings = head.headers.get_all(CONTENT_ENCODING).iter().map(|value| value.as_bytes());
         let encodings = Encodings::parse(encodings)?;
         let content_type = head.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
@@ -327,6 +336,12 @@ impl<Q: Submit> Handler<Q> {
 
 /// The header of a request that is to be followed, whatever its value.
 const FOLLOW: HeaderName = HeaderName::from_static("dogsled-follow");
+
+/// The header by which dead letters that are replayed say for whom they were accepted.
+const GENERATION: HeaderName = HeaderName::from_static("dogsled-generation");
+
+const ANOTHER_RECIPIENT: &str = "these items were accepted for an earlier tenant of that id, or for another organisation: \
+     `dogsled dead-letter replay --to-present-organisation` sends them all the same";
 
 /// The header that says how many items were not taken although others were.
 const REFUSED: HeaderName = HeaderName::from_static("dogsled-refused");

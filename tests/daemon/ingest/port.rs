@@ -6,7 +6,7 @@ use dogsled::metric::Recorder;
 use dogsled::queue::{Limit, Refused};
 use dogsled::serve::{self, Listener};
 use dogsled::settings::{Overrides, OwnLimits, Settings, Sites};
-use dogsled::tenancy::{Meters, Registry, Tenant};
+use dogsled::tenancy::{FileKeys, Meters, Registry, Tenant};
 use dogsled::types::{Chunk, Secret, TenantId};
 use std::future::Future;
 use std::io;
@@ -98,7 +98,7 @@ impl Port {
         let mut settings = Settings::default();
         settings.tenancy.from_tags = true;
         change(&mut settings);
-        let registry = Arc::new(Registry::new(Arc::new(Meters::new(&settings))));
+        let registry = Arc::new(Registry::new(Arc::new(Meters::new(&settings)), FileKeys::default()));
         let site = Sites::default().get("datadoghq.eu").unwrap();
         for id in ["acme", "globex"] {
             let key = Some(Secret::new("0".repeat(32)));

@@ -1,9 +1,9 @@
 //! Customers who connect another organisation than before.
 
 use crate::operator::{Datadog, Operator};
-use crate::support::{Daemon, Home, key_of};
+use crate::support::{Daemon, Home, client, key_of, until};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A tenant that was connected to alpha, has two logs waiting from then, and is connected to beta now.
 async fn moved() -> (Datadog, Daemon, Operator) {
@@ -117,6 +117,68 @@ async fn a_given_key_of_another_organisation_releases_nothing() {
     operator.change("acme", json!({ "api_key": alpha })).await;
     datadog.wait_logs_with(&alpha, &[1, 2]).await;
     datadog.wait_logs_with(&beta, &[3]).await;
+}
+
+#[tokio::test]
+async fn a_key_of_the_file_gets_telemetry_of_its_organisation_alone() {
+    let datadog = Datadog::start(3600).await;
+    let [first, beta, second] = ["file-1", "file-2", "file-3"].map(key_of);
+    for (key, organisation) in [(&first, "alpha"), (&beta, "beta"), (&second, "alpha")] {
+        datadog.control(Method::POST, "keys", json!({ "key": key, "org": organisation, "valid": true })).await;
+    }
+    let home = Home::new();
+    let with = |key: &str| datadog.setup(&["fixed"]).set("tenants.fixed.api_key", key);
+    let daemon = with(&first).start_in(&home).await;
+    daemon.logs("fixed", [1]).await;
+    datadog.wait_logs_with(&first, &[1]).await;
+    let known = daemon.state_dir().join("file-keys.json");
+    until("the key's organisation", async || {
+        std::fs::read_to_string(&known).ok().filter(|keys| keys.contains("\"organisation\":\""))
+    })
+    .await;
+    datadog.control(Method::POST, "keys", json!({ "key": first, "org": "alpha", "valid": false })).await;
+    daemon.logs("fixed", [2]).await;
+    Operator::of(&daemon).wait_state("fixed", "unauthorized").await;
+    daemon.stop().await;
+
+    let daemon = with(&beta).start_in(&home).await;
+    daemon.logs("fixed", [3]).await;
+    datadog.wait_logs_with(&beta, &[3]).await;
+    let shown = Operator::of(&daemon).show("fixed").await;
+    assert_eq!(shown["queue"]["held_items"], 1, "{shown}");
+    daemon.stop().await;
+
+    let daemon = with(&second).start_in(&home).await;
+    datadog.wait_logs_with(&second, &[2]).await;
+    daemon.stop().await;
+    datadog.wait_logs_with(&beta, &[3]).await;
+}
+
+#[tokio::test]
+async fn dead_letters_of_another_recipient_are_replayed_on_request_alone() {
+    let datadog = Datadog::start(3600).await;
+    let daemon = datadog.setup(&[]).start().await;
+    let operator = Operator::of(&daemon);
+    operator.create("acme").await;
+    operator.connect(&datadog, "acme", "alpha").await;
+    // Set aside at once: no log is a number.
+    daemon.try_post("acme", "/api/v2/logs", br#"[{"message":"m","id":1},7]"#.to_vec()).await.unwrap();
+    datadog.wait_logs("alpha", &[1]).await;
+    let letters = daemon.state_dir().join("dead-letters/acme.ndjson");
+    let letter: Value = serde_json::from_str(&std::fs::read_to_string(&letters).unwrap()).unwrap();
+    let generation = letter["generation"].as_u64().unwrap().to_string();
+    let replay = async |daemon: &Daemon| {
+        let request = client().post(format!("{}/tenants/acme/api/v2/logs", daemon.url("ingest")));
+        let request = request.header("Dogsled-Generation", &generation).header("Content-Type", "application/json");
+        request.body(r#"[{"message":"m","id":2}]"#).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(replay(&daemon).await, 202);
+    operator.send(operator.request(Method::DELETE, "tenants/acme")).await;
+    operator.create("acme").await;
+    assert_eq!(replay(&daemon).await, 409);
+    assert!(letters.exists());
+    operator.send(operator.request(Method::DELETE, "tenants/acme?telemetry=purge")).await;
+    assert!(!letters.exists(), "purged with its tenant");
 }
 
 #[tokio::test]
