@@ -18,6 +18,7 @@ mod text;
 
 use clap::{Parser, Subcommand};
 use exit::{BAD_CONFIGURATION, complain};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::process::ExitCode;
 
 /// Carries the telemetry of many tenants to their own Datadog organisations.
@@ -45,6 +46,10 @@ enum Command {
 
 /// Parses and runs the command line. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
 pub fn main() -> ExitCode {
+    // Memory holds keys, and a core dump would carry them to the disk.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        complain(format_args!("core dumps cannot be forbidden ({error}): a crash may write keys to the disk"));
+    }
     match Cli::parse().command {
         Command::Run(args) => run::main(&args),
         Command::Demo(args) => demo::main(&args),

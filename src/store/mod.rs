@@ -75,6 +75,15 @@ impl Store {
         let keys = RwLock::new(Arc::new(keys));
         let store = Self { inner: Arc::new(Inner { backend, source, keys, changed: Notify::new() }) };
         store.settle_key().await?;
+        match store.replaced_keys().await {
+            Ok(replaced) if !replaced.is_empty() => warn!(
+                keys = replaced.len(),
+                "master keys that were replaced are still on the disk, and open old backups of the store to whoever reads \
+                 them: once no such backup is needed, `dogsled store old-keys --remove`"
+            ),
+            Ok(_) => {}
+            Err(error) => warn!("{error}"),
+        }
         Ok(store)
     }
 

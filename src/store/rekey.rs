@@ -6,6 +6,7 @@ use super::secrets::{ACCESS_TOKEN, API_KEY, REFRESH_TOKEN};
 use super::tenants::tenant_id;
 use super::{Rekeyed, Store, StoreError, sealed_with, unusable};
 use crate::vault::{Binding, KeyId, Keyring, MasterKey};
+use std::path::PathBuf;
 use std::sync::PoisonError;
 use tracing::warn;
 
@@ -65,6 +66,33 @@ impl Store {
         let kept = rotation.map_or(Ok(None), |rotation| rotation.finish(new.id()));
         let advice = rotation.is_none().then(|| self.inner.source.advice(new.id()));
         Ok(Rekeyed { from, to: new.id(), secrets, kept, advice })
+    }
+
+    /// The master keys that were replaced and are kept beside the key file, with their files. One that the store needs is
+    /// not among them, wherever it is.
+    ///
+    /// # Errors
+    /// When the directory of the key file cannot be read, or the store fails.
+    pub async fn replaced_keys(&self) -> Result<Vec<(KeyId, PathBuf)>, StoreError> {
+        let Some(rotation) = self.inner.source.rotation() else { return Ok(Vec::new()) };
+        let present = sealed_with(&mut self.read().await?).await?;
+        let mut kept = rotation.kept().map_err(StoreError::KeySource)?;
+        kept.retain(|(id, _)| Some(*id) != present);
+        Ok(kept)
+    }
+
+    /// Removes the [`replaced_keys`](Self::replaced_keys), and gives what is removed. Backups of the store that were
+    /// sealed with one of them can be opened by nobody afterwards.
+    ///
+    /// # Errors
+    /// As there, and when a file cannot be removed.
+    pub async fn remove_replaced_keys(&self) -> Result<Vec<(KeyId, PathBuf)>, StoreError> {
+        let replaced = self.replaced_keys().await?;
+        let rotation = self.inner.source.rotation();
+        for (rotation, (id, _)) in rotation.iter().cycle().zip(&replaced) {
+            rotation.remove_kept(*id).map_err(StoreError::KeySource)?;
+        }
+        Ok(replaced)
     }
 
     async fn seal_anew(&self, new: &MasterKey) -> Result<(KeyId, usize), StoreError> {

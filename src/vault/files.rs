@@ -84,9 +84,12 @@ pub(super) fn create(path: &Path, key: &MasterKey, like: Option<&Path>) -> Resul
     })
 }
 
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    File::open(directory(path))?.sync_all()
 }
 
 fn suffixed(path: &Path, suffix: &str) -> PathBuf {
@@ -118,6 +121,35 @@ impl<'a> Rotation<'a> {
     /// Where a key that was replaced is kept.
     pub fn kept_file(self, id: KeyId) -> PathBuf {
         suffixed(self.file, &format!(".old-{id}"))
+    }
+
+    /// The keys that were replaced and are kept beside the file, with their files.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn kept(self) -> Result<Vec<(KeyId, PathBuf)>, VaultError> {
+        let unreadable = |why: io::Error| error(self.file, format!("the files beside it cannot be listed: {why}"));
+        let prefix = suffixed(Path::new(self.file.file_name().unwrap_or_default()), ".old-");
+        let mut kept = Vec::new();
+        for entry in std::fs::read_dir(directory(self.file)).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            kept.extend(
+                name.strip_prefix(&*prefix.to_string_lossy()).and_then(KeyId::parse).map(|id| (id, path.clone())),
+            );
+        }
+        kept.sort_by_key(|(id, _)| id.to_string());
+        Ok(kept)
+    }
+
+    /// Removes a key that was replaced: what is sealed with it can then be opened by nobody.
+    ///
+    /// # Errors
+    /// When its file cannot be removed.
+    pub fn remove_kept(self, id: KeyId) -> Result<(), VaultError> {
+        let path = self.kept_file(id);
+        let removed = std::fs::remove_file(&path).and_then(|()| sync_directory(self.file));
+        removed.map_err(|why| error(&path, format!("cannot be removed: {why}")))
     }
 
     /// The waiting key, if any.

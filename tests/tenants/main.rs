@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod admin;
+mod core_dumps;
 mod oauth;
 mod operator;
 mod postgres;

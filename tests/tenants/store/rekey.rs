@@ -196,3 +196,30 @@ async fn a_provided_key_is_rotated_with_instructions() {
     let error = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(error.contains("nothing was changed") && !error.contains(old.trim()), "{error}");
 }
+
+#[tokio::test]
+async fn replaced_keys_are_listed_and_removed_by_command() {
+    let place = Place::sqlite();
+    let config = place.dir.path().join("dogsled.toml");
+    std::fs::write(&config, format!("[state]\ndir = {:?}\n", place.dir.path())).unwrap();
+    let store = place.open().await;
+    let acme = fill(&store).await;
+    let old = [store.rekey(None).await.unwrap().from, store.rekey(None).await.unwrap().from];
+    drop(store);
+    let run = |more: &[&str]| {
+        let done = dogsled(&[&["store", "old-keys", "--config", config.to_str().unwrap()], more].concat(), &[]);
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let listed = run(&[]);
+    assert!(listed.lines().count() == 2 && old.iter().all(|key| listed.contains(&format!("{key} "))), "{listed}");
+    let json: serde_json::Value = serde_json::from_str(&run(&["--json"])).unwrap();
+    assert_eq!(json["keys"].as_array().unwrap().len(), 2, "{json}");
+    let in_use = MasterKey::parse(&std::fs::read_to_string(place.key_file()).unwrap(), "key").unwrap().id();
+    let kept = place.dir.path().join(format!("master.key.old-{in_use}"));
+    std::fs::copy(place.key_file(), &kept).unwrap();
+    assert_eq!(run(&["--remove"]).lines().filter(|line| line.starts_with("removed ")).count(), 2);
+    assert!(kept.exists(), "the key that the store needs stays, whatever its file is called");
+    assert_eq!(run(&[]), "");
+    assert_readable(&place.open().await, &acme).await;
+}
