@@ -45,6 +45,7 @@ fn the_unit_is_one_that_systemd_takes() {
     let expected = |line: &str| line.ends_with("Failed to parse service type, ignoring: notify-reload");
     assert!(told.iter().all(|line| expected(line)), "{text}");
     assert!(unit().contains("\nType=notify\nType=notify-reload\n"), "the older type is what is left then");
+    assert!(unit().contains("\nExecReload=kill -HUP $MAINPID\n"), "which does not send the signal by itself");
 }
 
 #[test]
@@ -54,6 +55,11 @@ fn the_unit_is_hardened_to_an_exposure_below_two() {
     let arguments = ["--no-pager", "security", "--offline=true", &threshold];
     let Some((fine, text)) = analyze(&arguments, &unit_copy(&dir)) else { return };
     assert!(fine, "{text}");
+}
+
+#[test]
+fn the_unit_allows_no_core_dumps() {
+    assert!(unit().lines().any(|line| line == "LimitCORE=0"));
 }
 
 #[test]
