@@ -5,6 +5,7 @@ use bytes::Bytes;
 use dogsled::aggregate::{Aggregator, Options, Source};
 use dogsled::journal::recover_bytes;
 use dogsled::types::{Kind, TenantId, UnixMillis};
+use dogsled::wire::otlp::{self, Clock, Deltas, Fault, Signal};
 use dogsled::wire::{self, Context, Form, LogDefaults, Part};
 use serde_json::value::RawValue;
 
@@ -23,6 +24,39 @@ pub fn split(form: Form, body: &[u8]) {
     if matches!(form, Form::LogsJson | Form::LogsText) {
         split_with(form, body, &defaults);
     }
+}
+
+/// Maps an OTLP request as the daemon does, in both encodings; what comes of JSON can always be read as protobuf.
+pub fn otlp(signal: Signal, body: &[u8]) {
+    map_otlp(signal, body).ok();
+    if let Ok(body) = otlp::protobuf(signal, body, 1 << 20) {
+        // Too large is the only reason left.
+        let refused = map_otlp(signal, &body).err();
+        assert!(!matches!(refused, Some(Fault::Malformed(_))), "{refused:?}");
+    }
+}
+
+fn map_otlp(signal: Signal, body: &[u8]) -> Result<(), Fault> {
+    let survey = otlp::survey(signal, body, Some("tenant"))?;
+    let options = otlp::Options { send_aggregation_metrics: true, scope_as_tags: true, ..otlp::Options::default() };
+    let clock = Clock { now: NOW, seconds: 1, started: 1 };
+    let attribute = Some("tenant");
+    let context = otlp::Context { attribute, options: &options, clock, hash_key: &[7; 16], limit: 1 << 24 };
+    let mut deltas = Deltas::default();
+    deltas.begin(1_000);
+    let parts = match signal {
+        Signal::Metrics => {
+            let slots = vec![0; survey.owners.len()];
+            otlp::metrics(body, &survey, &context, &slots, &mut [&mut deltas])?.parts
+        }
+        Signal::Logs => otlp::logs(body, &survey, &context)?.parts,
+    };
+    for part in &parts {
+        assert_eq!(wire::boundaries(part.kind, &part.bytes).len(), part.items as usize);
+    }
+    deltas.roll_back();
+    assert!(deltas.is_empty(), "what is not taken leaves no trace");
+    Ok(())
 }
 
 /// Splits a body without and with a tag that names the tenant.

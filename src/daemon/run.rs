@@ -5,7 +5,7 @@ use super::{Reloader, files, private};
 use crate::admin::{self, Admin, Exposition, Token, TokenError};
 use crate::control::{Control, StoreSync};
 use crate::deliver::{Client, ClientError, Delivery};
-use crate::ingest::{Door, Handler, InvalidHeader, dogstatsd};
+use crate::ingest::{Door, Grpc, Handler, InvalidHeader, Memory, dogstatsd};
 use crate::journal::{Fsync, Journal, OpenError, Options, Recovery};
 use crate::ledger::{Balance, Ledger};
 use crate::machine::Machine;
@@ -16,6 +16,8 @@ use crate::serve::{self, ListenError, Listener};
 use crate::settings::{self, Settings};
 use crate::tenancy::{FileKeys, Registry, TenantState};
 use crate::types::TenantId;
+use crate::wire::otlp::HashKey;
+use rand::Rng;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -39,6 +41,9 @@ const ANSWERS: Duration = Duration::from_secs(2);
 
 /// Who may send over a Unix socket: its owner and group.
 const SOCKET_MODE: u32 = 0o660;
+
+/// What is remembered of cumulative series, in the state directory.
+const MEMORY_FILE: &str = "otlp-series";
 
 /// The age of what waits is looked at so often, in seconds.
 const EXPIRY_PACE: u64 = 30;
@@ -86,6 +91,8 @@ pub struct Daemon {
     tenants: StoreSync,
     ingest: (Vec<Listener>, Arc<Door>, Arc<Handler>),
     dogstatsd: dogstatsd::Listeners,
+    grpc_listener: Option<Listener>,
+    memory: Arc<Memory>,
     admin: Arc<Admin>,
     operator: admin::Listeners,
 }
@@ -135,6 +142,18 @@ impl Daemon {
         for listener in &listeners {
             info!(listener = "ingest", address = listener.name(), "listening");
         }
+        if !settings.otlp.http_listen.is_empty() {
+            let listener = Listener::tcp(&settings.otlp.http_listen, "otlp.http_listen").await?;
+            info!(listener = "otlp", address = listener.name(), "listening");
+            listeners.push(listener);
+        }
+        let grpc_listener = match settings.otlp.grpc_listen.as_str() {
+            "" => None,
+            address => Some(Listener::tcp(address, "otlp.grpc_listen").await?),
+        };
+        if let Some(listener) = &grpc_listener {
+            info!(listener = "otlp gRPC", address = listener.name(), "listening");
+        }
         let connect = match settings.oauth.listen.as_str() {
             "" => None,
             address => {
@@ -147,7 +166,14 @@ impl Daemon {
         let tenants = StoreSync::begin(control.clone(), connect).await;
         tell_of_strangers(&queues, &registry);
         let door = Arc::new(Door::new(settings, registry.clone(), queues.clone(), ledger.clone()));
-        let handler = Handler::new(settings, door.clone())?;
+        let mut hash_key = HashKey::default();
+        rand::rng().fill_bytes(&mut hash_key);
+        let (memory, unread) = Memory::open(settings.state.dir.join(MEMORY_FILE), hash_key, Machine::system().now());
+        if let Some(error) = unread {
+            warn!("what was remembered of cumulative series is lost: {error}");
+        }
+        let memory = Arc::new(memory);
+        let handler = Handler::new(settings, door.clone(), memory.clone())?;
         let dogstatsd = dogstatsd::Listeners::open(settings, door.clone(), Machine::system()).await?;
         for name in dogstatsd.names() {
             info!(listener = "dogstatsd", address = name, "listening");
@@ -161,6 +187,8 @@ impl Daemon {
             tenants,
             ingest: (listeners, door, Arc::new(handler)),
             dogstatsd,
+            grpc_listener,
+            memory,
             admin: Arc::new(Admin {
                 exposition,
                 ready: AtomicBool::new(true),
@@ -214,7 +242,19 @@ impl Daemon {
     /// Works until `shutdown` comes; then takes nothing more, and delivers until nothing is queued, the configured
     /// grace has passed or `at_once` comes.
     pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
-        let Self { ledger, registry, queues, delivery, tenants, ingest, dogstatsd, admin, operator, .. } = self;
+        let Self {
+            ledger,
+            registry,
+            queues,
+            delivery,
+            tenants,
+            ingest,
+            dogstatsd,
+            grpc_listener,
+            memory,
+            admin,
+            operator,
+        } = self;
         let mut dogstatsd = dogstatsd.start();
         let mut connecting = tokio::spawn(tenants.run());
         let sending = tokio::spawn({
@@ -234,9 +274,23 @@ impl Daemon {
         let mut operating = tokio::spawn(operator.serve(admin.clone(), closing));
         let (listeners, door, handler) = ingest;
         let (begun, begin) = oneshot::channel();
+        let (hang_up, hung_up) = oneshot::channel::<()>();
+        let calls = {
+            let grpc = Arc::new(Grpc(handler.clone()));
+            async move {
+                let Some(listener) = grpc_listener else { return };
+                let closing = async {
+                    // An error means that the daemon is gone.
+                    let _ = hung_up.await;
+                };
+                serve::serve(vec![listener], grpc, closing).await;
+            }
+        };
         let serving = serve::serve(listeners, handler, async {
             shutdown.await;
             door.close();
+            // Nobody listens where there is no such listener.
+            let _ = hang_up.send(());
             let grace = admin.control.settings().shutdown.grace;
             info!(grace_seconds = grace.as_secs_f64(), "shutting down: taking nothing more, delivering what is queued");
             admin.ready.store(false, Ordering::Relaxed);
@@ -246,7 +300,7 @@ impl Daemon {
         });
         let mut at_once = std::pin::pin!(at_once);
         let ending = async {
-            serving.await;
+            tokio::join!(serving, calls);
             dogstatsd.stop().await;
             queues.stop_accepting();
             tokio::join!(drained(&ledger, &registry), admin.control.end());
@@ -290,6 +344,9 @@ impl Daemon {
         }
         connecting.abort();
         delivery.checkpoint().await;
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || memory.save()).await {
+            warn!("what is remembered of cumulative series is not kept: {error}");
+        }
         let journal = queues.journal().clone();
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
         drop(closed);

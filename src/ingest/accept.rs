@@ -12,7 +12,7 @@ use crate::deliver::{DeadLetters, Items, Reason};
 use crate::ledger::Ledger;
 use crate::queue::{Queues, Refused};
 use crate::settings::{self, Settings};
-use crate::tenancy::{Caller, Claims, Denied, Registry, Resolver, Tenant};
+use crate::tenancy::{Caller, Claims, Denied, NamedBy, Registry, Resolver, Tenant};
 use crate::types::{Chunk, Current, Generation, Kind, TenantId, UnixMillis};
 use crate::wire::{Invalid, Owner, Part, Split};
 use std::future::Future;
@@ -83,6 +83,7 @@ impl Rules {
 #[derive(Debug, Clone)]
 pub struct Sender {
     caller: Caller,
+    by: NamedBy,
     rules: Arc<Rules>,
 }
 
@@ -100,6 +101,11 @@ impl Sender {
             }
             Caller::Items { default: None, .. } => false,
         }
+    }
+
+    /// The name of the attribute by which resources may name their tenant; none where they may not.
+    pub fn tenant_attribute(&self) -> Option<&str> {
+        self.caller.attribute(&self.rules.tenancy)
     }
 
     /// Who sends.
@@ -167,7 +173,7 @@ impl<Q: Submit> Door<Q> {
             .resolver(&self.registry)
             .caller(claims)
             .map_err(|denied| self.denied(denied).unwrap_or_else(|later| later))?;
-        Ok(Sender { caller, rules })
+        Ok(Sender { caller, by: claims.by, rules })
     }
 
     /// Who sends on a listener without requests: the tenant that the items name, or else this one, or else
@@ -175,7 +181,17 @@ impl<Q: Submit> Door<Q> {
     pub fn listener(&self, tenant: Option<&TenantId>) -> Sender {
         let rules = self.rules.get();
         let default = tenant.or(rules.tenancy.default.as_ref()).and_then(|id| self.registry.get(id.as_str()));
-        Sender { caller: Caller::Items { default, unknown_key: false }, rules }
+        Sender { caller: Caller::Items { default, unknown_key: false }, by: NamedBy::Tag, rules }
+    }
+
+    /// The tenant of items that are named so, or not at all.
+    ///
+    /// # Errors
+    /// When that is nobody, or not one that the sender may name.
+    pub fn tenant_of(&self, sender: &Sender, named: Option<&str>) -> Result<Arc<Tenant>, Rejection> {
+        let resolver = sender.rules.resolver(&self.registry);
+        let tenant = resolver.tenant_of(&sender.caller, named, sender.by);
+        tenant.map_err(|denied| self.denied(denied).unwrap_or_else(|later| later))
     }
 
     /// Waits, for a short time at most, while the machine is busy with what was taken before. To be called before a request is
@@ -267,7 +283,7 @@ impl<Q: Submit> Door<Q> {
         let resolver = sender.rules.resolver(&self.registry);
         let mut shares = Shares::default();
         for part in parts {
-            let share = match resolver.tenant_of(&sender.caller, part.tenant.as_deref()) {
+            let share = match resolver.tenant_of(&sender.caller, part.tenant.as_deref(), sender.by) {
                 Ok(tenant) => Ok(shares.add(tenant, part.items, part.bytes.len())),
                 Err(denied) => Err(self.denied(denied)?),
             };
@@ -275,8 +291,8 @@ impl<Q: Submit> Door<Q> {
         }
         for invalid in invalid {
             let tenant = match &invalid.owner {
-                Owner::Sender => resolver.tenant_of(&sender.caller, None),
-                Owner::Tenant(name) => resolver.tenant_of(&sender.caller, Some(name)),
+                Owner::Sender => resolver.tenant_of(&sender.caller, None, sender.by),
+                Owner::Tenant(name) => resolver.tenant_of(&sender.caller, Some(name), sender.by),
                 Owner::Unknown => {
                     shares.of_invalid.push(Err(invalid.fault.clone().into()));
                     continue;

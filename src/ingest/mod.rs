@@ -9,10 +9,12 @@ mod accept;
 pub mod dogstatsd;
 mod http;
 mod metrics;
+mod otlp;
 mod outcome;
 mod shares;
 mod tickets;
 
 pub use accept::{Door, Sender, Submission, Submit};
-pub use http::{Handler, InvalidHeader};
+pub use http::{Grpc, Handler, InvalidHeader};
+pub use otlp::{Memory, MemoryError};
 pub use outcome::{Accepted, NotTaken, Rejection};

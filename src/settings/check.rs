@@ -30,6 +30,8 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
 fn check_listeners(settings: &Settings, problems: &mut Problems) {
     let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
     let others = [
+        ("otlp.http_listen", &settings.otlp.http_listen),
+        ("otlp.grpc_listen", &settings.otlp.grpc_listen),
         ("admin.listen", &settings.admin.listen),
         ("metrics.listen", &settings.metrics.listen),
         ("oauth.listen", &settings.oauth.listen),
@@ -55,23 +57,25 @@ fn check_ingest(settings: &Settings, problems: &mut Problems) {
         problems.error("ingest.socket", "is the path of admin.socket too: choose another");
     }
     let fine = problems.are_fine(&["ingest.listen", "ingest.require_token", "ingest.allow_anonymous"]);
-    let addresses = ingest.listen.iter().filter_map(|text| listen_address(text).ok().flatten());
-    for at in addresses.filter(|at| !is_loopback(at.ip()) && fine) {
+    let otlp = [("otlp.http_listen", &settings.otlp.http_listen), ("otlp.grpc_listen", &settings.otlp.grpc_listen)];
+    let listeners = ingest.listen.iter().map(|text| ("ingest.listen", text)).chain(otlp);
+    let addresses = listeners.filter_map(|(key, text)| Some((key, listen_address(text).ok().flatten()?)));
+    for (key, at) in addresses.filter(|(_, at)| !is_loopback(at.ip()) && fine) {
         if ingest.require_token {
             let message = format!(
                 "{at} is reachable from other machines, and ingest tokens travel there in clear: put a proxy with TLS before it"
             );
-            problems.warning("ingest.listen", message);
+            problems.warning(key, message);
         } else if ingest.allow_anonymous {
             let message =
                 format!("{at} is reachable from other machines, and everyone there may send for every tenant");
-            problems.warning("ingest.listen", message);
+            problems.warning(key, message);
         } else {
             let message = format!(
                 "{at} is reachable from other machines, and they would need no token: set ingest.require_token = true, \
                  listen on 127.0.0.1, or set ingest.allow_anonymous = true if all of that network may send for every tenant"
             );
-            problems.error("ingest.listen", message);
+            problems.error(key, message);
         }
     }
     if ingest.require_token && settings.tenants.values().all(|tenant| tenant.ingest_tokens.is_empty()) {

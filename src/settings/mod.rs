@@ -24,6 +24,7 @@ mod log;
 mod memory;
 mod metrics;
 mod oauth;
+mod otlp;
 mod overrides;
 mod print;
 mod problems;
@@ -66,6 +67,7 @@ pub use log::{Log, LogFormat};
 pub use memory::Memory;
 pub use metrics::Metrics;
 pub use oauth::Oauth;
+pub use otlp::{Histograms, Otlp, Summaries, Sums};
 pub(crate) use overrides::OwnTable;
 pub use overrides::{Overrides, OverridesPatch, OwnLimits, OwnQuota, TablePatch};
 pub use problems::{Origin, Problem, SettingsError};
@@ -88,6 +90,8 @@ pub struct Settings {
     pub ingest: Ingest,
     /// `[dogstatsd]`
     pub dogstatsd: Dogstatsd,
+    /// `[otlp]`
+    pub otlp: Otlp,
     /// `[tenancy]`
     pub tenancy: Tenancy,
     /// `[tenants.<id>]`

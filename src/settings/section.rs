@@ -64,7 +64,7 @@ macro_rules! sections {
 }
 
 /// The sections in the order of the file, apart from `[tenants]`.
-pub(super) static SECTIONS: [&dyn Section; 16] = sections![
-    state, ingest, dogstatsd, tenancy, oauth, store, batch, delivery, limits, journal, memory, admin, metrics, log,
-    shutdown, datadog
+pub(super) static SECTIONS: [&dyn Section; 17] = sections![
+    state, ingest, dogstatsd, otlp, tenancy, oauth, store, batch, delivery, limits, journal, memory, admin, metrics,
+    log, shutdown, datadog
 ];

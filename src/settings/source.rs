@@ -17,9 +17,6 @@ use toml::de::{DeTable, DeValue};
 /// The section with a table for each tenant.
 pub(super) const TENANTS: &str = "tenants";
 
-/// Sections that are documented for later versions, and what they are about.
-const LATER: [(&str, &str); 2] = [("dogstatsd", "DogStatsD"), ("otlp", "OTLP")];
-
 /// What the environment variables start with.
 const PREFIX: &str = "DOGSLED_";
 
@@ -55,9 +52,7 @@ fn is_known_section(section: &str, key: &str, problems: &mut Problems) -> bool {
         return true;
     }
     let key = join("", key);
-    if let Some((_, what)) = LATER.iter().find(|(name, _)| *name == section) {
-        problems.error(&key, format!("this version does not have {what} yet: remove it"));
-    } else if let Some(near) = nearest(section, sections.into_iter().chain([TENANTS])) {
+    if let Some(near) = nearest(section, sections.into_iter().chain([TENANTS])) {
         problems.error(&key, format!("unknown section; did you mean {near:?}?"));
     } else {
         problems.error(&key, format!("unknown section; there are {}", [&sections[..], &[TENANTS]].concat().join(", ")));

@@ -1,6 +1,6 @@
 //! `[tenancy]`
 
-use super::form::{Number, Switch, Text, tenant_id};
+use super::form::{Number, Switch, Text, tenant_id, text};
 use super::key::section;
 use crate::types::TenantId;
 
@@ -14,6 +14,9 @@ section! {
         /// Whether a tag of an item may name its tenant. Only where the application alone sets tags: they often carry
         /// customers' words.
         from_tags: bool = false, Switch;
+        /// The attribute of a resource that names the tenant of its metrics and logs (OTLP); "" for none. It is removed before
+        /// they are forwarded.
+        attribute: String = "tenant".into(), text("customer.id");
         /// The tenant of items that name none; "" refuses them.
         default: Option<TenantId> = None, Text(default, id_or_empty, "acme");
         /// How many tenants have metrics of their own at /metrics; the others share the label "other".

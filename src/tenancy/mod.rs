@@ -9,7 +9,7 @@ mod resolve;
 pub use file_keys::FileKeys;
 pub use meter::{Charge, Exceeded, Meter, Meters};
 pub use registry::Registry;
-pub use resolve::{Advice, Caller, Claims, Denied, Resolver};
+pub use resolve::{Advice, Caller, Claims, Denied, NamedBy, Resolver};
 
 use crate::settings::Site;
 use crate::types::{Generation, Secret, TenantId, UnixMillis};

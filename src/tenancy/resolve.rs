@@ -18,6 +18,27 @@ pub struct Claims<'a> {
     /// The keys that the request carries in any of the places of a Datadog API key, in order of precedence. Official
     /// clients always send one, so a key need not be an ingest token.
     pub keys: [Option<&'a str>; 4],
+    /// By what its items may name their tenant.
+    pub by: NamedBy,
+}
+
+/// By what items may name their tenant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NamedBy {
+    /// A tag of their own.
+    #[default]
+    Tag,
+    /// An attribute of their resource (OTLP).
+    Attribute,
+}
+
+impl NamedBy {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Tag => "tag",
+            Self::Attribute => "attribute of the resource",
+        }
+    }
 }
 
 /// The sender of a request, as far as its head tells.
@@ -47,6 +68,15 @@ impl Caller {
             Self::Items { .. } => true,
         };
         (look && tenancy.from_tags).then_some(tenancy.tag.as_str())
+    }
+
+    /// The attribute to look for in the resources of this caller's request.
+    pub fn attribute<'t>(&self, tenancy: &'t Tenancy) -> Option<&'t str> {
+        let look = match self {
+            Self::Tenant { bound, .. } => *bound,
+            Self::Items { .. } => true,
+        };
+        (look && !tenancy.attribute.is_empty()).then_some(tenancy.attribute.as_str())
     }
 }
 
@@ -85,14 +115,13 @@ pub enum Denied {
 
 /// Advice on how to name a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("name one by the path /tenants/<tenant>/..., the header {header}, an ingest token as API key{}, or set tenancy.default", tag_advice(.tag.as_deref()))]
+#[error(
+    "name one by the path /tenants/<tenant>/..., the header {header}, an ingest token as API key{items}, or set tenancy.default"
+)]
 pub struct Advice {
     header: String,
-    tag: Option<String>,
-}
-
-fn tag_advice(tag: Option<&str>) -> String {
-    tag.map(|tag| format!(", a tag {tag}:<tenant> in every item")).unwrap_or_default()
+    /// How the items may name one.
+    items: String,
 }
 
 /// The rules of resolution.
@@ -129,26 +158,30 @@ impl Resolver<'_> {
         }
         let default = self.default_tenant()?;
         let unknown_key = claims.keys.iter().any(Option::is_some);
-        if default.is_none() && !self.tenancy.from_tags {
-            return Err(self.unnamed(unknown_key));
+        let may_be_named = match claims.by {
+            NamedBy::Tag => self.tenancy.from_tags,
+            NamedBy::Attribute => !self.tenancy.attribute.is_empty(),
+        };
+        if default.is_none() && !may_be_named {
+            return Err(self.unnamed(unknown_key, claims.by));
         }
         Ok(Caller::Items { default, unknown_key })
     }
 
-    /// The tenant of items of which a tag says this.
+    /// The tenant of items that are named so, or not at all.
     ///
     /// # Errors
-    /// When the tag names a tenant that does not exist or that is not the caller's, and when the items have no tenant.
-    pub fn tenant_of(&self, caller: &Caller, tag: Option<&str>) -> Result<Arc<Tenant>, Denied> {
-        match (caller, tag) {
+    /// When they name a tenant that does not exist or that is not the caller's, and when the items have no tenant.
+    pub fn tenant_of(&self, caller: &Caller, named: Option<&str>, by: NamedBy) -> Result<Arc<Tenant>, Denied> {
+        match (caller, named) {
             (Caller::Tenant { tenant, bound: true }, Some(name)) if name != tenant.id.as_str() => {
-                Err(Denied::Foreign { tenant: shorten(name), by: "tag" })
+                Err(Denied::Foreign { tenant: shorten(name), by: by.words() })
             }
             (Caller::Tenant { tenant, .. }, _) | (Caller::Items { default: Some(tenant), .. }, None) => {
                 Ok(Arc::clone(tenant))
             }
-            (Caller::Items { .. }, Some(name)) => self.find(name, "tag"),
-            (Caller::Items { default: None, unknown_key }, None) => Err(self.unnamed(*unknown_key)),
+            (Caller::Items { .. }, Some(name)) => self.find(name, by.words()),
+            (Caller::Items { default: None, unknown_key }, None) => Err(self.unnamed(*unknown_key, by)),
         }
     }
 
@@ -156,7 +189,7 @@ impl Resolver<'_> {
     fn bound_caller(&self, claims: &Claims<'_>) -> Result<Caller, Denied> {
         let Some(tenant) = self.by_token(claims) else {
             let given = claims.keys.iter().any(Option::is_some);
-            return Err(if given { Denied::TokenUnknown(self.advice()) } else { Denied::TokenMissing });
+            return Err(if given { Denied::TokenUnknown(self.advice(claims.by)) } else { Denied::TokenMissing });
         };
         for (name, by) in [(claims.path, "path"), (claims.header, "header")] {
             match name {
@@ -185,13 +218,19 @@ impl Resolver<'_> {
         self.tenancy.default.as_ref().map(|id| self.find(id.as_str(), "setting tenancy.default")).transpose()
     }
 
-    fn unnamed(&self, unknown_key: bool) -> Denied {
-        if unknown_key { Denied::TokenUnknown(self.advice()) } else { Denied::Unnamed(self.advice()) }
+    fn unnamed(&self, unknown_key: bool, by: NamedBy) -> Denied {
+        let advice = self.advice(by);
+        if unknown_key { Denied::TokenUnknown(advice) } else { Denied::Unnamed(advice) }
     }
 
-    fn advice(&self) -> Advice {
-        let tag = self.tenancy.from_tags.then(|| self.tenancy.tag.clone());
-        Advice { header: self.tenancy.header.clone(), tag }
+    fn advice(&self, by: NamedBy) -> Advice {
+        let Tenancy { tag, attribute, from_tags, .. } = self.tenancy;
+        let items = match by {
+            NamedBy::Attribute if !attribute.is_empty() => format!(", an attribute {attribute} of the resource"),
+            NamedBy::Tag if *from_tags => format!(", a tag {tag}:<tenant> in every item"),
+            _ => String::new(),
+        };
+        Advice { header: self.tenancy.header.clone(), items }
     }
 }
 
@@ -252,13 +291,14 @@ mod tests {
         fn tenants(&self, claims: Claims<'_>, tags: &[Option<&str>]) -> Result<String, Denied> {
             let resolver = self.resolver();
             let caller = resolver.caller(&claims)?;
-            let tenants: Result<Vec<_>, _> = tags.iter().map(|tag| resolver.tenant_of(&caller, *tag)).collect();
+            let tenants: Result<Vec<_>, _> =
+                tags.iter().map(|tag| resolver.tenant_of(&caller, *tag, NamedBy::Tag)).collect();
             Ok(tenants?.iter().map(|tenant| tenant.id.as_str()).collect::<Vec<_>>().join(" "))
         }
     }
 
     fn claims<'a>(path: Option<&'a str>, header: Option<&'a str>, key: Option<&'a str>) -> Claims<'a> {
-        Claims { path, header, keys: [None, None, key, None] }
+        Claims { path, header, keys: [None, None, key, None], by: NamedBy::Tag }
     }
 
     #[test]
@@ -349,6 +389,28 @@ mod tests {
         assert_eq!(tag(&House::new(), claims(None, None, None)), Some("tenant".into()));
         assert_eq!(tag(&House::new().without_tags().with_default("a"), claims(None, None, None)), None);
         assert_eq!(tag(&House::new().strict(), claims(None, None, Some(TOKEN_A))), Some("tenant".into()));
+    }
+
+    #[test]
+    fn attributes_of_resources_name_tenants_as_far_as_the_head_lets_them() {
+        let owner = |house: &House, head: Claims<'_>, named: Option<&str>| {
+            let caller = house.resolver().caller(&Claims { by: NamedBy::Attribute, ..head })?;
+            let looked_for = caller.attribute(&house.tenancy).and(named);
+            house.resolver().tenant_of(&caller, looked_for, NamedBy::Attribute).map(|tenant| tenant.id.to_string())
+        };
+        let (nobody, token) = (claims(None, None, None), claims(None, None, Some(TOKEN_A)));
+        let house = House::new().without_tags();
+        assert_eq!(owner(&house, nobody, Some("b")).unwrap(), "b");
+        assert_eq!(owner(&house, claims(Some("a"), None, None), Some("b")).unwrap(), "a", "the path decides");
+        assert!(matches!(owner(&house, nobody, Some("z")), Err(Denied::Unknown { .. })));
+        let unnamed = owner(&house, nobody, None).unwrap_err().to_string();
+        assert!(unnamed.contains("an attribute tenant of the resource"), "{unnamed}");
+        let house = house.with_default("c");
+        assert_eq!(owner(&house, nobody, None).unwrap(), "c");
+        let house = house.strict();
+        assert_eq!(owner(&house, token, Some("a")).unwrap(), "a");
+        assert!(matches!(owner(&house, token, Some("b")), Err(Denied::Foreign { .. })));
+        assert_eq!(owner(&house, nobody, Some("a")), Err(Denied::TokenMissing));
     }
 
     #[test]

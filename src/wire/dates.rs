@@ -85,6 +85,38 @@ fn from_utc(text: &[u8]) -> Option<UnixMillis> {
     Some(UnixMillis((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis))
 }
 
+/// Appends a time from 1970 on as `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+pub(super) fn write_utc(time: UnixMillis, out: &mut Vec<u8>) {
+    let (days, millis) = (time.0.div_euclid(86_400_000), time.0.rem_euclid(86_400_000));
+    let (year, month, day) = civil_from_days(days);
+    let mut digits = |value: i64, places: u32, after: u8| {
+        for place in (0..places).rev() {
+            out.push(b'0' + (value / 10_i64.pow(place) % 10) as u8);
+        }
+        out.push(after);
+    };
+    digits(year, 4, b'-');
+    digits(month, 2, b'-');
+    digits(day, 2, b'T');
+    digits(millis / 3_600_000, 2, b':');
+    digits(millis / 60_000 % 60, 2, b':');
+    digits(millis / 1_000 % 60, 2, b'.');
+    digits(millis % 1_000, 3, b'Z');
+}
+
+/// The date of a number of days from 1970-01-01, which is not negative; the inverse of [`days_from_civil`].
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
 /// Days from 1970-01-01 in the Gregorian calendar, with years that begin in March so that leap days come last.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -120,6 +152,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_written_time_is_read_as_it_was(millis in 0i64..253_402_300_799_000) {
+            let mut text = Vec::new();
+            write_utc(UnixMillis(millis), &mut text);
+            prop_assert_eq!(from_text(&text), Some(UnixMillis(millis)));
+        }
+
         #[test]
         fn the_fast_path_agrees_with_the_calendar(seconds in -62_167_219_200i64..253_402_300_799, nanos in 0i32..1_000_000_000) {
             let timestamp = jiff::Timestamp::new(seconds, nanos).unwrap();

@@ -6,9 +6,9 @@
 use super::encode;
 
 /// ln γ, where γ = 1 + 2/128: as the Agent computes it, by `ln_1p`.
-const LN_GAMMA: f64 = 0.015_504_186_535_965_254;
+pub(super) const LN_GAMMA: f64 = 0.015_504_186_535_965_254;
 /// The key of 1: so that the smallest value that is told from zero, 1e-9, has key 1.
-const BIAS: f64 = 1338.0;
+pub(super) const BIAS: f64 = 1338.0;
 /// Values below this are in the bin of zero: γ^(1 - bias).
 const SMALLEST: f64 = 9.941_854_089_121_45e-10;
 /// The greatest key, which means infinity.
@@ -31,6 +31,15 @@ pub struct Sketch {
     max: f64,
     sum: f64,
     average: f64,
+}
+
+/// What is said of a distribution besides its bins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Summary {
+    pub count: u64,
+    pub min: f64,
+    pub max: f64,
+    pub sum: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +81,22 @@ impl Sketch {
             Err(at) => self.bins.insert(at, Bin { key, count }),
         }
         self.fold();
+    }
+
+    /// The sketch of `bins`, of which each key is not below the one before, with figures that are known otherwise.
+    pub(super) fn from_bins(bins: &[(i16, u32)], summary: Summary) -> Self {
+        let Summary { count, min, max, sum } = summary;
+        let mut merged: Vec<Bin> = Vec::with_capacity(bins.len());
+        for &(key, count) in bins {
+            match merged.last_mut() {
+                Some(last) if last.key == key => last.count = last.count.saturating_add(count),
+                _ => merged.push(Bin { key, count }),
+            }
+        }
+        let average = sum / count as f64;
+        let mut sketch = Self { bins: merged, pending: Vec::new(), count, min, max, sum, average };
+        sketch.fold();
+        sketch
     }
 
     fn summarize(&mut self, value: f64, count: u32, sum: f64) {
@@ -171,7 +196,7 @@ impl Sketch {
 
 /// The key of a finite value's bin.
 #[inline]
-fn key(value: f64) -> i16 {
+pub(super) fn key(value: f64) -> i16 {
     let size = value.abs();
     if size < SMALLEST {
         return 0;
@@ -181,7 +206,7 @@ fn key(value: f64) -> i16 {
 }
 
 /// The value that a key stands for.
-fn power(key: i16) -> f64 {
+pub(super) fn power(key: i16) -> f64 {
     match key {
         0 => 0.0,
         key if key < 0 => -power(-key),

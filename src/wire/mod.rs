@@ -16,6 +16,7 @@ mod json;
 mod logs;
 mod metric;
 mod metrics_proto;
+pub mod otlp;
 mod part;
 mod protobuf;
 mod series;

@@ -51,6 +51,15 @@ impl<'a> Message<'a> {
     pub fn fields(self) -> Fields<'a> {
         Fields { message: self, at: 0 }
     }
+
+    /// The values of a packed list of varints.
+    pub fn varints(self, mut each: impl FnMut(u64)) -> Result<(), Stop> {
+        let mut list = self.fields();
+        while list.at < self.bytes.len() {
+            each(list.varint()?);
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Field<'a> {

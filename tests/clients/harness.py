@@ -188,12 +188,14 @@ class Daemon(Process):
         )
         config.chmod(0o600)
         super().__init__(directory, "daemon", "run", "--config", config)
-        self.url = self._listening("ingest")
-        self.admin = self._listening("admin")
-        self.dogstatsd = self._listening("dogstatsd").removeprefix("http://")
+        self.url = self.listening("ingest")
+        self.admin = self.listening("admin")
+        self.dogstatsd = self.listening("dogstatsd").removeprefix("http://")
         self.dogstatsd_socket = directory / "dogstatsd.sock"
 
-    def _listening(self, listener):
+    def listening(self, listener):
+        """The address of a listener."""
+
         def pick(line):
             try:
                 record = json.loads(line)

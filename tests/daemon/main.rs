@@ -10,6 +10,7 @@ mod durability;
 mod ingest;
 mod ledger;
 mod log;
+mod otlp;
 mod shutdown;
 mod slow_clients;
 #[path = "../support/mod.rs"]

@@ -5,14 +5,16 @@ use super::body;
 use super::budget::{Budget, Reservation};
 use super::encoding::Encodings;
 use super::event;
+use super::otlp::{self, Otlp};
 use super::query::Query;
 use super::route::{self, Echo, Intake, Route, Target};
 use crate::ingest::accept::{Door, Sender, Submission, Submit};
+use crate::ingest::otlp::Memory;
 use crate::ingest::outcome::{Accepted, Rejection};
 use crate::queue::Queues;
 use crate::serve::{Bounds, Connection, Service};
 use crate::settings::{self, Settings};
-use crate::tenancy::{Caller, Claims, Denied, Tenant, TenantState};
+use crate::tenancy::{Caller, Claims, Denied, NamedBy, Tenant, TenantState};
 use crate::types::{Current, Generation, Kind, UnixMillis, redacted};
 use crate::wire::{self, Form, LogDefaults, Refusal, Split};
 use bytes::Bytes;
@@ -53,6 +55,7 @@ pub struct Handler<Q = Queues> {
     budget: Arc<Budget>,
     /// Decoders at once on blocking threads: more would only take turns, each with its memory.
     unpackers: Semaphore,
+    otlp: Otlp<Q>,
     counts: Counts,
 }
 
@@ -93,6 +96,7 @@ impl Rules {
             path,
             header: header.map(text),
             keys: [key, query.dd_api_key.as_deref(), query.api_key.as_deref(), sent],
+            by: NamedBy::Tag,
         })
     }
 }
@@ -150,11 +154,14 @@ impl<Q: Submit> Handler<Q> {
     ///
     /// # Errors
     /// When `tenancy.header` cannot be the name of a header.
-    pub fn new(settings: &Settings, door: Arc<Door<Q>>) -> Result<Self, InvalidHeader> {
+    pub fn new(settings: &Settings, door: Arc<Door<Q>>, memory: Arc<Memory>) -> Result<Self, InvalidHeader> {
+        let rules = Rules::new(settings)?;
+        let budget = Budget::for_bodies_of(settings.ingest.max_body);
         Ok(Self {
-            rules: Current::new(Rules::new(settings)?),
+            otlp: Otlp::new(settings, rules.tenant_header.clone(), door.clone(), memory, budget.clone()),
+            rules: Current::new(rules),
             door,
-            budget: Budget::for_bodies_of(settings.ingest.max_body),
+            budget,
             unpackers: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             counts: Counts::new(),
         })
@@ -165,9 +172,16 @@ impl<Q: Submit> Handler<Q> {
     /// # Errors
     /// When `tenancy.header` cannot be the name of a header; nothing has changed then.
     pub fn reload(&self, settings: &Settings) -> Result<(), InvalidHeader> {
-        self.rules.set(Rules::new(settings)?);
+        let rules = Rules::new(settings)?;
+        self.otlp.reload(settings, rules.tenant_header.clone());
+        self.rules.set(rules);
         self.door.reload(settings);
         Ok(())
+    }
+
+    /// What takes OTLP.
+    pub(super) fn otlp(&self) -> &Otlp<Q> {
+        &self.otlp
     }
 
     /// Answers a request. A panic on the way is answered with 500 and costs nothing but this request.
@@ -218,6 +232,8 @@ impl<Q: Submit> Handler<Q> {
         }
         match route.target {
             Target::Intake { intake, key } => self.take(head, body, route.tenant, intake, key).await,
+            Target::Otlp(signal) => Ok(self.otlp.answer(head, body, route.tenant, signal).await),
+            Target::Traces => Ok(otlp::no_traces(head)),
             Target::Validate => self.validate(head, route.tenant),
             Target::Metadata => Ok(answer::fixed(StatusCode::ACCEPTED, r#"{"status":"ok"}"#)),
             Target::Ready if self.door.is_closed() => Err(Rejection::Stopping.into()),

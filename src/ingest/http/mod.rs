@@ -5,8 +5,11 @@ mod body;
 mod budget;
 mod encoding;
 mod event;
+mod grpc;
 mod handler;
+mod otlp;
 mod query;
 mod route;
 
+pub use grpc::Grpc;
 pub use handler::{Handler, InvalidHeader};

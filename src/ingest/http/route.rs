@@ -1,6 +1,7 @@
 //! Which path means what: one literal a path. Pure.
 
 use crate::wire::Form;
+use crate::wire::otlp::Signal;
 use hyper::StatusCode;
 
 /// What takes telemetry on a path.
@@ -94,6 +95,10 @@ pub(super) enum Target<'a> {
         /// The key that the path holds.
         key: Option<&'a str>,
     },
+    /// OTLP.
+    Otlp(Signal),
+    /// OTLP's traces, which are not taken.
+    Traces,
     /// Whether the caller's key is good.
     Validate,
     /// What an Agent posts about itself; taken and not forwarded.
@@ -175,6 +180,9 @@ impl<'a> Target<'a> {
             }
             "intake" => const { &Intake { forms: &[(BodyType::Json, Form::AgentIntake)], ..USUAL } },
             "api/v1/check_run" => const { &Intake { forms: &[(BodyType::Json, Form::CheckRun)], ..USUAL } },
+            "v1/metrics" => return Self::Otlp(Signal::Metrics),
+            "v1/logs" => return Self::Otlp(Signal::Logs),
+            "v1/traces" => return Self::Traces,
             "api/v1/validate" => return Self::Validate,
             "api/v1/metadata" | "api/v2/host_metadata" => return Self::Metadata,
             "api/intake/metrics/v3/series" | "api/intake/metrics/v3beta/series" => return Self::SeriesV3,
@@ -200,7 +208,7 @@ impl<'a> Target<'a> {
     /// The methods that the target takes, as `Allow` lists them; nothing for what does not exist.
     pub(super) fn allow(self) -> Option<&'static str> {
         match self {
-            Self::Intake { .. } | Self::Metadata => Some("POST"),
+            Self::Intake { .. } | Self::Otlp(_) | Self::Traces | Self::Metadata => Some("POST"),
             Self::Validate | Self::Health | Self::Ready | Self::Follow { .. } => Some("GET, HEAD"),
             Self::SeriesV3 | Self::Unknown => None,
         }

@@ -145,13 +145,6 @@ fn wrong_types_are_refused_by_value() {
 }
 
 #[test]
-fn sections_and_keys_of_later_versions_are_refused_as_such() {
-    for section in ["otlp"] {
-        assert_error(&format!("[{section}]"), &format!("dogsled.toml:1: {section}: this version does not have"));
-    }
-}
-
-#[test]
 fn the_environment_wins_over_the_file() {
     let files =
         Files::new("[ingest]\nmax_body = \"1MiB\"\nmax_connections = 7\n[tenants.Acme-Inc]\nsite = \"datadoghq.eu\"\n");

@@ -1,13 +1,13 @@
 //! A port to send requests to, and a client that sees every byte.
 
-use dogsled::ingest::{Door, Handler, Submit};
+use dogsled::ingest::{Door, Handler, Memory, Submit};
 use dogsled::ledger::{DropReason, Ledger};
 use dogsled::metric::Recorder;
 use dogsled::queue::{Limit, Refused};
 use dogsled::serve::{self, Listener};
 use dogsled::settings::{Overrides, OwnLimits, Settings, Sites};
 use dogsled::tenancy::{FileKeys, Meters, Registry, Tenant};
-use dogsled::types::{Chunk, Secret, TenantId};
+use dogsled::types::{Chunk, Secret, TenantId, UnixMillis};
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -110,7 +110,9 @@ impl Port {
         let (state, ledger) = (tempfile::tempdir().unwrap(), Arc::new(Ledger::default()));
         settings.state.dir = state.path().to_owned();
         let door = Arc::new(Door::new(&settings, Arc::clone(&registry), Arc::clone(&taken), ledger.clone()));
-        let handler = metrics::with_local_recorder(&metrics, || Handler::new(&settings, door.clone()).unwrap());
+        let memory = Arc::new(Memory::open(state.path().join("series"), [7; 16], UnixMillis::now()).0);
+        let handler = || Handler::new(&settings, door.clone(), memory).unwrap();
+        let handler = metrics::with_local_recorder(&metrics, handler);
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(serve::serve(listeners, Arc::new(handler), async move {
             let _ = stopped.await;
