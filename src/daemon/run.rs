@@ -13,7 +13,7 @@ use crate::metric::Recorder;
 use crate::oauth::Connect;
 use crate::queue::Queues;
 use crate::serve::{self, ListenError, Listener};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Settings, Shutdown};
 use crate::tenancy::{Registry, TenantState};
 use crate::types::TenantId;
 use std::fs;
@@ -207,8 +207,8 @@ impl Daemon {
         reloader
     }
 
-    /// Works until `shutdown` comes; then takes nothing more, and delivers until nothing is queued, the configured
-    /// grace has passed or `at_once` comes.
+    /// Works until `shutdown` comes; then takes what still comes until it is quiet, and delivers until nothing is queued, the
+    /// configured grace has passed or `at_once` comes.
     pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
         let Self { ledger, registry, queues, delivery, tenants, ingest, dogstatsd, admin, operator, .. } = self;
         let mut dogstatsd = dogstatsd.start();
@@ -229,29 +229,48 @@ impl Daemon {
         };
         let mut operating = tokio::spawn(operator.serve(admin.clone(), closing));
         let (listeners, door, handler) = ingest;
+        let (over, until_over) = oneshot::channel::<()>();
+        // Until the very end, so that nobody's connection is refused while the daemon lives.
+        let mut serving = tokio::spawn(serve::serve(listeners, handler, async {
+            // An error means that the daemon is gone.
+            let _ = until_over.await;
+        }));
         let (begun, begin) = oneshot::channel();
-        let serving = serve::serve(listeners, handler, async {
-            shutdown.await;
-            door.close();
-            let grace = admin.control.settings().shutdown.grace;
-            info!(grace_seconds = grace.as_secs_f64(), "shutting down: taking nothing more, delivering what is queued");
-            admin.ready.store(false, Ordering::Relaxed);
-            delivery.flush();
-            // The other end is awaited below.
-            let _ = begun.send(grace);
-        });
+        let (shut, is_shut) = oneshot::channel();
         let mut at_once = std::pin::pin!(at_once);
         let ending = async {
-            serving.await;
+            shutdown.await;
+            let Shutdown { accept, quiet, grace } = admin.control.settings().shutdown;
+            info!(
+                quiet_seconds = quiet.as_secs_f64(),
+                grace_seconds = grace.as_secs_f64(),
+                "shutting down: taking telemetry until it is quiet, then delivering what is queued"
+            );
+            admin.ready.store(false, Ordering::Relaxed);
+            door.begin_to_close();
+            // The other ends are awaited below.
+            let _ = begun.send(());
+            door.close_when_quiet(quiet, accept).await;
+            delivery.flush();
+            let _ = shut.send(grace);
+            door.answered().await;
             dogstatsd.stop().await;
             queues.stop_accepting();
             tokio::join!(drained(&ledger, &registry), admin.control.end());
         };
         // Clients that take their time to send a request do not get more than the grace either.
         let cut_short = async {
-            let Ok(grace) = begin.await else { return std::future::pending().await };
+            if begin.await.is_err() {
+                return std::future::pending().await;
+            }
+            let passed = async {
+                match is_shut.await {
+                    Ok(grace) => tokio::time::sleep(grace).await,
+                    Err(_) => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep(grace) => GRACE_PASSED,
+                () = passed => GRACE_PASSED,
                 () = &mut at_once => TOLD_TWICE,
             }
         };
@@ -288,7 +307,9 @@ impl Daemon {
         delivery.checkpoint().await;
         let journal = queues.journal().clone();
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
-        drop(closed);
+        drop((over, closed));
+        let _ = tokio::time::timeout(ANSWERS, &mut serving).await;
+        serving.abort();
         let _ = tokio::time::timeout(ANSWERS, &mut operating).await;
         operating.abort();
         let accounts = ledger.read();

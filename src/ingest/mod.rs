@@ -12,6 +12,7 @@ mod metrics;
 mod outcome;
 mod shares;
 mod tickets;
+mod visits;
 
 pub use accept::{Door, Sender, Submission, Submit};
 pub use http::{Handler, InvalidHeader};
