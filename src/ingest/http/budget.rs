@@ -59,10 +59,10 @@ pub(super) struct Reservation {
 }
 
 impl Budget {
-    /// A budget for bodies of at most `max_body` bytes each: four of the largest at once, or 64 MiB where those are
-    /// small.
+    /// A budget for bodies of at most `max_body` bytes each: five of the largest at once, or 64 MiB where those are small. One
+    /// of the largest and what it is decoded from are less than half of what large requests may take.
     pub(super) fn for_bodies_of(max_body: usize) -> Arc<Self> {
-        Self::new(max_body.saturating_mul(4).max(64 << 20))
+        Self::new(max_body.saturating_mul(5).max(64 << 20))
     }
 
     pub(super) fn new(bytes: usize) -> Arc<Self> {
