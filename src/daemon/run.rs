@@ -13,7 +13,7 @@ use crate::metric::Recorder;
 use crate::oauth::Connect;
 use crate::queue::Queues;
 use crate::serve::{self, ListenError, Listener};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Settings, Shutdown};
 use crate::tenancy::{FileKeys, Registry, TenantState};
 use crate::types::TenantId;
 use crate::wire::otlp::HashKey;
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
@@ -239,8 +239,8 @@ impl Daemon {
         reloader
     }
 
-    /// Works until `shutdown` comes; then takes nothing more, and delivers until nothing is queued, the configured
-    /// grace has passed or `at_once` comes.
+    /// Works until `shutdown` comes; then takes what still comes until it is quiet, and delivers until nothing is queued, the
+    /// configured grace has passed or `at_once` comes.
     pub async fn run(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) {
         let Self {
             ledger,
@@ -273,43 +273,52 @@ impl Daemon {
         };
         let mut operating = tokio::spawn(operator.serve(admin.clone(), closing));
         let (listeners, door, handler) = ingest;
-        let (begun, begin) = oneshot::channel();
-        let (hang_up, hung_up) = oneshot::channel::<()>();
-        let calls = {
-            let grpc = Arc::new(Grpc(handler.clone()));
-            async move {
-                let Some(listener) = grpc_listener else { return };
-                let closing = async {
-                    // An error means that the daemon is gone.
-                    let _ = hung_up.await;
-                };
-                serve::serve(vec![listener], grpc, closing).await;
-            }
-        };
-        let serving = serve::serve(listeners, handler, async {
-            shutdown.await;
-            door.close();
-            // Nobody listens where there is no such listener.
-            let _ = hang_up.send(());
-            let grace = admin.control.settings().shutdown.grace;
-            info!(grace_seconds = grace.as_secs_f64(), "shutting down: taking nothing more, delivering what is queued");
-            admin.ready.store(false, Ordering::Relaxed);
-            delivery.flush();
-            // The other end is awaited below.
-            let _ = begun.send(grace);
+        // Until the very end, so that nobody's connection is refused while the daemon lives.
+        let (over, until_over) = watch::channel(());
+        let grpc = Arc::new(Grpc(handler.clone()));
+        let calls = grpc_listener.into_iter().collect();
+        let mut serving = tokio::spawn(async move {
+            tokio::join!(
+                serve::serve(listeners, handler, closed_channel(until_over.clone())),
+                serve::serve(calls, grpc, closed_channel(until_over))
+            );
         });
+        let (begun, begin) = oneshot::channel();
+        let (shut, is_shut) = oneshot::channel();
         let mut at_once = std::pin::pin!(at_once);
         let ending = async {
-            tokio::join!(serving, calls);
+            shutdown.await;
+            let Shutdown { accept, quiet, grace } = admin.control.settings().shutdown;
+            info!(
+                quiet_seconds = quiet.as_secs_f64(),
+                grace_seconds = grace.as_secs_f64(),
+                "shutting down: taking telemetry until it is quiet, then delivering what is queued"
+            );
+            admin.ready.store(false, Ordering::Relaxed);
+            door.begin_to_close();
+            // The other ends are awaited below.
+            let _ = begun.send(());
+            door.close_when_quiet(quiet, accept).await;
+            delivery.flush();
+            let _ = shut.send(grace);
+            door.answered().await;
             dogstatsd.stop().await;
             queues.stop_accepting();
             tokio::join!(drained(&ledger, &registry), admin.control.end());
         };
         // Clients that take their time to send a request do not get more than the grace either.
         let cut_short = async {
-            let Ok(grace) = begin.await else { return std::future::pending().await };
+            if begin.await.is_err() {
+                return std::future::pending().await;
+            }
+            let passed = async {
+                match is_shut.await {
+                    Ok(grace) => tokio::time::sleep(grace).await,
+                    Err(_) => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep(grace) => GRACE_PASSED,
+                () = passed => GRACE_PASSED,
                 () = &mut at_once => TOLD_TWICE,
             }
         };
@@ -349,7 +358,9 @@ impl Daemon {
         }
         let journal = queues.journal().clone();
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
-        drop(closed);
+        drop((over, closed));
+        let _ = tokio::time::timeout(ANSWERS, &mut serving).await;
+        serving.abort();
         let _ = tokio::time::timeout(ANSWERS, &mut operating).await;
         operating.abort();
         let accounts = ledger.read();
@@ -370,6 +381,11 @@ impl Daemon {
             "stopped"
         );
     }
+}
+
+/// Waits until the other end of a channel is gone.
+async fn closed_channel(mut channel: watch::Receiver<()>) {
+    while channel.changed().await.is_ok() {}
 }
 
 /// Waits for the end of a task, and aborts it when `hurry` comes first.

@@ -8,6 +8,7 @@
 use super::outcome::{Accepted, NotTaken, Rejection};
 use super::shares::{Share, Shares};
 use super::tickets::{Followed, Tickets};
+use super::visits::{Visit, Visits};
 use crate::deliver::{DeadLetters, Items, Reason};
 use crate::ledger::Ledger;
 use crate::queue::{Queues, Refused};
@@ -18,7 +19,7 @@ use crate::wire::{Invalid, Owner, Part, Split};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -56,7 +57,7 @@ pub struct Door<Q = Queues> {
     ledger: Arc<Ledger>,
     dead_letters: Arc<DeadLetters>,
     tickets: Tickets,
-    closed: AtomicBool,
+    visits: Visits,
     /// Has the account of items whose tenant is not known.
     unknown: TenantId,
 }
@@ -138,7 +139,7 @@ impl<Q: Submit> Door<Q> {
             ledger,
             dead_letters: Arc::new(DeadLetters::new(&settings.state.dir)),
             tickets: Tickets::default(),
-            closed: AtomicBool::new(false),
+            visits: Visits::default(),
             unknown: TenantId::unknown(),
         }
     }
@@ -148,14 +149,29 @@ impl<Q: Submit> Door<Q> {
         self.rules.set(Rules::new(settings));
     }
 
-    /// Takes nothing more from now on.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+    /// Begins to close: requests are still taken, but it is told that they will not be for much longer.
+    pub fn begin_to_close(&self) {
+        self.visits.begin_to_close();
     }
 
-    /// Whether nothing more is taken.
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+    /// Whether it is closed or about to be.
+    pub fn is_closing(&self) -> bool {
+        self.visits.is_closing()
+    }
+
+    /// Waits until no request has come for `quiet`, and for `most` at most. Then no more are taken.
+    pub async fn close_when_quiet(&self, quiet: Duration, most: Duration) {
+        self.visits.close_when_quiet(quiet, most).await;
+    }
+
+    /// Waits until the requests that were taken are answered.
+    pub async fn answered(&self) {
+        self.visits.answered().await;
+    }
+
+    /// A request comes in; it is in flight until the visit ends.
+    pub(super) fn enter(&self) -> Result<Visit<'_>, Rejection> {
+        self.visits.enter().ok_or(Rejection::Stopping)
     }
 
     /// Who exists.

@@ -13,6 +13,7 @@ mod otlp;
 mod outcome;
 mod shares;
 mod tickets;
+mod visits;
 
 pub use accept::{Door, Sender, Submission, Submit};
 pub use http::{Grpc, Handler, InvalidHeader};

@@ -14,9 +14,13 @@ async fn end(daemon: &mut Daemon) -> Value {
     until("the last line of the log", async || daemon.log("stopped").into_iter().next()).await
 }
 
-async fn refused(daemon: &Daemon) {
-    until("connections to be refused", async || TcpStream::connect(daemon.address()).await.is_err().then_some(()))
-        .await;
+/// Waits until requests are told to come again later.
+async fn closed(daemon: &Daemon) {
+    until("requests to be turned away", async || {
+        let answer = daemon.try_post("a", "/api/v2/logs", b"[]".to_vec()).await.unwrap();
+        (answer.status == 503).then(|| assert!(answer.retry_after.is_some(), "{answer:?}"))
+    })
+    .await;
 }
 
 /// A connection on which a request without its last `missing` bytes has been sent, and whose body the daemon reads.
@@ -66,11 +70,12 @@ async fn what_is_queued_is_delivered_before_the_end_without_waiting_for_batches(
 #[tokio::test]
 async fn a_request_under_way_is_answered_and_its_items_are_delivered_while_no_other_is_taken() {
     let fakeintake = FakeIntake::start();
-    let mut daemon = Setup::new(&fakeintake, &["a"]).set("shutdown.grace", "60s").start().await;
+    let setup = Setup::new(&fakeintake, &["a"]).set("shutdown.grace", "60s").set("shutdown.accept", "50ms");
+    let mut daemon = setup.start().await;
     let body = json!([{ "message": "m", "id": 1 }]).to_string();
     let mut stream = begin(&daemon, &body, 5).await;
     daemon.terminate();
-    refused(&daemon).await;
+    closed(&daemon).await;
     stream.write_all(&body.as_bytes()[body.len() - 5..]).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -135,6 +140,7 @@ async fn a_client_that_never_ends_its_request_gets_no_more_than_the_grace() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["a"]).set("shutdown.grace", "500ms");
     let setup = setup.set("ingest.header_timeout", "10m").set("ingest.body_timeout", "10m");
+    let setup = setup.set("shutdown.accept", "50ms");
     let mut daemon = setup.start().await;
     let _slow = begin(&daemon, &"x".repeat(1000), 10).await;
     let mut header = TcpStream::connect(daemon.address()).await.unwrap();
@@ -158,4 +164,31 @@ async fn it_says_that_it_is_not_ready_while_it_ends() {
     daemon.scrape().await.assert_balanced();
     fakeintake.end_fault(fault).await;
     assert_eq!(end(&mut daemon).await["delivered"], 7);
+}
+
+#[tokio::test]
+async fn the_last_telemetry_of_others_is_taken_and_no_connection_refused() {
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("shutdown.grace", "10m").set("shutdown.accept", "2s");
+    let setup = setup.set("shutdown.quiet", "2s");
+    let mut daemon = setup.start().await;
+    let fault = fakeintake.fault("a", json!({ "effect": { "hang": {} } })).await;
+    daemon.logs("a", 0..3).await;
+    daemon.terminate();
+    until("it not to be ready", async || (daemon.admin_status("/readyz").await == 503).then_some(())).await;
+    // On a kept connection, and on a new one.
+    daemon.logs("a", 3..5).await;
+    let body = json!([{ "message": "m", "id": 5 }]).to_string();
+    let mut stream = begin(&daemon, &body, 0).await;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 202");
+    closed(&daemon).await;
+    // For as long as it lives.
+    for _ in 0..20 {
+        assert!(TcpStream::connect(daemon.address()).await.is_ok());
+    }
+    closed(&daemon).await;
+    fakeintake.end_fault(fault).await;
+    assert_eq!(end(&mut daemon).await["delivered"], 6);
 }

@@ -66,6 +66,6 @@ fn the_unit_allows_no_core_dumps() {
 fn systemd_waits_longer_than_the_daemon_takes_to_end() {
     let timeout = unit().lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")?.strip_suffix('s')?.parse().ok());
     let settings = dogsled::settings::Settings::default();
-    let takes = settings.shutdown.grace + settings.delivery.timeout;
+    let takes = settings.shutdown.accept + settings.shutdown.grace + settings.delivery.timeout;
     assert!(std::time::Duration::from_secs(timeout.unwrap()) > takes);
 }

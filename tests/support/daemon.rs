@@ -63,6 +63,7 @@ impl Setup {
             ("delivery.retry_initial", "20ms"),
             ("delivery.retry_max", "200ms"),
             ("shutdown.grace", "10s"),
+            ("shutdown.quiet", "20ms"),
             ("log.format", "json"),
         ] {
             settings.insert(name.to_owned(), quoted(value));

@@ -85,6 +85,10 @@ impl Problem {
         match error {
             BodyError::TooLarge => Self::too_large(limit),
             BodyError::Exhausted => Self::busy(),
+            BodyError::Slow => {
+                let message = "the body comes more slowly than 64 KiB a second: send it at once, or less";
+                Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, message) }
+            }
             BodyError::Broken(reason) => Self {
                 close: true,
                 ..Self::new(StatusCode::BAD_REQUEST, format!("the body could not be read: {reason}"))

@@ -5,10 +5,17 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// A body that arrives whole is kept where it was read into when it has at least this size. A smaller one is copied:
 /// it would hold the connection's whole read buffer in memory for as long as its items wait.
 const KEEP: usize = 16 << 10;
+
+/// A sender that is slower than this, bytes a second, is too slow to be real: it only holds memory.
+const LEAST_SPEED: usize = 64 << 10;
+
+/// How long a sender may be slower at the beginning.
+const HEAD_START: Duration = Duration::from_secs(5);
 
 /// How much of a refused request's body is read and thrown away, so that its sender gets to read the answer instead
 /// of a connection reset.
@@ -24,6 +31,8 @@ pub(super) enum BodyError {
     TooLarge,
     /// The bodies of all requests together take too much memory just now.
     Exhausted,
+    /// It comes too slowly.
+    Slow,
     /// The connection broke or what came was not HTTP.
     Broken(String),
 }
@@ -46,31 +55,49 @@ where
     if announced.is_some_and(|bytes| bytes > limit) {
         return Err(BodyError::TooLarge);
     }
-    let Some(first) = next(body).await? else { return Ok(Bytes::new()) };
+    let mut pace = Pace { begun: Instant::now() };
+    let Some(first) = pace.next(body, 0).await? else { return Ok(Bytes::new()) };
     if first.len() > limit {
         return Err(BodyError::TooLarge);
     }
-    hold.grow(first.len())?;
-    let second = match next(body).await? {
+    pace.begun += hold.wait_to_grow(first.len()).await?;
+    let second = match pace.next(body, first.len()).await? {
         Some(second) => second,
         None if first.len() < KEEP => return Ok(Bytes::copy_from_slice(&first)),
         None => return Ok(first),
     };
     let most = announced.unwrap_or(limit);
     let mut gathered = Vec::new();
-    make_room(&mut gathered, first.len() + second.len(), most, limit, hold)?;
+    pace.begun += make_room(&mut gathered, first.len() + second.len(), most, limit, hold).await?;
     gathered.extend_from_slice(&first);
     gathered.extend_from_slice(&second);
     drop((first, second));
-    while let Some(part) = next(body).await? {
+    while let Some(part) = pace.next(body, gathered.len()).await? {
         let needed = gathered.len() + part.len();
-        make_room(&mut gathered, needed, most, limit, hold)?;
+        pace.begun += make_room(&mut gathered, needed, most, limit, hold).await?;
         gathered.extend_from_slice(&part);
     }
     if gathered.capacity() > gathered.len() + gathered.len() / 4 {
         gathered.shrink_to_fit();
     }
     Ok(gathered.into())
+}
+
+/// When a body began to be read, waiting for room left out.
+struct Pace {
+    begun: Instant,
+}
+
+impl Pace {
+    /// The next data of a body of which so much has arrived.
+    async fn next<B>(&self, body: &mut B, arrived: usize) -> Result<Option<Bytes>, BodyError>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let time = Duration::from_millis(arrived as u64 * 1000 / LEAST_SPEED as u64);
+        timeout_at(self.begun + HEAD_START.max(time), next(body)).await.map_err(|_| BodyError::Slow)?
+    }
 }
 
 /// Reads on what a refused request still sends, within bounds, while its answer is already on the way.
@@ -92,23 +119,24 @@ where
     let _ = tokio::time::timeout(DRAIN_TIME, read).await;
 }
 
-/// Makes room for `needed` bytes, and for as many again where that many may come.
-fn make_room(
+/// Makes room for `needed` bytes, and for as many again where that many may come; gives how long it had to wait for it.
+async fn make_room(
     gathered: &mut Vec<u8>,
     needed: usize,
     most: usize,
     limit: usize,
     hold: &mut Reservation,
-) -> Result<(), BodyError> {
+) -> Result<Duration, BodyError> {
     if needed > limit {
         return Err(BodyError::TooLarge);
     }
-    if needed > gathered.capacity() {
-        let capacity = (2 * needed).min(most).max(needed);
-        hold.grow(capacity.saturating_sub(hold.bytes()))?;
-        gathered.reserve_exact(capacity - gathered.len());
+    if needed <= gathered.capacity() {
+        return Ok(Duration::ZERO);
     }
-    Ok(())
+    let capacity = (2 * needed).min(most).max(needed);
+    let waited = hold.wait_to_grow(capacity.saturating_sub(hold.bytes())).await?;
+    gathered.reserve_exact(capacity - gathered.len());
+    Ok(waited)
 }
 
 /// The next data of a body. An end that is known already costs no further poll.
@@ -134,7 +162,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::http::budget::Budget;
+    use crate::ingest::http::budget::{Budget, Owner};
     use http_body_util::Full;
     use hyper::body::Frame;
     use std::convert::Infallible;
@@ -176,7 +204,9 @@ mod tests {
     async fn a_body_in_one_piece_is_not_copied_unless_it_is_small() {
         for (size, same) in [(KEEP, true), (KEEP - 1, false)] {
             let sent = Bytes::from(vec![1; size]);
-            let read = read(&mut Full::new(sent.clone()), 1 << 20, &mut Budget::new(1 << 20).hold()).await.unwrap();
+            let read = read(&mut Full::new(sent.clone()), 1 << 20, &mut Budget::new(1 << 20).hold(Owner::Local))
+                .await
+                .unwrap();
             assert_eq!(read, sent);
             assert_eq!(read.as_ptr() == sent.as_ptr(), same, "{size}");
         }
@@ -185,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn pieces_are_gathered_and_empty_ones_do_not_matter() {
         let budget = Budget::new(1 << 20);
-        let mut hold = budget.hold();
+        let mut hold = budget.hold(Owner::Local);
         for announced in [None, Some(40_010)] {
             let read = read(&mut pieces(&[10, 0, 20_000, 20_000], announced), 1 << 20, &mut hold).await.unwrap();
             assert_eq!(read.len(), 40_010);
@@ -198,18 +228,18 @@ mod tests {
     async fn a_body_over_the_limit_is_refused_at_the_first_byte_beyond() {
         let budget = Budget::new(1 << 20);
         let mut exact = pieces(&[60, 40], None);
-        assert_eq!(read(&mut exact, 100, &mut budget.hold()).await.unwrap().len(), 100);
+        assert_eq!(read(&mut exact, 100, &mut budget.hold(Owner::Local)).await.unwrap().len(), 100);
         let mut over = pieces(&[60, 41, 1_000], None);
-        assert!(matches!(read(&mut over, 100, &mut budget.hold()).await, Err(BodyError::TooLarge)));
+        assert!(matches!(read(&mut over, 100, &mut budget.hold(Owner::Local)).await, Err(BodyError::TooLarge)));
         assert_eq!(over.left.len(), 1);
         let mut first = pieces(&[101, 1], None);
-        assert!(matches!(read(&mut first, 100, &mut budget.hold()).await, Err(BodyError::TooLarge)));
+        assert!(matches!(read(&mut first, 100, &mut budget.hold(Owner::Local)).await, Err(BodyError::TooLarge)));
     }
 
     #[tokio::test]
     async fn an_announced_length_over_the_limit_is_refused_unread() {
         let mut body = pieces(&[1], Some(101));
-        let refused = read(&mut body, 100, &mut Budget::new(1 << 20).hold()).await;
+        let refused = read(&mut body, 100, &mut Budget::new(1 << 20).hold(Owner::Local)).await;
         assert!(matches!(refused, Err(BodyError::TooLarge)));
         assert_eq!(body.polls, 0);
     }
@@ -217,7 +247,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn memory_follows_what_arrived_and_not_what_was_announced() {
         let budget = Budget::new(1 << 30);
-        let mut hold = budget.hold();
+        let mut hold = budget.hold(Owner::Local);
         let mut body = pieces(&[1_000, 1_000], Some(1 << 28));
         body.stalls = true;
         let reading = read(&mut body, 1 << 29, &mut hold);
@@ -226,10 +256,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_finds_no_memory_is_refused_and_gives_back_what_it_had() {
+    async fn a_body_without_room_is_refused_and_gives_back_what_it_had() {
         let budget = Budget::new(1_000);
-        let refused = read(&mut pieces(&[400, 400, 400], None), 1 << 20, &mut budget.hold()).await;
+        let refused = read(&mut pieces(&[300, 300, 300], None), 1 << 20, &mut budget.hold(Owner::Local)).await;
         assert!(matches!(refused, Err(BodyError::Exhausted)));
         assert_eq!(budget.left(), 1_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_too_slowly_is_given_up() {
+        let budget = Budget::new(1 << 30);
+        for arrived in [0, 1_000, 1 << 20] {
+            let sizes: &[usize] = if arrived == 0 { &[] } else { &[arrived] };
+            let mut body = pieces(sizes, Some(1 << 21));
+            body.stalls = true;
+            let begun = Instant::now();
+            let read = read(&mut body, 1 << 22, &mut budget.hold(Owner::Local)).await;
+            assert!(matches!(read, Err(BodyError::Slow)), "{read:?}");
+            assert_eq!(begun.elapsed(), HEAD_START.max(Duration::from_secs(arrived as u64 / LEAST_SPEED as u64)));
+        }
     }
 }

@@ -244,7 +244,7 @@ fn truncated(encoding: Encoding) -> DecodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::http::budget::Budget;
+    use crate::ingest::http::budget::{Budget, Owner};
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use proptest::prelude::*;
@@ -278,7 +278,7 @@ mod tests {
     fn decode(header: &str, body: impl Into<Bytes>, limit: usize) -> Result<Bytes, DecodeError> {
         let budget = Budget::new(1 << 30);
         let encodings = Encodings::parse([header.as_bytes()].into_iter()).unwrap();
-        let decoded = encodings.decode(body.into(), limit, &mut budget.hold());
+        let decoded = encodings.decode(body.into(), limit, &mut budget.hold(Owner::Local));
         assert_eq!(budget.left(), 1 << 30);
         decoded
     }
@@ -302,7 +302,7 @@ mod tests {
         let body = zstd(&zlib(&gzip(&data)));
         let values: [&[u8]; 2] = [b"gzip, deflate", b"identity ,zstd"];
         let encodings = Encodings::parse(values.into_iter()).unwrap();
-        let decoded = encodings.decode(body.into(), 1 << 20, &mut Budget::new(1 << 20).hold());
+        let decoded = encodings.decode(body.into(), 1 << 20, &mut Budget::new(1 << 22).hold(Owner::Local));
         assert_eq!(decoded.unwrap(), data);
     }
 
@@ -334,9 +334,9 @@ mod tests {
         }
         let bomb = encoder.finish().unwrap();
         for (header, body) in [("gzip", bomb.clone()), ("gzip, gzip", gzip(&bomb)), ("gzip, zstd", zstd(&bomb))] {
-            let budget = Budget::new(limit + 1 + bomb.len() * 2);
+            let budget = Budget::new(3 * (limit + 1 + bomb.len() * 2));
             let encodings = Encodings::parse([header.as_bytes()].into_iter()).unwrap();
-            let refused = encodings.decode(body.into(), limit, &mut budget.hold());
+            let refused = encodings.decode(body.into(), limit, &mut budget.hold(Owner::Local));
             assert_eq!(refused, Err(DecodeError::TooLarge), "{header}");
         }
     }
@@ -346,7 +346,7 @@ mod tests {
         let budget = Budget::new(10_000);
         let body = gzip(&vec![7; 100_000]);
         let encodings = Encodings::parse([&b"gzip"[..]].into_iter()).unwrap();
-        assert_eq!(encodings.decode(body.into(), 1 << 20, &mut budget.hold()), Err(DecodeError::Exhausted));
+        assert_eq!(encodings.decode(body.into(), 1 << 20, &mut budget.hold(Owner::Local)), Err(DecodeError::Exhausted));
         assert_eq!(budget.left(), 10_000);
     }
 

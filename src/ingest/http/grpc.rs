@@ -8,7 +8,7 @@ use super::handler::Handler;
 use super::otlp::{Form, NO_TRACES};
 use crate::ingest::accept::Submit;
 use crate::queue::Queues;
-use crate::serve::{Bounds, Connection, Service};
+use crate::serve::{Bounds, Connection, Peer, Service};
 use crate::types::redacted;
 use crate::wire::otlp::{self, Encoding, Rejections, Signal};
 use base64::Engine;
@@ -51,7 +51,7 @@ pub struct Grpc<Q = Queues>(pub Arc<Handler<Q>>);
 impl<Q: Submit> Service for Grpc<Q> {
     type Body = Reply;
 
-    async fn call(self: Arc<Self>, request: Request<Incoming>, _: Connection) -> Response<Reply> {
+    async fn call(self: Arc<Self>, request: Request<Incoming>, connection: Connection) -> Response<Reply> {
         let (head, mut body) = request.into_parts();
         let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         if !content_type.starts_with(b"application/grpc") {
@@ -59,10 +59,10 @@ impl<Q: Submit> Service for Grpc<Q> {
             *answer.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return answer;
         }
-        let (tenant, method) = method_of(head.uri.path());
+        let (peer, (tenant, method)) = (connection.peer(), method_of(head.uri.path()));
         let called = match method {
-            METRICS => self.export(&head.headers, tenant, &mut body, Signal::Metrics).await,
-            LOGS => self.export(&head.headers, tenant, &mut body, Signal::Logs).await,
+            METRICS => self.export(&head.headers, tenant, peer, &mut body, Signal::Metrics).await,
+            LOGS => self.export(&head.headers, tenant, peer, &mut body, Signal::Logs).await,
             TRACES => Err(unimplemented(NO_TRACES)),
             _ => Err(unimplemented("there is no such method: call Export of MetricsService or LogsService")),
         };
@@ -89,13 +89,14 @@ impl<Q: Submit> Grpc<Q> {
         &self,
         headers: &HeaderMap,
         tenant: Option<&str>,
+        peer: Peer,
         body: &mut Incoming,
         signal: Signal,
     ) -> Result<(Signal, Rejections), Problem> {
         let encodings = headers.get_all(ENCODING).iter().map(HeaderValue::as_bytes);
         let encodings = Encodings::parse(encodings).map_err(|unsupported| unimplemented(&unsupported.to_string()))?;
         let form = Form { signal, encoding: Encoding::Protobuf, encodings, is_framed: true };
-        let rejections = self.0.otlp().take(headers, tenant, body, form).await?;
+        let rejections = self.0.otlp().take(headers, tenant, peer, body, form).await?;
         Ok((signal, rejections))
     }
 }

@@ -2,8 +2,8 @@
 
 use super::answer::{self, Answer, Problem};
 use super::body;
-use super::budget::{Budget, Reservation};
-use super::encoding::Encodings;
+use super::budget::{Budget, Owner, Reservation};
+use super::encoding::{DecodeError, Encodings};
 use super::event;
 use super::otlp::{self, Otlp};
 use super::query::Query;
@@ -12,7 +12,7 @@ use crate::ingest::accept::{Door, Sender, Submission, Submit};
 use crate::ingest::otlp::Memory;
 use crate::ingest::outcome::{Accepted, Rejection};
 use crate::queue::Queues;
-use crate::serve::{Bounds, Connection, Service};
+use crate::serve::{Bounds, Connection, Peer, Service};
 use crate::settings::{self, Settings};
 use crate::tenancy::{Caller, Claims, Denied, NamedBy, Tenant, TenantState};
 use crate::types::{Current, Generation, Kind, UnixMillis, redacted};
@@ -128,8 +128,8 @@ impl Counts {
 impl<Q: Submit> Service for Handler<Q> {
     type Body = Full<Bytes>;
 
-    async fn call(self: Arc<Self>, request: Request<Incoming>, _: Connection) -> Answer {
-        self.answer(request).await
+    async fn call(self: Arc<Self>, request: Request<Incoming>, connection: Connection) -> Answer {
+        self.answer(request, connection.peer()).await
     }
 
     fn bounds(&self) -> Bounds {
@@ -185,12 +185,12 @@ impl<Q: Submit> Handler<Q> {
     }
 
     /// Answers a request. A panic on the way is answered with 500 and costs nothing but this request.
-    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
         let version = request.version();
         let (head, mut body) = request.into_parts();
         let route = Route::of(head.uri.path());
         let outcome = {
-            let mut work = pin!(self.dispatch(&head, route, &mut body));
+            let mut work = pin!(self.dispatch(&head, route, &mut body, peer));
             let caught = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),
@@ -219,6 +219,7 @@ impl<Q: Submit> Handler<Q> {
         head: &request::Parts,
         route: Route<'_>,
         body: &mut Incoming,
+        peer: Peer,
     ) -> Result<Answer, Problem> {
         let path = head.uri.path();
         let Some(allow) = route.target.allow() else { return Err(not_found(route.target, path)) };
@@ -231,12 +232,14 @@ impl<Q: Submit> Handler<Q> {
             return Err(Problem::method(allow));
         }
         match route.target {
-            Target::Intake { intake, key } => self.take(head, body, route.tenant, intake, key).await,
-            Target::Otlp(signal) => Ok(self.otlp.answer(head, body, route.tenant, signal).await),
+            Target::Intake { intake, key } => {
+                self.take(head, body, peer, Names { tenant: route.tenant, key }, intake).await
+            }
+            Target::Otlp(signal) => Ok(self.otlp.answer(head, body, peer, route.tenant, signal).await),
             Target::Traces => Ok(otlp::no_traces(head)),
             Target::Validate => self.validate(head, route.tenant),
             Target::Metadata => Ok(answer::fixed(StatusCode::ACCEPTED, r#"{"status":"ok"}"#)),
-            Target::Ready if self.door.is_closed() => Err(Rejection::Stopping.into()),
+            Target::Ready if self.door.is_closing() => Err(Rejection::Stopping.into()),
             Target::Ready if self.door.registry().is_blind() => Err(Problem::no_tenants()),
             Target::Health | Target::Ready => Ok(answer::fixed(StatusCode::OK, r#"{"status":"ok"}"#)),
             Target::Follow { ticket } => self.follow(ticket).await,
@@ -249,16 +252,14 @@ impl<Q: Submit> Handler<Q> {
         self: &Arc<Self>,
         head: &request::Parts,
         body: &mut Incoming,
-        tenant: Option<&str>,
+        peer: Peer,
+        names: Names<'_>,
         intake: &'static Intake,
-        key: Option<&str>,
     ) -> Result<Answer, Problem> {
-        if self.door.is_closed() {
-            return Err(Rejection::Stopping.into());
-        }
+        let _visit = self.door.enter()?;
         let rules = self.rules.get();
         let query = Query::parse(head.uri.query(), intake.takes_log_defaults);
-        let sender = self.door.sender(&rules.claims(&head.headers, tenant, key, &query)?)?;
+        let sender = self.door.sender(&rules.claims(&head.headers, names.tenant, names.key, &query)?)?;
         if let Some(generation) = head.headers.get(GENERATION)
             && !generation
                 .to_str()
@@ -274,7 +275,11 @@ impl<Q: Submit> Handler<Q> {
         let form = intake.form(content_type).ok_or_else(|| wrong_type(intake, content_type));
 
         self.door.wait_for_capacity().await;
-        let mut hold = self.budget.hold();
+        let mut hold = self.budget.hold(Owner::of(&sender, peer));
+        if head.version == Version::HTTP_2 {
+            // Streams have no bound of their own but that of their connection.
+            hold.wait_to_grow(STREAM + bytes_of(&head.headers)).await.map_err(|_| Problem::busy())?;
+        }
         let (limit, time) = (rules.max_body, rules.body_timeout);
         let body = timeout(time, body::read(body, limit, &mut hold)).await.map_err(|_| Problem::slow(time))?;
         let body = body.map_err(|error| Problem::of_body(error, limit))?;
@@ -282,6 +287,7 @@ impl<Q: Submit> Handler<Q> {
         let now = UnixMillis::now();
         let (sender, defaults) = (Arc::new(sender), query.log_defaults);
         let parcel = Parcel { sender: sender.clone(), intake, body, limit, encodings, form, defaults, now, hold };
+        let parcel = parcel.decode_if_small()?;
         let (split, _hold) =
             if parcel.is_heavy() { self.unpack_on_blocking_pool(parcel).await? } else { parcel.unpack()? };
         if split.parts.is_empty() && split.invalid.is_empty() {
@@ -367,6 +373,20 @@ const TICKET: HeaderName = HeaderName::from_static("dogsled-ticket");
 
 const DD_API_KEY: HeaderName = HeaderName::from_static("dd-api-key");
 
+/// What an HTTP/2 request takes of memory besides its header and body, about.
+const STREAM: usize = 8 << 10;
+
+/// What a path says of whom a request is from.
+#[derive(Clone, Copy)]
+struct Names<'a> {
+    tenant: Option<&'a str>,
+    key: Option<&'a str>,
+}
+
+fn bytes_of(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
 /// A body on its way from the socket to its parts.
 struct Parcel {
     sender: Arc<Sender>,
@@ -382,8 +402,24 @@ struct Parcel {
 }
 
 impl Parcel {
+    /// Decodes a body that stays small. One that turns out to grow is left as it is.
+    fn decode_if_small(mut self) -> Result<Self, Problem> {
+        if self.encodings.is_identity() || self.body.len() > INLINE_COMPRESSED {
+            return Ok(self);
+        }
+        let before = self.hold.bytes();
+        match self.encodings.decode(self.body.clone(), INLINE_PLAIN.min(self.limit), &mut self.hold) {
+            Ok(body) => (self.body, self.encodings) = (body, Encodings::default()),
+            Err(DecodeError::TooLarge) if self.limit > INLINE_PLAIN => {
+                self.hold.release(self.hold.bytes().saturating_sub(before));
+            }
+            Err(error) => return Err(Problem::of_decoding(error, self.limit)),
+        }
+        Ok(self)
+    }
+
     fn is_heavy(&self) -> bool {
-        self.body.len() > if self.encodings.is_identity() { INLINE_PLAIN } else { INLINE_COMPRESSED }
+        !self.encodings.is_identity() || self.body.len() > INLINE_PLAIN
     }
 
     fn unpack(self) -> Result<(Split, Reservation), Problem> {

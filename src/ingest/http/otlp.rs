@@ -5,13 +5,13 @@
 
 use super::answer::{Answer, Problem};
 use super::body;
-use super::budget::Budget;
+use super::budget::{Budget, Owner};
 use super::encoding::Encodings;
 use super::route::Voice;
 use crate::ingest::accept::{Door, Submit};
 use crate::ingest::otlp::{Memory, Receiver, Refused, Request};
-use crate::ingest::outcome::Rejection;
 use crate::queue::Queues;
+use crate::serve::Peer;
 use crate::settings::Settings;
 use crate::tenancy::{Claims, NamedBy};
 use crate::types::{Current, redacted};
@@ -92,7 +92,14 @@ impl<Q: Submit> Otlp<Q> {
     }
 
     /// Answers a request over HTTP, whose path has named `tenant`.
-    pub async fn answer<B>(&self, head: &request::Parts, body: &mut B, tenant: Option<&str>, signal: Signal) -> Answer
+    pub async fn answer<B>(
+        &self,
+        head: &request::Parts,
+        body: &mut B,
+        peer: Peer,
+        tenant: Option<&str>,
+        signal: Signal,
+    ) -> Answer
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
@@ -103,7 +110,7 @@ impl<Q: Submit> Otlp<Q> {
             let encoding = encoding.ok_or_else(|| wrong_type(content_type))?;
             let encodings = head.headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
             let form = Form { signal, encoding, encodings: Encodings::parse(encodings)?, is_framed: false };
-            self.take(&head.headers, tenant, body, form).await
+            self.take(&head.headers, tenant, peer, body, form).await
         };
         // A refusal of an unknown type is in the one that a person can read.
         let encoding = encoding.unwrap_or(Encoding::Json);
@@ -128,6 +135,7 @@ impl<Q: Submit> Otlp<Q> {
         &self,
         headers: &HeaderMap,
         tenant: Option<&str>,
+        peer: Peer,
         body: &mut B,
         form: Form,
     ) -> Result<Rejections, Problem>
@@ -135,7 +143,7 @@ impl<Q: Submit> Otlp<Q> {
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        let taken = self.read_and_take(headers, tenant, body, form).await;
+        let taken = self.read_and_take(headers, tenant, peer, body, form).await;
         taken.map_err(|problem| match problem.status {
             StatusCode::REQUEST_TIMEOUT | StatusCode::INTERNAL_SERVER_ERROR => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -149,6 +157,7 @@ impl<Q: Submit> Otlp<Q> {
         &self,
         headers: &HeaderMap,
         tenant: Option<&str>,
+        peer: Peer,
         body: &mut B,
         form: Form,
     ) -> Result<Rejections, Problem>
@@ -157,13 +166,11 @@ impl<Q: Submit> Otlp<Q> {
         B::Error: std::fmt::Display,
     {
         let door = self.receiver.door();
-        if door.is_closed() {
-            return Err(Rejection::Stopping.into());
-        }
+        let _visit = door.enter()?;
         let rules = self.rules.get();
         let sender = self.receiver.sender(&claims(headers, tenant, &rules.tenant_header)?)?;
         door.wait_for_capacity().await;
-        let mut hold = self.budget.hold();
+        let mut hold = self.budget.hold(Owner::of(&sender, peer));
         let (limit, time) = (rules.max_body, rules.body_timeout);
         let body = timeout(time, body::read(body, limit, &mut hold)).await.map_err(|_| Problem::slow(time))?;
         let mut body = body.map_err(|error| Problem::of_body(error, limit))?;

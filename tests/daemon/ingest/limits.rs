@@ -133,7 +133,7 @@ async fn slow_bodies_together_cannot_take_more_memory_than_is_set_aside_for_bodi
     let size = 16 << 20;
     let head = format!("POST /api/v2/logs HTTP/1.1\r\nHost: x\r\nX-Tenant: acme\r\nContent-Length: {size}\r\n\r\n");
     let almost = Arc::new(vec![b' '; size - 1]);
-    // Five of them would take 80 MiB, and 64 MiB are set aside; none ever sends its last byte.
+    // One tenant may have half of the 70 MiB that large bodies may take; none of these ever sends its last byte.
     let mut slow = JoinSet::new();
     for _ in 0..5 {
         let (mut client, head, almost) = (port.connect().await, head.clone(), Arc::clone(&almost));

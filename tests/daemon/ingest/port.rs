@@ -116,7 +116,7 @@ impl Port {
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(serve::serve(listeners, Arc::new(handler), async move {
             let _ = stopped.await;
-            door.close();
+            door.close_when_quiet(Duration::ZERO, Duration::ZERO).await;
         }));
         Self { address, taken, registry, metrics, ledger, state, stop, served }
     }
