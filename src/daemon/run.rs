@@ -42,6 +42,9 @@ const ANSWERS: Duration = Duration::from_secs(2);
 /// Who may send over a Unix socket: its owner and group.
 const SOCKET_MODE: u32 = 0o660;
 
+/// Dead letters are measured at this interval, in seconds.
+const DEAD_LETTER_PACE: u64 = 5;
+
 /// The age of what waits is looked at so often, in seconds.
 const EXPIRY_PACE: u64 = 30;
 
@@ -328,10 +331,14 @@ pub(crate) async fn keep_house(queues: &Queues, delivery: &Delivery) {
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for second in 0_u64.. {
         look.tick().await;
+        queues.machine().watch_clock();
         delivery.relieve();
         queues.count_lost();
+        if second % DEAD_LETTER_PACE == 0 {
+            delivery.measure_dead_letters().await;
+        }
         if second % EXPIRY_PACE == 0 {
-            queues.expire(queues.machine().now()).await;
+            queues.expire(Instant::now()).await;
         }
     }
 }
