@@ -93,8 +93,9 @@ impl Machine {
         let (step, error) = (clock.step(self.0.start, wall, now), clock.error(wall, now));
         drop(clock);
         metrics::CLOCK_ERROR.handle().set(error as f64 / 1000.0);
+        let steps = metrics::CLOCK_STEPS.handle();
         if let Some(step) = step {
-            metrics::CLOCK_STEPS.handle().increment(1);
+            steps.increment(1);
             warn!(
                 seconds = step / 1000,
                 "the clock of this host was set by so many seconds; nothing is dropped for that"
