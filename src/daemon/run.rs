@@ -45,6 +45,9 @@ const SOCKET_MODE: u32 = 0o660;
 /// What is remembered of cumulative series, in the state directory.
 const MEMORY_FILE: &str = "otlp-series";
 
+/// Dead letters are measured at this interval, in seconds.
+const DEAD_LETTER_PACE: u64 = 5;
+
 /// The age of what waits is looked at so often, in seconds.
 const EXPIRY_PACE: u64 = 30;
 
@@ -405,10 +408,14 @@ pub(crate) async fn keep_house(queues: &Queues, delivery: &Delivery) {
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for second in 0_u64.. {
         look.tick().await;
+        queues.machine().watch_clock();
         delivery.relieve();
         queues.count_lost();
+        if second % DEAD_LETTER_PACE == 0 {
+            delivery.measure_dead_letters().await;
+        }
         if second % EXPIRY_PACE == 0 {
-            queues.expire(queues.machine().now()).await;
+            queues.expire(Instant::now()).await;
         }
     }
 }

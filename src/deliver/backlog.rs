@@ -3,6 +3,7 @@
 use super::job::{Job, Sequence, State, Step};
 use super::purge::Purge;
 use crate::queue::LaneId;
+use crate::types::Endpoint;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -40,10 +41,10 @@ impl Backlog {
         self.add(Job { state: State::Waiting { not_before }, ..job });
     }
 
-    /// Has a task do a job's step; returns a copy of the job.
-    pub(super) fn begin(&mut self, id: JobId, state: State) -> Option<Job> {
+    /// Has a task do a job's step, `taken_before` payloads having been taken; returns a copy of the job.
+    pub(super) fn begin(&mut self, id: JobId, state: State, taken_before: u64) -> Option<Job> {
         let job = self.jobs.get_mut(&id)?;
-        job.state = state;
+        (job.state, job.taken_before) = (state, taken_before);
         Some(job.clone())
     }
 
@@ -80,6 +81,24 @@ impl Backlog {
         self.jobs.iter().filter(|(_, job)| !job.is_active()).map(|(id, job)| (*id, job))
     }
 
+    /// The number of an endpoint's jobs that were refused.
+    pub(super) fn refused(&self, endpoint: Endpoint) -> usize {
+        self.all().filter(|job| job.refused.is_some() && job.kind().endpoint() == endpoint).count()
+    }
+
+    /// The number of an endpoint's condemned jobs.
+    pub(super) fn condemned(&self, endpoint: Endpoint) -> usize {
+        self.all().filter(|job| job.is_condemned() && job.kind().endpoint() == endpoint).count()
+    }
+
+    /// Has the condemned jobs of an endpoint rest no longer.
+    pub(super) fn wake_condemned(&mut self, endpoint: Endpoint) {
+        let waiting = self.jobs.values_mut().filter(|job| !job.is_active() && job.is_condemned());
+        waiting.filter(|job| job.kind().endpoint() == endpoint).for_each(|job| {
+            job.state = State::Waiting { not_before: None };
+        });
+    }
+
     /// Forgives every refusal of a waiting payload that may not have been its fault.
     pub(super) fn forgive(&mut self) {
         self.jobs.values_mut().filter(|job| !job.is_active()).for_each(Job::forgive);
@@ -110,24 +129,41 @@ impl Backlog {
     }
 
     /// The next payload of a lane to send. There is none while an earlier batch is being built, or the request of an
-    /// earlier payload has not begun: first attempts are in order of acceptance.
-    pub(super) fn next_to_send(&self, lane: LaneId, now: Instant, mut timer: impl FnMut(Instant)) -> Option<JobId> {
+    /// earlier payload has not begun: first attempts are in order of acceptance. As a probe, payloads that were not refused
+    /// go before parts of those that were. Condemned ones, one after another, come last.
+    pub(super) fn next_to_send(
+        &self,
+        lane: LaneId,
+        now: Instant,
+        probe: bool,
+        mut timer: impl FnMut(Instant),
+    ) -> Option<JobId> {
+        let mut next: Option<((u8, Option<Instant>), JobId)> = None;
         for (id, job) in self.jobs.iter().filter(|(_, job)| job.lane() == lane) {
-            match (&job.step, job.state) {
-                (Step::Build(..), State::Running) | (_, State::Admitted { .. }) => return None,
-                (Step::Send(_), State::Waiting { .. }) => match job.is_due(now) {
-                    Ok(_) => return Some(*id),
-                    Err(at) => timer(at),
-                },
-                _ => {}
+            let not_before = match (&job.step, job.state) {
+                (Step::Build(..), State::Running) | (_, State::Admitted { .. }) => break,
+                (Step::Send(_), State::Waiting { not_before }) => not_before,
+                _ => continue,
+            };
+            let rank = match not_before {
+                Some(at) if at > now => {
+                    timer(at);
+                    continue;
+                }
+                Some(at) if job.is_condemned() => (2, Some(at)),
+                _ => (u8::from(probe && job.refused.is_some()), None),
+            };
+            if next.is_none_or(|(best, _)| rank < best) {
+                next = Some((rank, *id));
             }
         }
-        None
+        next.map(|(_, id)| id)
     }
 
-    /// How many payloads of a lane could be sent at once.
-    pub(super) fn ready(&self, lane: LaneId, now: Instant) -> usize {
-        self.all().filter(|job| job.lane() == lane && job.is_send() && job.is_due(now) == Ok(true)).count()
+    /// How many payloads of a lane could be sent at once; of those that were not refused, with `fresh`.
+    pub(super) fn ready(&self, lane: LaneId, now: Instant, fresh: bool) -> usize {
+        let is_wanted = |job: &&Job| job.lane() == lane && job.is_send() && !(fresh && job.refused.is_some());
+        self.all().filter(is_wanted).filter(|job| job.is_due(now) == Ok(true)).count()
     }
 }
 
@@ -135,7 +171,7 @@ impl Backlog {
 mod tests {
     use super::*;
     use crate::deliver::dead_letter::Reason;
-    use crate::deliver::job::Suspicion;
+    use crate::deliver::job::{Refused, Suspicion};
     use crate::journal::{AckGuard, Seq};
     use crate::payload::Payload;
     use crate::queue::{Acknowledge, Batch, Budget, Finalizer};
@@ -188,7 +224,7 @@ mod tests {
     /// The items of the payloads that can be sent, in order.
     fn sendable(backlog: &mut Backlog, now: Instant) -> Vec<u32> {
         let next = || {
-            let id = backlog.next_to_send(lane(Kind::Logs), now, |_| ())?;
+            let id = backlog.next_to_send(lane(Kind::Logs), now, false, |_| ())?;
             Some(backlog.take(id)?.payload()?.items)
         };
         std::iter::from_fn(next).collect()
@@ -201,7 +237,7 @@ mod tests {
         for (items, sequence) in [(3, sequences[2]), (1, sequences[0]), (2, sequences[1]), (12, sequences[1].plus(2))] {
             backlog.requeue(send(items, sequence), None);
         }
-        assert_eq!(backlog.ready(lane(Kind::Logs), Instant::now()), 4);
+        assert_eq!(backlog.ready(lane(Kind::Logs), Instant::now(), false), 4);
         assert_eq!(sendable(&mut backlog, Instant::now()), [1, 2, 12, 3]);
         assert!(backlog.is_empty());
     }
@@ -225,7 +261,7 @@ mod tests {
         let mut backlog = Backlog::default();
         let [first, second] = [(); 2].map(|()| backlog.next_sequence());
         let id = backlog.add(send(1, first));
-        backlog.begin(id, State::Admitted { probe: false });
+        backlog.begin(id, State::Admitted { probe: false }, 0);
         backlog.add(send(2, second));
         assert!(sendable(&mut backlog, Instant::now()).is_empty());
         assert_eq!((backlog.begin_request(id), backlog.begin_request(id)), (true, false));
@@ -243,15 +279,36 @@ mod tests {
         let reason = Reason { status: None, message: String::new() };
         backlog.add(Job::new(second, Step::DeadLetter(payload(Kind::Logs, 9), reason)));
         let mut told = Vec::new();
-        assert!(backlog.next_to_send(lane(Kind::Logs), now, |at| told.push(at)).is_some());
+        assert!(backlog.next_to_send(lane(Kind::Logs), now, false, |at| told.push(at)).is_some());
         assert_eq!(told, [later]);
-        assert_eq!(backlog.ready(lane(Kind::Logs), now), 1);
+        assert_eq!(backlog.ready(lane(Kind::Logs), now, false), 1);
         let chore = backlog.next_chore(lane(Kind::Logs), now, |_| ()).unwrap();
-        backlog.begin(chore, State::Running);
+        backlog.begin(chore, State::Running, 0);
         assert!(backlog.next_chore(lane(Kind::Logs), now, |_| ()).is_none());
         assert_eq!(sendable(&mut backlog, now), [2]);
         backlog.forgive();
-        let first = backlog.next_to_send(lane(Kind::Logs), later, |_| ()).and_then(|id| backlog.take(id)).unwrap();
+        let first =
+            backlog.next_to_send(lane(Kind::Logs), later, false, |_| ()).and_then(|id| backlog.take(id)).unwrap();
         assert_eq!((first.suspicion, first.forbidden), (Suspicion::None, false));
+    }
+
+    #[test]
+    fn probes_prefer_payloads_that_were_not_refused() {
+        let mut backlog = Backlog::default();
+        let now = Instant::now();
+        let refused = |attempts| Some(Refused { taken: 0, attempts });
+        for (items, attempts, rest) in
+            [(1, Some(3), Some(2)), (2, Some(1), Some(1)), (3, Some(0), None), (4, None, None)]
+        {
+            let sequence = backlog.next_sequence();
+            let job = Job { refused: attempts.and_then(refused), ..send(items, sequence) };
+            backlog.requeue(job, rest.map(|seconds| now + Duration::from_secs(seconds)));
+        }
+        let later = now + Duration::from_secs(9);
+        let mut order = |probe| {
+            let id = backlog.next_to_send(lane(Kind::Logs), later, probe, |_| ()).unwrap();
+            backlog.take(id).unwrap().payload().unwrap().items
+        };
+        assert_eq!([order(true), order(true), order(false), order(false)], [4, 3, 2, 1]);
     }
 }

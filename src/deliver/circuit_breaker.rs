@@ -56,6 +56,13 @@ impl Backoff {
     }
 }
 
+impl Backoff {
+    /// Whether waits no longer grow after so many failures in a row.
+    pub fn is_at_its_limit(&self, failures: u32) -> bool {
+        self.initial.as_secs_f64() * 2f64.powi(failures.min(60) as i32) >= self.max.as_secs_f64()
+    }
+}
+
 impl CircuitBreaker {
     /// Whether a request may start now. [`Pass::Probe`] is not given twice: follow it with
     /// [`start_probe`](Self::start_probe).

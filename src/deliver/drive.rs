@@ -32,6 +32,9 @@ const NO_PERMIT: Duration = Duration::from_millis(100);
 /// A tenant whose key or addresses cannot be used is looked at again after this time.
 const UNUSABLE: Duration = Duration::from_secs(60);
 
+/// No further batch is taken while so many payloads wait to be written to the dead letters.
+const DEAD_LETTERS: usize = 64;
+
 /// What one task does.
 #[derive(Clone, Copy)]
 enum Task {
@@ -158,7 +161,8 @@ impl Sender {
                     }
                     Next::Step { id, state, turn } => (id, state, turn),
                 };
-                let Some(job) = state.backlog.begin(id, step) else { continue };
+                let taken = state.endpoints[lane.kind.endpoint() as usize].taken();
+                let Some(job) = state.backlog.begin(id, step, taken) else { continue };
                 let is_checked_first = job.payload().is_some_and(|payload| payload.oldest < payload.cutoff(wall));
                 if matches!(turn, Some(Turn::Come(_))) && !is_checked_first {
                     state.backlog.begin_request(id);
@@ -173,7 +177,7 @@ impl Sender {
     async fn step(self: Arc<Self>, id: JobId, job: Job, to: Arc<Destination>, turn: Option<Turn>) -> Done {
         let (tools, towards, probe) = (self.tools.clone(), to.clone(), job.is_probe());
         let may_begin = |payload: &Payload| self.may_begin(id, payload, &towards, probe);
-        Done::Step(id, run::run(tools, to, job, turn, may_begin).await)
+        Done::Step(id, run::run(tools, &self.queue, to, job, turn, may_begin).await)
     }
 
     /// What of a lane may start now.
@@ -202,7 +206,7 @@ impl Sender {
         if is_full || !state.auth.may_send() || self.holds(state, lane, hold) {
             return None;
         }
-        let known = &mut state.endpoints[lane.kind.endpoint() as usize];
+        let known = &state.endpoints[lane.kind.endpoint() as usize];
         let probe = match known.may_start(now) {
             Start::Now { probe } => probe,
             Start::At(at) => {
@@ -211,7 +215,11 @@ impl Sender {
             }
             Start::AfterAnswer => return None,
         };
-        let ready = state.backlog.ready(lane, now);
+        // Where everything is refused, the probe is to be one that was not, as long as there is memory for more.
+        let endpoint = lane.kind.endpoint();
+        let fresh = probe && self.queue.has_memory();
+        let ready = state.backlog.ready(lane, now, fresh);
+        let made = ready + state.backlog.active().filter(|job| job.is_build() && job.lane() == lane).count();
         // A probe needs no more than one payload: what would be read back for a tenant that stays stuck would be spilled again.
         if !(probe && ready > 0) && self.queue.wants(lane) {
             match state.loads.get(&lane) {
@@ -220,11 +228,22 @@ impl Sender {
                 _ => return Some(Next::Load),
             }
         }
-        if let Some(id) = state.backlog.next_to_send(lane, now, |at| timer.at(at)) {
+        let busy = sending + building + state.backlog.ready(lane, now, false);
+        if fresh
+            && made == 0
+            && let Some(next) = self.next_batch(state, lane, flushing, busy, now, timer)
+        {
+            return Some(next);
+        }
+        if fresh && made > ready {
+            return None;
+        }
+        if let Some(id) = state.backlog.next_to_send(lane, now, probe, |at| timer.at(at)) {
             let Some(turn) = self.tools.permits.ask(sending, probe) else {
                 timer.at(now + NO_PERMIT);
                 return None;
             };
+            let known = &mut state.endpoints[endpoint as usize];
             if !known.start(probe, now) {
                 if let Start::At(at) = known.may_start(now) {
                     timer.at(at);
@@ -234,17 +253,33 @@ impl Sender {
             state.last = Some(lane);
             return Some(Next::Step { id, state: State::Admitted { probe }, turn: Some(turn) });
         }
-        // A batch is taken when there is room to send it and not before: until then it can grow.
-        let made = ready + state.backlog.active().filter(|job| job.is_build() && job.lane() == lane).count();
-        let busy = sending + building + ready;
         if busy >= rules.concurrency || probe && made > 0 {
+            return None;
+        }
+        self.next_batch(state, lane, flushing, busy, now, timer)
+    }
+
+    /// The next batch of a lane to build, if one is due. It is taken when there is room to send it and not before: until then
+    /// it can grow.
+    fn next_batch(
+        &self,
+        state: &mut SenderState,
+        lane: LaneId,
+        flushing: bool,
+        busy: usize,
+        now: Instant,
+        timer: &mut Earliest,
+    ) -> Option<Next> {
+        // What is refused is not to pile up in memory while dead letters cannot be written.
+        if state.backlog.all().filter(|job| job.is_dead_letter()).count() >= DEAD_LETTERS {
             return None;
         }
         if !self.tools.permits.allow_another(busy) {
             timer.at(now + NO_PERMIT);
             return None;
         }
-        let max_age = if flushing { Duration::ZERO } else { rules.max_age };
+        let max_age = if flushing { Duration::ZERO } else { self.rules.get().max_age };
+        let known = &state.endpoints[lane.kind.endpoint() as usize];
         let (limits, encodings_refused) = (known.limits(lane.kind), known.encodings_refused);
         match self.queue.take(lane, limits, max_age, now) {
             Take::Batch(batch) => {

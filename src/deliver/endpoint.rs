@@ -16,6 +16,8 @@ pub(super) struct EndpointState {
     paced_until: Option<Instant>,
     /// The requests left until a time, as Datadog has told.
     left: Option<(u64, Instant)>,
+    /// Payloads that it has taken.
+    taken: u64,
     /// Compressed bytes for each uncompressed byte of late payloads; starts at the worst.
     ratio: f64,
     /// Batches are kept below this many uncompressed bytes since a larger one was answered 413.
@@ -44,6 +46,7 @@ impl Default for EndpointState {
             pace: Pace::default(),
             paced_until: None,
             left: None,
+            taken: 0,
             ratio: 1.0,
             ceiling: None,
             encodings_refused: 0,
@@ -113,7 +116,18 @@ impl EndpointState {
 
     pub(super) fn delivered(&mut self, probe: bool) {
         self.breaker.succeed(probe);
+        self.taken += 1;
         self.ceiling = self.ceiling.map(|ceiling| ceiling + ceiling / 16);
+    }
+
+    /// Payloads that it has taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Nothing that was learnt from 413 holds: it refuses whatever is sent.
+    pub(super) fn forget_ceiling(&mut self) {
+        self.ceiling = None;
     }
 
     pub(super) fn failed(&mut self, probe: bool, now: Instant, backoff: &Backoff, chance: f64) {

@@ -17,6 +17,19 @@ pub(super) struct Job {
     pub(super) suspicion: Suspicion,
     /// It is an event v2 and was answered 401 or 403, which may have been the key's fault.
     pub(super) forbidden: bool,
+    /// It, or a payload that it is a part of, was answered 400 or 413.
+    pub(super) refused: Option<Refused>,
+    /// How many payloads the endpoint had taken when the last request began.
+    pub(super) taken_before: u64,
+}
+
+/// A refusal of a payload. It is believed to be the payload's fault only once the endpoint has taken others since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// How many payloads the endpoint had taken before.
+    pub(super) taken: u64,
+    /// Attempts that were refused although nothing is left to divide.
+    pub(super) attempts: u32,
 }
 
 /// The order of acceptance: the batch, and the first item in it. The parts of a payload that is split keep their
@@ -66,7 +79,7 @@ impl Job {
     /// A job that may begin at once.
     pub(super) fn new(sequence: Sequence, step: Step) -> Self {
         let state = State::Waiting { not_before: None };
-        Self { sequence, step, state, suspicion: Suspicion::None, forbidden: false }
+        Self { sequence, step, state, suspicion: Suspicion::None, forbidden: false, refused: None, taken_before: 0 }
     }
 
     /// Of a payload that this one becomes: nothing is held against it but that it was divided.
@@ -75,12 +88,13 @@ impl Job {
             Suspicion::Divided => Suspicion::Divided,
             Suspicion::None | Suspicion::Once => Suspicion::None,
         };
-        Self { suspicion, ..Self::new(sequence, step) }
+        Self { suspicion, refused: self.refused, ..Self::new(sequence, step) }
     }
 
     /// Forgives refusals that may not have been the payload's fault.
     pub(super) fn forgive(&mut self) {
         self.forbidden = false;
+        self.refused = None;
         if self.suspicion == Suspicion::Once {
             self.suspicion = Suspicion::None;
         }
@@ -138,6 +152,11 @@ impl Job {
 
     pub(super) fn is_dead_letter(&self) -> bool {
         matches!(self.step, Step::DeadLetter(..))
+    }
+
+    /// Whether nothing is left to divide of a refused payload, and it waits for proof that it is the payload's fault.
+    pub(super) fn is_condemned(&self) -> bool {
+        self.refused.is_some_and(|refused| refused.attempts > 0)
     }
 
     /// Whether a task has the job.

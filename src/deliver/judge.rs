@@ -16,6 +16,10 @@ pub struct Answer {
     pub left: Option<u64>,
     /// The body's beginning, for people.
     pub message: String,
+    /// When it was made, by the server's clock.
+    pub date: Option<SystemTime>,
+    /// The body is a web page, which a proxy or a portal on the way has made, and not Datadog.
+    pub is_page: bool,
 }
 
 impl Answer {
@@ -51,8 +55,6 @@ pub enum Verdict {
     WrongEncoding,
     /// The key is in doubt.
     Unauthorized,
-    /// It is refused for good.
-    Refused,
 }
 
 /// Longer waits than this are not believed.
@@ -61,7 +63,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// Judges an answer to a payload that was sent in `encoding`.
 pub fn judge(answer: &Answer, encoding: Encoding) -> Verdict {
     match answer.status {
-        200..=299 => Verdict::Delivered,
+        200..=299 if !answer.is_page => Verdict::Delivered,
+        400 if answer.is_page => Verdict::Retry,
         400 if encoding != Encoding::Identity && names_the_encoding(&answer.message) => Verdict::WrongEncoding,
         400 => Verdict::Malformed,
         401 | 403 => Verdict::Unauthorized,
@@ -69,8 +72,9 @@ pub fn judge(answer: &Answer, encoding: Encoding) -> Verdict {
         413 => Verdict::TooLarge,
         415 if encoding != Encoding::Identity => Verdict::WrongEncoding,
         429 => Verdict::Throttled,
-        402..=499 => Verdict::Refused,
-        // A redirect is not followed: it may come from a captive portal or a proxy, and would carry the key elsewhere.
+        // Anything else says nothing about the payload: the endpoint fails, or something on the way to it answers, such as a
+        // proxy that does not know the path (404) or wants a password (407). A redirect is not followed, since it would
+        // carry the key elsewhere.
         _ => Verdict::Retry,
     }
 }
@@ -80,17 +84,27 @@ fn names_the_encoding(message: &str) -> bool {
     message.contains("content-encoding") || message.contains("content encoding") || message.contains("zstd")
 }
 
+/// Whether an answer is a web page. Datadog's own are JSON or plain text, whatever their content type says; none of its
+/// recorded answers begins with a tag.
+pub fn is_page(content_type: Option<&str>, body: &[u8]) -> bool {
+    let is_html =
+        |name: &str| ["text/html", "application/xhtml+xml"].iter().any(|html| name.eq_ignore_ascii_case(html));
+    let named = content_type.and_then(|value| value.split(';').next()).is_some_and(|name| is_html(name.trim()));
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    named || body.trim_ascii_start().first() == Some(&b'<')
+}
+
 /// Reads the headers that tell of rate limits
 /// (docs.datadoghq.com/api/latest/rate-limits; `Retry-After` is not documented there, but honoured).
 pub fn read_limits<'a>(now: SystemTime, header: impl Fn(&str) -> Option<&'a str>) -> Answer {
     let seconds = |name: &str| header(name)?.trim().parse::<f64>().ok().filter(|s| s.is_finite() && *s >= 0.0);
+    let made = header("date").and_then(|date| httpdate::parse_http_date(date.trim()).ok());
     let retry_after = match header("retry-after") {
         None => None,
         Some(_) if seconds("retry-after").is_some() => seconds("retry-after"),
         Some(date) => httpdate::parse_http_date(date.trim()).ok().map(|at| {
             // Against the server's own clock where it tells it.
-            let now = header("date").and_then(|date| httpdate::parse_http_date(date.trim()).ok()).unwrap_or(now);
-            at.duration_since(now).unwrap_or_default().as_secs_f64()
+            at.duration_since(made.unwrap_or(now)).unwrap_or_default().as_secs_f64()
         }),
     };
     let wait = match (retry_after, seconds("x-ratelimit-reset")) {
@@ -106,7 +120,7 @@ pub fn read_limits<'a>(now: SystemTime, header: impl Fn(&str) -> Option<&'a str>
         _ => None,
     };
     let left = seconds("x-ratelimit-remaining").map(|left| left as u64);
-    Answer { wait, quota, left, ..Answer::default() }
+    Answer { wait, quota, left, date: made, ..Answer::default() }
 }
 
 #[cfg(test)]
@@ -126,13 +140,15 @@ mod tests {
             (301, Retry),
             (400, Malformed),
             (401, Unauthorized),
-            (402, Refused),
+            (402, Retry),
             (403, Unauthorized),
-            (404, Refused),
+            (404, Retry),
+            (405, Retry),
+            (407, Retry),
             (408, Retry),
             (413, TooLarge),
             (415, WrongEncoding),
-            (422, Refused),
+            (422, Retry),
             (429, Throttled),
             (500, Retry),
             (503, Retry),
@@ -142,7 +158,33 @@ mod tests {
         }
         assert_eq!(verdict(400, "unsupported Content-Encoding: zstd"), WrongEncoding);
         let plain = judge(&Answer { status: 415, ..Answer::default() }, Encoding::Identity);
-        assert_eq!(plain, Refused, "there is no plainer encoding to fall back to");
+        assert_eq!(plain, Retry, "there is no plainer encoding to fall back to");
+        for status in [200, 202, 204, 400] {
+            let page = Answer { status, is_page: true, ..Answer::default() };
+            assert_eq!(judge(&page, Encoding::Zstd), Retry, "a page with {status}");
+        }
+    }
+
+    #[test]
+    fn pages_are_told_from_datadogs_answers() {
+        for (content_type, body) in [
+            (Some("text/html; charset=utf-8"), ""),
+            (Some("TEXT/HTML"), "{}"),
+            (Some("application/xhtml+xml"), ""),
+            (Some("application/json"), "\u{feff} \r\n<!DOCTYPE html><html>"),
+            (None, "<html>"),
+        ] {
+            assert!(is_page(content_type, body.as_bytes()), "{content_type:?} {body:?}");
+        }
+        for (content_type, body) in [
+            (None, ""),
+            (Some("text/json"), r#"{"status":"ok"}"#),
+            (Some("text/plain"), "Payload accepted"),
+            (Some("application/json"), "{\"errors\":[\"<html>\"]}"),
+            (Some("application/octet-stream"), "\u{1}\u{2}"),
+        ] {
+            assert!(!is_page(content_type, body.as_bytes()), "{content_type:?} {body:?}");
+        }
     }
 
     fn limits(pairs: &[(&str, &'static str)]) -> Answer {

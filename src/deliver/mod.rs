@@ -56,7 +56,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
-use tracing::error;
+use tracing::{error, warn};
 
 /// Delivers the items in the queues.
 #[derive(Debug)]
@@ -272,6 +272,20 @@ impl Delivery {
     /// When their directory cannot be read.
     pub fn dead_letter_bytes(&self) -> io::Result<Vec<(TenantId, u64)>> {
         self.tools.dead_letters.tenants()
+    }
+
+    /// Counts the dead letters of all tenants against their quotas on disk. To be called now and then: commands take some
+    /// away.
+    pub async fn measure_dead_letters(&self) {
+        let tools = self.tools.clone();
+        let measure = move || tools.dead_letters.tenants();
+        match self.tools.machine.on_blocking_pool("dead letters", measure).await {
+            Ok(mut sizes) => {
+                sizes.retain(|(tenant, _)| self.registry.get(tenant.as_str()).is_some());
+                self.queues.set_dead_letter_bytes(&sizes.into_iter().collect());
+            }
+            Err(error) => warn!("the size of the dead letters is unknown: {error}"),
+        }
     }
 
     fn known(&self, tenant: &TenantId) -> Option<Arc<Sender>> {

@@ -4,12 +4,13 @@ use super::auth::Change;
 use super::backlog::JobId;
 use super::client::Validity;
 use super::dead_letter::Reason;
-use super::job::{Job, Sequence, Step, Suspicion};
+use super::job::{Job, Refused, Sequence, Step, Suspicion};
 use super::judge::{self, Answer, Verdict};
 use super::run::{KeyRefused, Outcome};
 use super::sender::{Doubt, Sender, SenderState};
 use crate::ledger::DropReason;
 use crate::payload::{Built, Payload};
+use crate::settings::WhenFull;
 use crate::types::{Endpoint, Kind, Secret};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,9 @@ pub(super) enum Fate {
 
 /// What fails for reasons of this host is tried again after this time.
 const FAILED: Duration = Duration::from_secs(5);
+
+/// When this many single items are refused and nothing is taken meanwhile, the items are not to blame.
+const SEVERAL: usize = 2;
 
 /// The endpoint that a validation is noted as.
 const VALIDATE: &str = "/api/v1/validate";
@@ -70,7 +74,8 @@ impl Sender {
                 }
                 state.replace(&job, built);
             }
-            Outcome::DeadLettered => {
+            Outcome::DeadLettered(bytes) => {
+                self.queue.set_dead_letter_bytes(bytes);
                 let Step::DeadLetter(payload, reason) = &job.step else { return };
                 self.finalize(payload, Fate::DeadLettered);
                 warn!(
@@ -78,6 +83,20 @@ impl Sender {
                     file = %self.tools.dead_letters.path(&self.queue.id).display(),
                     "items were refused and are kept as dead letters: {}", reason.message
                 );
+            }
+            Outcome::NoRoom(error) => {
+                self.note(&mut state, job.kind().endpoint().path(), error.clone());
+                let drops = self.queue.quota().when_full == WhenFull::DropOldest;
+                match job.payload().filter(|_| drops) {
+                    Some(payload) => {
+                        warn!(tenant = %self.queue.id, items = payload.items, "refused items are dropped: {error}");
+                        self.finalize(payload, Fate::Dropped(payload.items, DropReason::Evicted));
+                    }
+                    None => {
+                        error!(tenant = %self.queue.id, items = job.figures().items, "refused items are held: {error}");
+                        state.backlog.requeue(job, Some(now + FAILED));
+                    }
+                }
             }
             Outcome::Failed(error) => {
                 error!(tenant = %self.queue.id, kind = %job.kind(), "a payload is kept and tried again: {error}");
@@ -98,25 +117,25 @@ impl Sender {
     ) {
         let (endpoint, probe) = (payload.kind.endpoint(), job.is_probe());
         let verdict = judge::judge(answer, payload.encoding);
-        let known = &mut state.endpoints[endpoint as usize];
-        known.learn(answer, now);
+        state.endpoints[endpoint as usize].learn(answer, now);
         if let Some(follow) = &payload.follow {
             follow.attempted(answer.summary());
-        }
-        if matches!(verdict, Verdict::TooLarge | Verdict::Malformed | Verdict::WrongEncoding | Verdict::Refused) {
-            known.refused(probe);
         }
         if !matches!(verdict, Verdict::Delivered | Verdict::Retry) {
             self.note(state, endpoint.path(), answer.summary());
         }
+        if matches!(verdict, Verdict::TooLarge | Verdict::Malformed) {
+            return self.refused(state, now, job, payload, answer, verdict);
+        }
         let known = &mut state.endpoints[endpoint as usize];
-        let dead_letter = |payload| {
-            Step::DeadLetter(payload, Reason { status: Some(answer.status), message: answer.message.clone() })
-        };
         match verdict {
             Verdict::Delivered => {
+                if let Some(date) = answer.date {
+                    self.tools.machine.learn_time(date.into());
+                }
                 known.delivered(probe);
                 self.finalize(&payload, Fate::Delivered { late });
+                state.backlog.wake_condemned(endpoint);
             }
             Verdict::Retry => {
                 self.failed(state, now, endpoint, probe, &answer.summary());
@@ -130,41 +149,28 @@ impl Sender {
                 known.throttled(probe, now, answer.wait, &self.rules.get().backoff, self.chance());
                 state.backlog.requeue(job, None);
             }
-            Verdict::TooLarge => {
-                known.too_large(&payload);
-                let step = if payload.items > 1 { Step::Split(payload) } else { dead_letter(payload) };
-                state.next_step(&job, step);
-            }
-            Verdict::Malformed if job.suspicion == Suspicion::None => {
-                // A 400 may be the intake's own trouble (a slow upload was answered so): once more.
-                let later = now + self.rules.get().backoff.wait(1, self.chance());
-                state.backlog.requeue(Job { suspicion: Suspicion::Once, ..job }, Some(later));
-            }
-            Verdict::Malformed if payload.items > 1 => {
-                state.next_step(&Job { suspicion: Suspicion::Divided, ..job }, Step::Split(payload));
-            }
-            Verdict::Malformed | Verdict::Refused => state.next_step(&job, dead_letter(payload)),
+            Verdict::TooLarge | Verdict::Malformed => {}
             Verdict::WrongEncoding => {
+                known.refused(probe);
                 let encodings = self.tools.builder.get().encodings(payload.kind);
                 let at = encodings.iter().position(|encoding| *encoding == payload.encoding);
-                let step = match at.and_then(|at| encodings.get(at + 1)) {
-                    Some(next) => {
-                        known.encodings_refused = known.encodings_refused.max(at.unwrap_or_default() + 1);
-                        warn!(
-                            tenant = %self.queue.id, kind = %payload.kind, refused = payload.encoding.name(),
-                            instead = next.name(), "the encoding is refused: {}", answer.message
-                        );
-                        Step::Reencode(payload, *next)
-                    }
-                    None => dead_letter(payload),
+                let Some(next) = at.and_then(|at| encodings.get(at + 1)) else {
+                    // Never so for what is sent as it is.
+                    self.failed(state, now, endpoint, probe, &answer.summary());
+                    return state.backlog.requeue(job, None);
                 };
-                state.next_step(&job, step);
+                known.encodings_refused = known.encodings_refused.max(at.unwrap_or_default() + 1);
+                warn!(
+                    tenant = %self.queue.id, kind = %payload.kind, refused = payload.encoding.name(),
+                    instead = next.name(), "the encoding is refused: {}", answer.message
+                );
+                state.next_step(&job, Step::Reencode(payload, *next));
             }
             // The contract of this endpoint asks for an application key, which no tenant has: with a good API key,
             // this refusal is final (docs.datadoghq.com/api/latest/events).
             Verdict::Unauthorized if payload.kind == Kind::EventV2 && job.forbidden => {
                 known.refused(probe);
-                state.next_step(&job, dead_letter(payload));
+                state.next_step(&job, dead_letter(payload, answer));
             }
             Verdict::Unauthorized => {
                 state.auth.doubt(now);
@@ -172,6 +178,62 @@ impl Sender {
                 let forbidden = payload.kind == Kind::EventV2;
                 state.backlog.requeue(Job { forbidden, ..job }, None);
             }
+        }
+    }
+
+    /// A payload was answered 400 or 413: it is sent once more, or split, or written to the dead letters. Where the endpoint
+    /// refuses everything, down to several single items, the items are not to blame: that is a failure of the endpoint.
+    fn refused(
+        &self,
+        state: &mut SenderState,
+        now: Instant,
+        job: Job,
+        payload: Arc<Payload>,
+        answer: &Answer,
+        verdict: Verdict,
+    ) {
+        let (endpoint, probe, backoff) = (payload.kind.endpoint(), job.is_probe(), self.rules.get().backoff);
+        let known = &mut state.endpoints[endpoint as usize];
+        let refused = job.refused.unwrap_or(Refused { taken: known.taken(), attempts: 0 });
+        let job = Job { refused: Some(refused), ..job };
+        let is_proven = job.taken_before > refused.taken;
+        let takes_others = known.taken() > refused.taken;
+        let is_last = payload.items == 1 && (verdict == Verdict::TooLarge || job.suspicion != Suspicion::None);
+        let others = state.backlog.condemned(endpoint);
+        let condemned = others + usize::from(is_last && !is_proven);
+        let refuses_all = condemned >= SEVERAL && !takes_others;
+        let known = &mut state.endpoints[endpoint as usize];
+        if refuses_all {
+            known.forget_ceiling();
+            let message =
+                format!("everything is refused, down to single items, so the items are held: {}", answer.summary());
+            self.failed(state, now, endpoint, probe, &message);
+        } else {
+            known.refused(probe);
+            if verdict == Verdict::TooLarge {
+                known.too_large(&payload);
+            }
+        }
+        match verdict {
+            _ if is_last => {
+                let attempts = refused.attempts + 1;
+                // With nothing to compare it with, a single item is to blame if it is refused for long.
+                let is_alone = !refuses_all && state.backlog.refused(endpoint) == 0;
+                if is_proven || is_alone && backoff.is_at_its_limit(attempts) {
+                    return state.next_step(&job, dead_letter(payload, answer));
+                }
+                let later = (!takes_others).then(|| now + backoff.wait(attempts, self.chance()));
+                state.backlog.requeue(Job { refused: Some(Refused { attempts, ..refused }), ..job }, later);
+            }
+            Verdict::Malformed if job.suspicion == Suspicion::None => {
+                // A 400 may be the intake's own trouble (a slow upload was answered so): once more.
+                let later = now + backoff.wait(1, self.chance());
+                state.backlog.requeue(Job { suspicion: Suspicion::Once, ..job }, Some(later));
+            }
+            Verdict::Malformed => {
+                state.next_step(&Job { suspicion: Suspicion::Divided, ..job }, Step::Split(payload));
+            }
+            _ => state.next_step(&job, Step::Split(payload)),
         }
     }
 
@@ -278,4 +340,8 @@ impl SenderState {
             sequence = sequence.plus(items);
         }
     }
+}
+
+fn dead_letter(payload: Arc<Payload>, answer: &Answer) -> Step {
+    Step::DeadLetter(payload, Reason { status: Some(answer.status), message: answer.message.clone() })
 }

@@ -1,14 +1,14 @@
 //! Doing the steps of jobs, on tasks of their own.
 
 use super::client::{Destination, Transport};
-use super::dead_letter::DeadLetters;
+use super::dead_letter::{DeadLetters, WriteError};
 use super::job::{Job, Step};
 use super::judge::Answer;
 use super::metrics;
 use super::permits::{Permits, Turn};
 use crate::machine::Machine;
 use crate::payload::{Builder, Built, Payload};
-use crate::queue::Cores;
+use crate::queue::{Cores, TenantQueue};
 use crate::types::{Current, Secret, TenantId};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,8 +26,10 @@ pub(super) enum Outcome {
     Unsent,
     /// The job becomes these payloads; `expired` items were dropped for their age.
     Built { built: Built, expired: u32 },
-    /// The items are in the dead letters.
-    DeadLettered,
+    /// The items are in the dead letters, which take so many bytes now.
+    DeadLettered(u64),
+    /// The tenant's quota is used up by dead letters.
+    NoRoom(String),
     /// Something of this host failed: memory, disk. The step is to be tried again.
     Failed(String),
 }
@@ -59,6 +61,7 @@ pub struct KeyRefused {
 /// Does a job's step. To send takes a `turn`, and `may_begin` is asked once the turn has come.
 pub(super) async fn run(
     tools: Arc<Tools>,
+    queue: &TenantQueue,
     to: Arc<Destination>,
     job: Job,
     turn: Option<Turn>,
@@ -74,11 +77,12 @@ pub(super) async fn run(
             built(tools.compute(move |tools| tools.builder.get().reencode(&payload, encoding)).await)
         }
         Step::DeadLetter(payload, reason) => {
-            let this = tools.clone();
-            let write = move || this.dead_letters.write(&payload, &reason, this.machine.now());
-            match tools.machine.on_blocking_pool("payload", write).await {
-                Ok(()) => Outcome::DeadLettered,
-                Err(error) => Outcome::Failed(error.to_string()),
+            let (this, max_bytes) = (tools.clone(), queue.dead_letter_quota() as u64);
+            let write = move || Ok(this.dead_letters.write(&payload, &reason, this.machine.now(), max_bytes));
+            match tools.machine.on_blocking_pool("payload", write).await.unwrap_or_else(|error| Err(error.into())) {
+                Ok(bytes) => Outcome::DeadLettered(bytes),
+                Err(error @ WriteError::Full { .. }) => Outcome::NoRoom(error.to_string()),
+                Err(WriteError::Io(error)) => Outcome::Failed(error.to_string()),
             }
         }
     }
@@ -126,13 +130,14 @@ struct Checked {
 /// Looks for late items at the last moment, since waiting makes items late.
 async fn check_age(tools: &Arc<Tools>, payload: Arc<Payload>) -> Result<Checked, Outcome> {
     let cutoff = payload.cutoff(tools.machine.now());
+    let may_drop = tools.drop_late.load(Ordering::Relaxed) && tools.machine.knows_time(payload.kind.max_age());
     if payload.oldest >= cutoff {
         return Ok(Checked { payload, late: 0, expired: 0 });
     }
     let examined = payload.clone();
     let result = tools.clone().compute(move |tools| {
         let late = examined.late_items(cutoff)?;
-        let drops = late > 0 && tools.drop_late.load(Ordering::Relaxed);
+        let drops = late > 0 && may_drop;
         let rest = if drops { Some(tools.builder.get().without_late(&examined, cutoff)?) } else { None };
         Ok((late, rest))
     });

@@ -82,8 +82,9 @@ impl Scene {
         change(&mut settings);
         let options = Options { fsync: Fsync::Never, ..Options::new("/simulated") };
         let (journal, ..) = committer::open(&options, SimDisk::new(1), 1);
-        let ledger = Arc::new(Ledger::default());
-        let queues = Arc::new(Queues::new(&Simulated::machine(), &settings, ledger.clone(), Arc::new(journal)));
+        let (ledger, simulated) = (Arc::new(Ledger::default()), Simulated::machine());
+        simulated.learn_time(now());
+        let queues = Arc::new(Queues::new(&simulated, &settings, ledger.clone(), Arc::new(journal)));
         let (registry, datadog) = (Arc::new(Registry::default()), Scripted::new());
         let site = settings.datadog.sites.get("datadoghq.com").unwrap();
         for name in ["first", "second"] {

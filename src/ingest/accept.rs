@@ -36,6 +36,16 @@ pub trait Submit: Send + Sync + 'static {
     fn wait_for_capacity(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
+
+    /// The time that items are accepted at.
+    fn now(&self) -> UnixMillis {
+        UnixMillis::now()
+    }
+
+    /// The bytes that a tenant's dead letters may take.
+    fn dead_letter_quota(&self, _tenant: &TenantId) -> u64 {
+        u64::MAX
+    }
 }
 
 impl Submit for Queues {
@@ -45,6 +55,14 @@ impl Submit for Queues {
 
     fn wait_for_capacity(&self) -> impl Future<Output = ()> + Send {
         Queues::wait_for_capacity(self)
+    }
+
+    fn now(&self) -> UnixMillis {
+        self.machine().now()
+    }
+
+    fn dead_letter_quota(&self, tenant: &TenantId) -> u64 {
+        Queues::dead_letter_quota(self, tenant)
     }
 }
 
@@ -130,6 +148,11 @@ pub struct Submission {
 }
 
 impl<Q: Submit> Door<Q> {
+    /// The time that items are accepted at.
+    pub fn now(&self) -> UnixMillis {
+        self.queues.now()
+    }
+
     /// A door of these tenants to these queues.
     pub fn new(settings: &Settings, registry: Arc<Registry>, queues: Arc<Q>, ledger: Arc<Ledger>) -> Self {
         Self {
@@ -338,9 +361,11 @@ impl<Q: Submit> Door<Q> {
         let refused = Items { tenant: tenant.clone(), kind, generation, items, accepted: now, body };
         let reason = Reason { status: None, message: format!("invalid: {message}") };
         let dead_letters = self.dead_letters.clone();
-        let written = tokio::task::spawn_blocking(move || dead_letters.write_items(refused, &reason, now)).await;
-        match written.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
-            Ok(()) => {
+        let max_bytes = self.queues.dead_letter_quota(tenant);
+        let write = move || dead_letters.write_items(refused, &reason, now, max_bytes);
+        let written = tokio::task::spawn_blocking(write).await;
+        match written.unwrap_or_else(|panic| Err(io::Error::other(panic).into())) {
+            Ok(_) => {
                 self.ledger.account(tenant, kind).set_aside(u64::from(items));
                 NotTaken { tenant: Some(tenant.clone()), items: u64::from(items), is_kept: true, message }
             }

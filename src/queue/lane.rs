@@ -253,11 +253,15 @@ impl Lane {
         (self.items, self.bytes, self.room) = (0, 0, 0);
     }
 
-    /// Drops chunks in memory from the front while `doomed`, given a chunk and its bytes on disk, says so. Returns their
+    /// Drops chunks in memory from the front while `doomed`, given a chunk and its receipt, says so. Returns their
     /// records.
-    pub(super) fn drop_front(&mut self, reason: DropReason, mut doomed: impl FnMut(&Chunk, usize) -> bool) -> Vec<Seq> {
+    pub(super) fn drop_front(
+        &mut self,
+        reason: DropReason,
+        mut doomed: impl FnMut(&Chunk, &Receipt) -> bool,
+    ) -> Vec<Seq> {
         let mut seqs = Vec::new();
-        while self.chunks.front().is_some_and(|waiting| doomed(&waiting.chunk, waiting.receipt.room.bytes())) {
+        while self.chunks.front().is_some_and(|waiting| doomed(&waiting.chunk, &waiting.receipt)) {
             let Some(Waiting { chunk, receipt, .. }) = self.chunks.pop_front() else { break };
             self.items -= u64::from(chunk.items);
             self.bytes -= chunk.bytes.len();

@@ -4,6 +4,7 @@
 //! first. Each tenant's lanes are behind a lock of their own, held for a few instructions; a tenant without queued items
 //! costs nothing but a map entry. See `docs/decisions/locks-per-tenant.md` and `spilling.md` there.
 
+mod ages;
 mod budget;
 mod cores;
 mod finalizer;
@@ -29,7 +30,8 @@ use crate::ledger::{DropReason, Ledger};
 use crate::machine::Machine;
 use crate::settings::Settings;
 use crate::tenancy::Meters;
-use crate::types::{Chunk, TenantId, UnixMillis};
+use crate::types::{Chunk, TenantId};
+use ages::Ages;
 use record::read_lane_key;
 use shared::Shared;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -58,6 +60,7 @@ impl Queues {
     pub fn new(machine: &Machine, settings: &Settings, ledger: Arc<Ledger>, journal: Arc<Journal>) -> Self {
         let shared = Shared {
             machine: machine.clone(),
+            ages: Ages::new(machine.clone(), journal.next_seq()),
             ledger,
             acks: journal.clone(),
             journal,
@@ -201,7 +204,8 @@ impl Queues {
     }
 
     /// Drops items that are older than their tenant's quota allows. To be called now and then.
-    pub async fn expire(&self, now: UnixMillis) {
+    pub async fn expire(&self, now: Instant) {
+        self.shared.ages.mark(now, self.shared.journal.next_seq());
         for queue in self.all() {
             if let Err(error) = queue.expire(now).await {
                 error!(tenant = %queue.id, "queued items that are too old cannot be dropped: {error}");
@@ -240,6 +244,19 @@ impl Queues {
     #[cfg(test)]
     pub(crate) fn disk_used(&self) -> usize {
         self.shared.disk.used()
+    }
+
+    /// The bytes that a tenant's dead letters may take.
+    pub fn dead_letter_quota(&self, tenant: &TenantId) -> u64 {
+        self.tenant(tenant).dead_letter_quota() as u64
+    }
+
+    /// Charges tenants' quotas on disk for the dead letters that they have; those not named have none.
+    pub fn set_dead_letter_bytes(&self, bytes: &HashMap<TenantId, u64>) {
+        bytes.keys().for_each(|tenant| drop(self.tenant(tenant)));
+        for queue in self.all() {
+            queue.set_dead_letter_bytes(bytes.get(&queue.id).copied().unwrap_or(0));
+        }
     }
 
     /// Whether more than half of `memory.max_queue_bytes` is used.

@@ -1,5 +1,6 @@
 //! What the queues of all tenants share.
 
+use super::ages::Ages;
 use super::budget::Budget;
 use super::finalizer::Acknowledge;
 use crate::journal::Journal;
@@ -11,6 +12,7 @@ use tokio::sync::Semaphore;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) machine: Machine,
+    pub(super) ages: Ages,
     pub(super) ledger: Arc<Ledger>,
     pub(super) journal: Arc<Journal>,
     pub(super) acks: Arc<dyn Acknowledge>,

@@ -1,6 +1,7 @@
 //! The lanes of one tenant.
 
 use super::budget::{Reservation, Share};
+use super::finalizer::Receipt;
 use super::lane::Lane;
 use super::record::lane_key;
 use super::shared::Shared;
@@ -27,6 +28,8 @@ pub struct TenantQueue {
     memory: Arc<Share>,
     disk: Arc<Share>,
     inner: Mutex<Inner>,
+    /// Room on disk that dead letters take.
+    dead_letters: Mutex<Reservation>,
     /// Held while the oldest items are dropped to make room: if two did so at once, too much would be dropped.
     evicting: tokio::sync::Mutex<()>,
     wake: Notify,
@@ -57,9 +60,10 @@ const OVERHEAD: usize = 256;
 
 impl TenantQueue {
     pub(super) fn new(id: TenantId, shared: Arc<Shared>, meter: Arc<Meter>) -> Self {
-        let (memory, disk) = Default::default();
+        let (memory, disk): (_, Arc<Share>) = Default::default();
         let (inner, evicting, wake) = Default::default();
-        Self { id, shared, meter, memory, disk, inner, evicting, wake }
+        let dead_letters = Mutex::new(shared.disk.grant(&disk, 0));
+        Self { id, shared, meter, memory, disk, inner, dead_letters, evicting, wake }
     }
 
     /// Grants room on disk for `bytes`, and memory for a chunk of `in_memory` bytes if there is any.
@@ -168,6 +172,28 @@ impl TenantQueue {
         self.memory.used()
     }
 
+    /// The limits on what the tenant may have on disk.
+    pub fn quota(&self) -> Quota {
+        self.meter.quota()
+    }
+
+    /// The bytes that dead letters may take. With `drop_oldest`, new items always find room beside them.
+    pub fn dead_letter_quota(&self) -> usize {
+        let Quota { max_bytes, when_full, .. } = self.quota();
+        if when_full == WhenFull::DropOldest { max_bytes / 2 } else { max_bytes }
+    }
+
+    /// Whether the tenant may hold more in memory.
+    pub fn has_memory(&self) -> bool {
+        self.shared.memory.fits(&self.memory, PIECE / 8)
+    }
+
+    /// Charges the quota on disk for so many bytes of dead letters.
+    pub fn set_dead_letter_bytes(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner).resize(bytes);
+    }
+
     /// Bytes on disk that this tenant is charged for, items in flight included.
     #[cfg(test)]
     pub(super) fn disk_used(&self) -> usize {
@@ -182,7 +208,7 @@ impl TenantQueue {
     /// Whether items of a lane should be [`load`](Self::load)ed.
     pub fn wants(&self, lane: LaneId) -> bool {
         match self.with(lane, |lane| lane.wants()).flatten() {
-            Some((_, nothing_loaded)) => nothing_loaded || self.shared.memory.fits(&self.memory, PIECE / 8),
+            Some((_, nothing_loaded)) => nothing_loaded || self.has_memory(),
             None => false,
         }
     }
@@ -203,9 +229,9 @@ impl TenantQueue {
         };
         let before = self.with(lane, |lane| lane.spilled_records());
         let Some(piece) = self.read(lane, after, memory.bytes()).await? else { return Ok(()) };
-        let cutoff = self.shared.machine.now().minus(self.meter.quota().max_age);
+        let cutoff = self.shared.ages.cutoff(self.quota().max_age, Instant::now());
         self.merge(lane, after, before, piece, Some(memory), |record| {
-            (record.entry.accepted < cutoff).then_some(DropReason::Expired)
+            cutoff.is_older(record.seq, record.entry.accepted).then_some(DropReason::Expired)
         });
         self.nudge();
         Ok(())
@@ -215,8 +241,10 @@ impl TenantQueue {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn expire(self: &Arc<Self>, now: UnixMillis) -> io::Result<()> {
-        self.drop_older(now.minus(self.meter.quota().max_age), DropReason::Expired, None).await.map(drop)
+    pub async fn expire(self: &Arc<Self>, now: Instant) -> io::Result<()> {
+        let cutoff = self.shared.ages.cutoff(self.quota().max_age, now);
+        let is_older = |seq, accepted| cutoff.is_older(seq, accepted);
+        self.drop_older(DropReason::Expired, None, is_older).await.map(drop)
     }
 
     /// Drops items that were accepted before a time, none of the spared recipients; returns how many.
@@ -224,30 +252,33 @@ impl TenantQueue {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn purge(self: &Arc<Self>, before: UnixMillis, spared: Option<&Recipients>) -> io::Result<u64> {
-        let dropped = self.drop_older(before, DropReason::Purged, spared).await;
+        let dropped = self.drop_older(DropReason::Purged, spared, |_, accepted| accepted < before).await;
         self.nudge();
         dropped
     }
 
     async fn drop_older(
         self: &Arc<Self>,
-        cutoff: UnixMillis,
         reason: DropReason,
         spared: Option<&Recipients>,
+        is_older: impl Fn(Seq, UnixMillis) -> bool,
     ) -> io::Result<u64> {
         let is_spared = |lane: &LaneId| spared.is_some_and(|spared| spared.contains(lane.generation));
-        let older = |lane: &Lane| lane.oldest().is_some_and(|oldest| oldest < cutoff);
+        let first_is_older =
+            |lane: &Lane| lane.first().zip(lane.oldest()).is_some_and(|(seq, oldest)| is_older(seq, oldest));
         let mut items = 0;
         for lane in self.lanes().into_iter().filter(|lane| !is_spared(lane)) {
             let account = self.shared.ledger.account(&self.id, lane.kind);
             let dropped = || account.read().dropped[reason as usize];
             let before = dropped();
-            let Some(seqs) = self.with(lane, |lane| lane.drop_front(reason, |c, _| c.accepted < cutoff)) else {
+            let Some(seqs) =
+                self.with(lane, |lane| lane.drop_front(reason, |chunk, receipt| is_older(receipt.seq, chunk.accepted)))
+            else {
                 continue;
             };
             self.shared.acks.acknowledge(&seqs, None);
-            while self.with(lane, |lane| older(lane) && lane.wants().is_some()).unwrap_or(false) {
-                if !self.drop_piece(lane, reason, PIECE, |record| record.entry.accepted < cutoff).await? {
+            while self.with(lane, |lane| first_is_older(lane) && lane.wants().is_some()).unwrap_or(false) {
+                if !self.drop_piece(lane, reason, PIECE, |record| is_older(record.seq, record.entry.accepted)).await? {
                     break;
                 }
             }
@@ -267,9 +298,9 @@ impl TenantQueue {
             let excess = self.disk.used() - target;
             let Some(lane) = self.oldest_lane() else { return };
             let mut left = excess;
-            let doomed = |_: &Chunk, room: usize| {
+            let doomed = |_: &Chunk, receipt: &Receipt| {
                 let more = left > 0;
-                left = left.saturating_sub(room);
+                left = left.saturating_sub(receipt.room.bytes());
                 more
             };
             let seqs = self.with(lane, |lane| lane.drop_front(DropReason::Evicted, doomed)).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The other side: takes requests, does with them what the faults say, and has everything noted.
 
-use super::faults::{Deed, FINAL, Reply, Request, Rules, Window, wall};
+use super::faults::{Deed, Reply, Request, Rules, Window, wall};
 use super::invariants::{Invariants, Sent};
 use super::oracle::Oracle;
 use super::permission::{Permission, read_key};
@@ -98,7 +98,7 @@ impl Datadog {
                 Err("no answer".to_owned())
             }
             Deed::Answer(reply) => {
-                let good = (200..300).contains(&reply.status);
+                let good = (200..300).contains(&reply.status) && !reply.is_page();
                 if good {
                     self.oracle().stored(&ids);
                 }
@@ -111,9 +111,10 @@ impl Datadog {
                 oracle.count(name(reply.status));
                 drop(oracle);
                 self.state().invariants.ends(number, &sent, Some(&reply));
+                let is_page = reply.is_page();
                 let Reply { status, headers, words, .. } = reply;
                 let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, v)| v.as_str());
-                Ok(Answer { status, message: words.into(), ..read_limits(wall(), header) })
+                Ok(Answer { status, message: words.into(), is_page, ..read_limits(wall(), header) })
             }
         }
     }
@@ -136,14 +137,16 @@ impl Datadog {
         };
         let window = windows.entry((tenant, payload.kind.endpoint())).or_default();
         let (latency, deed) = self.rules.deed(rng, &request, window);
-        let Deed::Answer(Reply { status, words, .. }) = &deed else { return (latency, deed) };
+        let Deed::Answer(reply @ Reply { status, words, .. }) = &deed else { return (latency, deed) };
+        if reply.is_page() {
+            return (latency, deed);
+        }
         if *status == 400 && !words.contains("Encoding") {
             invariants.malformed(sent, request.poison);
         }
         let is_revoked = self.rules.is_revoked(tenant, request.key_since);
-        let is_final = FINAL.contains(status)
-            // What is too large is divided first.
-            || *status == 413 && ids.len() == 1
+        // What is refused is divided first; alone, it may be believed to be at fault.
+        let is_final = matches!(status, 400 | 413) && ids.len() == 1
             || matches!(status, 401 | 403) && payload.kind == Kind::EventV2 && !is_revoked;
         if is_final {
             ids.iter().for_each(|id| oracle.doomed(*id));
@@ -184,7 +187,7 @@ fn name(status: u16) -> &'static str {
         415 => "415",
         429 => "429",
         408 | 500.. => "5xx",
-        _ => "refused",
+        _ => "other",
     }
 }
 

@@ -74,7 +74,7 @@ impl Emitter {
     }
 
     fn chunk(&self, run: &Run) -> Chunk {
-        let now = now();
+        let now = self.queues.machine().now();
         Chunk {
             tenant: self.tenants[run.tenant].clone(),
             kind: run.kind,

@@ -13,6 +13,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(super) enum Fault {
     /// Every request is answered so.
     Status(u16),
+    /// Every request is answered with a web page and this status: a proxy does so, and stores nothing.
+    Page(u16),
+    /// Every request is answered 400 or 413, whatever is in it.
+    Refuse(u16),
     /// Requests are not answered.
     Hang,
     /// Connections are refused.
@@ -120,13 +124,23 @@ pub(super) struct Reply {
     pub(super) until: Option<Duration>,
 }
 
+impl Reply {
+    /// Whether a proxy made it.
+    pub(super) fn is_page(&self) -> bool {
+        self.words == PAGE
+    }
+}
+
 /// Requests in a period, and which period that is.
 pub(super) type Window = (u64, u32);
 
 const PERIOD: u64 = 10;
 
-/// Statuses that refuse for good.
-pub(super) const FINAL: [u16; 5] = [402, 404, 405, 410, 422];
+/// Statuses that say nothing about the payload.
+pub(super) const NOT_THE_PAYLOAD: [u16; 6] = [402, 404, 405, 407, 410, 422];
+
+/// What a proxy answers by itself.
+pub(super) const PAGE: &str = " <!DOCTYPE html><html>Sign in</html>";
 
 fn answer(status: u16, words: &'static str) -> Deed {
     Deed::Answer(Reply { status, headers: Vec::new(), words, wait: None, until: None })
@@ -155,7 +169,7 @@ impl Rules {
 
     /// Whether keys cannot be validated.
     pub(super) fn is_away(&self, tenant: usize) -> bool {
-        let away = |fault| matches!(fault, Fault::Status(_) | Fault::Unreachable | Fault::Hang);
+        let away = |fault| matches!(fault, Fault::Status(_) | Fault::Page(_) | Fault::Unreachable | Fault::Hang);
         self.present(tenant).any(|phase| phase.endpoint.is_none() && away(phase.fault))
     }
 
@@ -175,6 +189,8 @@ impl Rules {
         let may_store = !request.poison;
         let deed = match fault {
             Some(Fault::Status(status)) => answer(status, ""),
+            Some(Fault::Page(status)) => answer(status, PAGE),
+            Some(Fault::Refuse(status)) => answer(status, "context deadline exceeded"),
             Some(Fault::Hang) => Deed::Silence { stored: may_store && rng.random(), after: self.timeout },
             Some(Fault::Unreachable) => Deed::Silence { stored: false, after: Duration::ZERO },
             Some(Fault::LoseAnswers) => Deed::Silence { stored: may_store, after: latency },
@@ -214,7 +230,8 @@ impl Rules {
             6 => self.wait(rng.random_range(1..5), telling),
             7 => answer(pick(rng, &[301, 302, 307, 308]), ""),
             8 if request.unoffended && stored => answer(400, "slow upload"),
-            9 if rng.random_range(0..6) == 0 => answer(pick(rng, &FINAL), "no"),
+            9 if rng.random() => answer(pick(rng, &NOT_THE_PAYLOAD), "no"),
+            9 => answer(pick(rng, &[200, 202, 400, 503]), PAGE),
             _ => return None,
         })
     }
@@ -233,8 +250,11 @@ impl Rules {
         }
         let good = if request.poison { 400 } else { pick(rng, &[200, 201, 202, 202, 202, 204, 299]) };
         // Nobody reads what comes with a good one.
-        let words = pick(rng, &["", "{}", "<html>", r#"{"errors":["no"]}"#]);
-        let Some(limit) = self.quotas.get(&(endpoint as u8)) else { return answer(good, words) };
+        let words = pick(rng, &["", "{}", "ok", r#"{"errors":["no"]}"#]);
+        let date = ("date", httpdate::fmt_http_date(wall()));
+        let Some(limit) = self.quotas.get(&(endpoint as u8)) else {
+            return Deed::Answer(Reply { status: good, headers: vec![date], words, wait: None, until: None });
+        };
         let now = elapsed().as_secs();
         if window.0 != now / PERIOD {
             *window = (now / PERIOD, 0);
@@ -242,6 +262,7 @@ impl Rules {
         window.1 += 1;
         let reset = PERIOD - now % PERIOD;
         let headers = vec![
+            date,
             ("x-ratelimit-limit", limit.to_string()),
             ("x-ratelimit-period", PERIOD.to_string()),
             ("x-ratelimit-remaining", limit.saturating_sub(window.1).to_string()),

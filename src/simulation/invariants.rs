@@ -27,6 +27,8 @@ pub(super) struct Invariants {
     refused: BTreeSet<u64>,
     /// Events v2 that were answered 401 or 403: the second time that is final, and does not put the key in doubt.
     forbidden: BTreeSet<u64>,
+    /// An answer has told the process what time it is.
+    dated: bool,
     /// Items that were answered 400 without a reason.
     pub(super) offended: BTreeSet<u64>,
 }
@@ -86,6 +88,7 @@ impl Invariants {
             .event(format_args!("{number} tenant {tenant} {kind} {count} items {bytes} bytes, {first:?}.. sum {sum}"));
         oracle.attempted(tenant, sent.payload.lane(), ids);
         if rules.drop_late
+            && self.dated
             && let Some(late) = ids.iter().find(|id| oracle.item(**id).late.is_some_and(|since| since + JUST < now))
         {
             oracle.wrong(format_args!("{number} item {late} is sent though it is too old"));
@@ -163,12 +166,16 @@ impl Invariants {
             self.doubted.entry(tenant).or_insert(now);
             self.doubts.insert((tenant, sent.payload.kind.endpoint()));
         }
+        self.dated |= reply.is_some_and(|reply| (200..300).contains(&reply.status) && !reply.is_page());
         let door = self.doors.entry((tenant, sent.payload.kind.endpoint())).or_default();
         let probe = door.probe == Some(number);
         if probe {
             door.probe = None;
         }
         match status {
+            _ if reply.is_some_and(Reply::is_page) => {
+                door.failing.get_or_insert(now);
+            }
             429 => {
                 door.failing.get_or_insert(now);
                 // A probe that is in flight does not open the circuit any more.
@@ -180,7 +187,7 @@ impl Invariants {
                 }
             }
             401 | 403 if !is_final => {}
-            0 | 300..=399 | 408 | 500.. => {
+            0 | 300..=399 | 402 | 404..=412 | 414 | 416..=428 | 430.. => {
                 door.failing.get_or_insert(now);
             }
             // All others say that the endpoint is well.

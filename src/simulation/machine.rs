@@ -17,6 +17,8 @@ const BLOCKING: Duration = Duration::from_millis(20);
 struct State {
     rng: StdRng,
     start: Instant,
+    /// The wall clock is wrong by so many milliseconds.
+    step: i64,
 }
 
 thread_local! {
@@ -28,7 +30,7 @@ pub(crate) struct Simulated;
 
 impl Simulated {
     pub(crate) fn begin(seed: u64) -> Self {
-        let state = State { rng: StdRng::seed_from_u64(seed), start: Instant::now() };
+        let state = State { rng: StdRng::seed_from_u64(seed), start: Instant::now(), step: 0 };
         STATE.with_borrow_mut(|slot| assert!(slot.replace(state).is_none()));
         Self
     }
@@ -50,8 +52,8 @@ impl Drop for Simulated {
 struct Virtual;
 
 impl Platform for Virtual {
-    fn now(&self) -> UnixMillis {
-        now()
+    fn wall_clock(&self) -> UnixMillis {
+        UnixMillis(now().0 + step())
     }
 
     fn chance(&self) -> f64 {
@@ -88,7 +90,16 @@ pub(super) fn elapsed() -> Duration {
     with(|state| state.start.elapsed()).unwrap_or_default()
 }
 
-/// The wall clock.
+/// Has the wall clock wrong by so many milliseconds from now on.
+pub(super) fn set_clock(step: i64) {
+    with(|state| state.step = step);
+}
+
+fn step() -> i64 {
+    with(|state| state.step).unwrap_or_default()
+}
+
+/// The right time.
 pub(crate) fn now() -> UnixMillis {
     UnixMillis(EPOCH + elapsed().as_millis() as i64)
 }

@@ -1,6 +1,6 @@
 //! What a seed makes of the world: its configuration, its traffic, its faults and its ends.
 
-use super::faults::{Fault, Phase, Rules, TELLINGS};
+use super::faults::{Fault, NOT_THE_PAYLOAD, Phase, Rules, TELLINGS};
 use super::machine::EPOCH;
 use super::oracle::{End, Oracle};
 use super::permission::{Change, TROUBLES};
@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) rules: Rules,
     pub(super) emitters: Vec<VecDeque<Request>>,
     pub(super) disk: VecDeque<(Duration, Option<Faults>)>,
+    /// From when on the wall clock is wrong by so many milliseconds.
+    pub(super) clock: VecDeque<(Duration, i64)>,
     pub(super) ends: VecDeque<(Duration, End)>,
     /// What is done to which tenant.
     pub(super) changes: VecDeque<(Duration, usize, Change)>,
@@ -87,6 +89,7 @@ impl Plan {
             rules,
             emitters,
             disk: disk(rng),
+            clock: clock(rng),
             ends: ends(rng),
             changes: changes(rng, tenants),
             settings,
@@ -105,7 +108,10 @@ fn at(rng: &mut StdRng, from: f64, to: f64) -> Duration {
 fn rules(rng: &mut StdRng, tenants: usize, settings: &Settings) -> Rules {
     let mut phases = Vec::new();
     for _ in 0..rng.random_range(3..14) {
-        let fault = match rng.random_range(0..15) {
+        let fault = match rng.random_range(0..18) {
+            15 => Fault::Status(*pick(rng, &NOT_THE_PAYLOAD)),
+            16 => Fault::Page(*pick(rng, &[200, 202, 400, 502])),
+            17 => Fault::Refuse(*pick(rng, &[400, 413])),
             0 => Fault::Status(*pick(rng, &[500, 502, 504])),
             1 => Fault::Status(*pick(rng, &[503, 408, 302])),
             2 => Fault::Hang,
@@ -262,6 +268,17 @@ fn disk(rng: &mut StdRng) -> VecDeque<(Duration, Option<Faults>)> {
         changes.push_back((time, (index % 2 == 0).then_some(faults)));
     }
     changes
+}
+
+/// Each error of the clock is put right some time later.
+fn clock(rng: &mut StdRng) -> VecDeque<(Duration, i64)> {
+    let mut times: Vec<Duration> = (0..2 * rng.random_range(0..4)).map(|_| at(rng, 0.0, 1.0)).collect();
+    times.sort_unstable();
+    let errors = times.into_iter().enumerate().map(|(index, time)| {
+        let error = pick(rng, &[-259_200_000, -3_600_000, 3_600_000, 259_200_000]);
+        (time, if index % 2 == 0 { *error } else { 0 })
+    });
+    errors.collect()
 }
 
 fn ends(rng: &mut StdRng) -> VecDeque<(Duration, End)> {

@@ -15,6 +15,7 @@ use crate::queue::Queues;
 use crate::settings::WhenFull;
 use crate::tenancy::Registry;
 use crate::types::{Kind, TenantId};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -30,10 +31,10 @@ const ENDED: Duration = Duration::from_secs(60);
 
 /// What waits longer than its quota allows is dropped within 30 s. The age that is shown may be that of what was dropped
 /// last for as long again.
-const EXPIRED: Duration = Duration::from_secs(65);
+const EXPIRED: Duration = Duration::from_secs(100);
 
-/// And what an earlier life has left, within this time after a start.
-const RECOVERED: Duration = Duration::from_secs(5);
+/// And what an earlier life has left, within this time after the clock is known to be right.
+const RECOVERED: Duration = Duration::from_secs(35);
 
 /// The end of what has none.
 const FOREVER: Duration = Duration::from_secs(1_000_000);
@@ -48,6 +49,8 @@ pub(super) struct World {
     datadog: Datadog,
     permissions: Vec<Permission>,
     emitters: Vec<Arc<Mutex<VecDeque<Request>>>>,
+    /// Dead letters that were taken away, and the tenant of each.
+    dead: BTreeMap<u64, usize>,
     start: Instant,
     lives: u64,
     /// How often the runtime has waited for time to pass, and until when that was.
@@ -66,7 +69,8 @@ struct Life {
     others: JoinSet<()>,
     quota: usize,
     max_age: Duration,
-    since: Duration,
+    /// Since when the time is known to be right.
+    known: Cell<Option<Duration>>,
 }
 
 impl World {
@@ -84,6 +88,7 @@ impl World {
             datadog,
             permissions,
             emitters,
+            dead: BTreeMap::new(),
             start: Instant::now(),
             lives: 0,
             wakes: Default::default(),
@@ -116,7 +121,8 @@ impl World {
             self.oracle().wrong(format_args!("all is delivered, and the journal has {left:?}"));
         }
         journal.close();
-        let dead = self.dead_letters();
+        self.take_dead_letters();
+        let dead = std::mem::take(&mut self.dead);
         let age_limited = self.plan.settings.journal.max_age == SHORT;
         self.oracle().close(&dead, &self.plan.rules, age_limited);
     }
@@ -133,6 +139,8 @@ impl World {
     }
 
     fn begin(&mut self) -> Life {
+        // At its start, a process knows no better than the wall clock.
+        machine::set_clock(0);
         let (journal, recovery, process) = self.open();
         self.oracle().event(format_args!(
             "life {}: {} items, {} lost",
@@ -172,9 +180,19 @@ impl World {
             others.spawn(emitter.run());
         }
         let (quota, max_age) = (settings.journal.max_bytes_per_tenant, settings.journal.max_age);
-        let since = elapsed();
-        let life =
-            Life { process, queues, delivery, ledger, registry, tenants, sending, others, quota, max_age, since };
+        let life = Life {
+            process,
+            queues,
+            delivery,
+            ledger,
+            registry,
+            tenants,
+            sending,
+            others,
+            quota,
+            max_age,
+            known: Cell::default(),
+        };
         (0..self.permissions.len()).for_each(|tenant| self.enact(&life, tenant));
         life
     }
@@ -209,6 +227,7 @@ impl World {
         while elapsed() < at {
             sleep(Duration::from_millis(100).min(at.saturating_sub(elapsed()))).await;
             self.trouble_disk();
+            self.set_clock();
             self.change_permission(life).await;
             self.look(life);
         }
@@ -222,6 +241,14 @@ impl World {
         let (new, looks) = (wakes - before, 1 + (elapsed() - at).as_millis() as u64 / 100);
         if new > WAKES * looks {
             self.oracle().wrong(format_args!("time went on {new} times since {at:?}: something spins"));
+        }
+    }
+
+    fn set_clock(&mut self) {
+        while self.plan.clock.front().is_some_and(|(at, _)| *at <= elapsed()) {
+            let Some((_, error)) = self.plan.clock.pop_front() else { break };
+            self.oracle().event(format_args!("clock wrong by {error} ms"));
+            machine::set_clock(error);
         }
     }
 
@@ -251,12 +278,16 @@ impl World {
     /// Everything is well from now on: all arrives.
     async fn drain(&mut self, life: &mut Life) {
         self.mend_disk();
+        machine::set_clock(0);
         self.change_permission(life).await;
         self.oracle().event("calm");
         let end = elapsed() + DRAINED;
         loop {
             sleep(Duration::from_millis(200)).await;
             self.look(life);
+            // Somebody looks at the dead letters, which may take all of a quota.
+            self.take_dead_letters();
+            life.delivery.measure_dead_letters().await;
             let emitting = self.emitters.iter().any(|requests| !requests.lock().unwrap().is_empty());
             let queued: u64 = life.ledger.read().iter().map(|(.., balance)| balance.queued).sum();
             if queued == 0 && !emitting {
@@ -271,6 +302,8 @@ impl World {
         // Whoever still waits for an answer to the last request.
         sleep(Duration::from_secs(30)).await;
         life.look(&mut self.oracle());
+        self.take_dead_letters();
+        life.delivery.measure_dead_letters().await;
         self.oracle().look_at_follows(true);
         self.wakes = (Handle::current().metrics().worker_park_count(0), elapsed());
         let left = (life.queues.memory_used(), life.queues.disk_used());
@@ -356,21 +389,22 @@ impl World {
         self.mend_disk();
     }
 
-    /// The items in the dead letters, and whose file they are in.
-    fn dead_letters(&self) -> BTreeMap<u64, usize> {
-        let mut dead = BTreeMap::new();
+    fn take_dead_letters(&mut self) {
         for tenant in 0..self.permissions.len() {
             let path = self.plan.settings.state.dir.join(format!("dead-letters/t{tenant}.ndjson"));
-            for line in std::fs::read_to_string(path).unwrap_or_default().lines() {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            if !text.is_empty() {
+                std::fs::remove_file(&path).unwrap();
+            }
+            for line in text.lines() {
                 let line: serde_json::Value = serde_json::from_str(line).unwrap();
                 let body = match line["base64"].as_str() {
                     Some(base64) => base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64).unwrap(),
                     None => line["body"].to_string().into_bytes(),
                 };
-                dead.extend(super::datadog::ids(&body).into_iter().map(|id| (id, tenant)));
+                self.dead.extend(super::datadog::ids(&body).into_iter().map(|id| (id, tenant)));
             }
         }
-        dead
     }
 }
 
@@ -378,6 +412,9 @@ impl Life {
     /// What must hold at every moment.
     fn look(&self, oracle: &mut Oracle) {
         oracle.look();
+        if self.known.get().is_none() && self.queues.machine().knows_time(Duration::ZERO) {
+            self.known.set(Some(elapsed()));
+        }
         let mut queued: BTreeMap<(TenantId, Kind), u64> = BTreeMap::new();
         for queue in self.queues.all() {
             for lane in queue.figures().into_iter().chain(self.delivery.figures(&queue.id)) {
@@ -393,7 +430,8 @@ impl Life {
         for queue in self.queues.all() {
             let oldest = queue.figures().into_iter().filter_map(|lane| lane.oldest).min();
             let limit = machine::now().minus(self.max_age + EXPIRED);
-            if oldest.is_some_and(|oldest| oldest < limit) && elapsed() > self.since + RECOVERED {
+            let is_known = self.known.get().is_some_and(|since| elapsed() > since + RECOVERED);
+            if oldest.is_some_and(|oldest| oldest < limit) && is_known {
                 oracle.wrong(format_args!("{} has items waiting since {oldest:?}", queue.id));
             }
         }

@@ -17,10 +17,34 @@ const ENDING: &str = ".ndjson";
 /// A file of this size, and each time it has doubled since, is worth a warning. Bytes.
 const LARGE: u64 = 1 << 30;
 
+/// Dead letters leave so much of the disk free, bytes...
+const SPARED: u64 = 256 << 20;
+/// ...or one of so many parts of a small disk.
+const PARTS: u64 = 20;
+
 /// The directory of all dead letters.
 #[derive(Debug)]
 pub struct DeadLetters {
     dir: PathBuf,
+}
+
+/// Why dead letters cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The tenant's quota on disk is used up by them.
+    #[error(
+        "{}: dead letters take the tenant's whole quota on disk, {max_bytes} bytes: look at them with `dogsled dead-letter \
+         show`, and take them away with `dogsled dead-letter purge` or `replay`", path.display()
+    )]
+    Full {
+        /// The tenant's file.
+        path: PathBuf,
+        /// The quota.
+        max_bytes: u64,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 impl DeadLetters {
@@ -34,27 +58,47 @@ impl DeadLetters {
         &self.dir
     }
 
-    /// Appends a payload's items and waits until they are on disk. Of one tenant, one at a time.
+    /// Appends a payload's items and waits until they are on disk. Of one tenant, one at a time. The file does not grow
+    /// beyond `max_bytes`. Returns its size.
     ///
     /// # Errors
-    /// When the file cannot be written, naming it. The payload is then still the caller's to keep.
-    pub fn write(&self, payload: &Payload, reason: &Reason, now: UnixMillis) -> io::Result<()> {
+    /// When the file is full or cannot be written, naming it. The payload is then still the caller's to keep.
+    pub fn write(
+        &self,
+        payload: &Payload,
+        reason: &Reason,
+        now: UnixMillis,
+        max_bytes: u64,
+    ) -> Result<u64, WriteError> {
         let Payload { kind, generation, items, accepted, .. } = *payload;
         let refused =
             Items { tenant: payload.tenant.clone(), kind, generation, items, accepted, body: payload.unpack()? };
-        self.write_items(refused, reason, now)
+        self.write_items(refused, reason, now, max_bytes)
     }
 
     /// The same of items that are no payload.
     ///
     /// # Errors
-    /// When the file cannot be written, naming it.
-    pub fn write_items(&self, refused: Items, reason: &Reason, now: UnixMillis) -> io::Result<()> {
+    /// When the file is full or cannot be written, naming it.
+    pub fn write_items(
+        &self,
+        refused: Items,
+        reason: &Reason,
+        now: UnixMillis,
+        max_bytes: u64,
+    ) -> Result<u64, WriteError> {
         let tenant = refused.tenant.clone();
         let path = self.path(&tenant);
         let line = letter::line(refused, reason, now)?;
-        let (before, after) = append(&self.dir, &path, &line)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let length = match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            metadata => metadata.map_err(named)?.len(),
+        };
+        if length + line.len() as u64 > max_bytes {
+            return Err(WriteError::Full { path, max_bytes });
+        }
+        let (before, after) = append(&self.dir, &path, &line).map_err(named)?;
         if is_worth_a_warning(before, after) {
             warn!(
                 %tenant, bytes = after, file = %path.display(),
@@ -62,7 +106,7 @@ impl DeadLetters {
                  them away with `dogsled dead-letter purge` or `replay`"
             );
         }
-        Ok(())
+        Ok(after)
     }
 
     /// The file of a tenant.
@@ -122,6 +166,7 @@ fn is_worth_a_warning(before: u64, after: u64) -> bool {
 /// Appends a line; the size of the file before and after.
 pub(super) fn append(dir: &Path, path: &Path, line: &[u8]) -> io::Result<(u64, u64)> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    spare(dir, line.len() as u64)?;
     let mut file = lock(path, OpenOptions::new().create(true).read(true).append(true).mode(0o600))?;
     let length = file.seek(SeekFrom::End(0))?;
     if length == 0 {
@@ -136,6 +181,21 @@ pub(super) fn append(dir: &Path, path: &Path, line: &[u8]) -> io::Result<(u64, u
         let _ = file.set_len(length);
     }
     written.map(|()| (length, length + line.len() as u64))
+}
+
+/// Leaves the last of the disk to the journal, which needs it to make room.
+fn spare(dir: &Path, bytes: u64) -> io::Result<()> {
+    let file_system = rustix::fs::statvfs(dir)?;
+    let block = file_system.f_frsize;
+    let (size, free) = (file_system.f_blocks.saturating_mul(block), file_system.f_bavail.saturating_mul(block));
+    let spared = (size / PARTS).min(SPARED);
+    // Some file systems have no size.
+    if size > 0 && free < spared.saturating_add(bytes) {
+        let words =
+            format!("the disk is nearly full, and the last {spared} bytes are not for dead letters: free space");
+        return Err(io::Error::new(io::ErrorKind::StorageFull, words));
+    }
+    Ok(())
 }
 
 fn last_byte(file: &mut File) -> io::Result<u8> {

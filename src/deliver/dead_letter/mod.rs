@@ -13,7 +13,7 @@ mod letter;
 mod lines;
 mod rewrite;
 
-pub use directory::DeadLetters;
+pub use directory::{DeadLetters, WriteError};
 pub use letter::{Items, Letter, Reason};
 pub use lines::{Content, Line, Lines};
 pub use rewrite::{Rewrite, RewriteError};

@@ -284,7 +284,7 @@ impl<Q: Submit> Handler<Q> {
         let body = timeout(time, body::read(body, limit, &mut hold)).await.map_err(|_| Problem::slow(time))?;
         let body = body.map_err(|error| Problem::of_body(error, limit))?;
 
-        let now = UnixMillis::now();
+        let now = self.door.now();
         let (sender, defaults) = (Arc::new(sender), query.log_defaults);
         let parcel = Parcel { sender: sender.clone(), intake, body, limit, encodings, form, defaults, now, hold };
         let parcel = parcel.decode_if_small()?;

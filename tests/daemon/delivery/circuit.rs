@@ -170,14 +170,15 @@ async fn all_tenants_keep_the_common_concurrency() {
 /// An endpoint that takes nothing but answers is well, and a tenant that has nothing more to send waits for nothing.
 #[tokio::test]
 async fn a_refused_probe_closes_the_circuit() {
-    for (first, then) in [(503, 404), (429, 404), (503, 413)] {
+    for (first, then) in [(503, 400), (429, 400), (503, 413)] {
         let fakeintake = FakeIntake::start();
         let daemon = Setup::new(&fakeintake, &["a"]).start().await;
         fakeintake.fault("a", json!({ "times": 1, "effect": { "status": { "code": first } } })).await;
         fakeintake.fault("a", json!({ "skip": 1, "times": 1, "effect": { "status": { "code": then } } })).await;
         daemon.logs("a", [1]).await;
         daemon.wait_empty("a").await;
-        assert_eq!(fakeintake.count("a", "logs", "attempts").await, 2);
+        // What was refused is tried once more.
+        assert_eq!(fakeintake.count("a", "logs", "attempts").await, 3);
         daemon.wait_state("a", "active").await;
     }
 }

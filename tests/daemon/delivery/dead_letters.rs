@@ -130,14 +130,14 @@ async fn protobuf_is_bisected_too_and_kept_in_base64() {
 async fn simultaneous_dead_letters_are_separate_lines() {
     let fakeintake = FakeIntake::start();
     let setup = Setup::new(&fakeintake, &["a"]).set("delivery.concurrency_per_tenant", 16);
-    let daemon = setup.start().await;
-    let effect = json!({ "status": { "code": 422, "body": "no" } });
-    fakeintake.fault("a", json!({ "path": "/api/v1/events", "effect": effect })).await;
+    let daemon = setup.set("delivery.retry_initial", "5ms").set("delivery.retry_max", "20ms").start().await;
+    fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "xxxx" } } })).await;
     let text = "x".repeat(200_000);
     for number in 0..60 {
-        let event = json!({ "title": number.to_string(), "text": text });
-        daemon.post("a", "/api/v1/events", &event).await;
+        daemon.post("a", "/api/v1/events", &json!({ "title": number.to_string(), "text": text })).await;
     }
+    // It is taken, which proves that the others are to blame.
+    daemon.post("a", "/api/v1/events", &event("good")).await;
     daemon.wait_empty("a").await;
     let file = std::fs::read_to_string(daemon.dead_letters("a")).unwrap();
     let titles: BTreeSet<u64> = file
@@ -159,9 +159,8 @@ async fn unwritable_dead_letters_are_written_later() {
     let daemon = Setup::new(&fakeintake, &["a"]).start().await;
     let dir = daemon.dead_letters("a").parent().unwrap().to_owned();
     std::fs::write(&dir, "in the way").unwrap();
-    let effect = json!({ "status": { "code": 422, "body": "no" } });
-    fakeintake.fault("a", json!({ "times": 1, "effect": effect })).await;
-    daemon.logs("a", 0..10).await;
+    fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+    daemon.post("a", LOGS, &json!([{ "message": "poison", "id": 0 }])).await;
     until("the trouble to be told", async || daemon.log("kept and tried again").into_iter().next()).await;
     daemon.logs("a", 10..20).await;
     until("the others to be delivered", async || {
@@ -170,9 +169,64 @@ async fn unwritable_dead_letters_are_written_later() {
     .await;
     let scrape = daemon.scrape().await;
     scrape.assert_balanced();
-    assert_eq!((scrape.items("a", "queue_items"), scrape.items("a", "items_dead_lettered_total")), (10, 0));
+    assert_eq!((scrape.items("a", "queue_items"), scrape.items("a", "items_dead_lettered_total")), (1, 0));
     std::fs::remove_file(&dir).unwrap();
     daemon.wait_empty("a").await;
     assert_eq!(dead_letters(&daemon, "a").len(), 1);
-    assert_eq!(daemon.scrape().await.items("a", "items_dead_lettered_total"), 10);
+    assert_eq!(daemon.scrape().await.items("a", "items_dead_lettered_total"), 1);
+}
+
+/// A tenant whose quota on disk is a mebibyte, and whose refused items fill it; how often it was told 429.
+async fn fill_with_dead_letters(fakeintake: &FakeIntake, daemon: &crate::support::Daemon) -> usize {
+    fakeintake.fault("a", json!({ "effect": { "reject_items": { "contains": "poison" } } })).await;
+    let text = format!("poison {}", "x".repeat(100_000));
+    let mut refused = 0;
+    for id in 0..40 {
+        let body = json!([{ "message": "m", "id": 1000 + id }, { "message": text, "id": id }]);
+        let answer = daemon.try_post("a", LOGS, body.to_string().into_bytes()).await.unwrap();
+        refused += usize::from(answer.status == 429);
+        // The next one finds the dead letters counted.
+        until("the items to be delivered or refused", async || {
+            let scrape = daemon.scrape().await;
+            let held = daemon.log("refused items are held").len() as u64;
+            (scrape.items("a", "queue_items") <= held.min(8)).then_some(())
+        })
+        .await;
+    }
+    refused
+}
+
+#[tokio::test]
+async fn dead_letters_count_against_the_quota() {
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a", "b"]).set("journal.max_bytes_per_tenant", 1 << 20);
+    let daemon = setup.set("ingest.max_body", 1 << 20).start().await;
+    assert!(fill_with_dead_letters(&fakeintake, &daemon).await > 0, "the quota is full of dead letters");
+    let size = std::fs::metadata(daemon.dead_letters("a")).unwrap().len();
+    assert!((900_000..=1 << 20).contains(&size), "{size} bytes");
+    daemon.logs("b", [1]).await;
+    daemon.wait_empty("b").await;
+    daemon.scrape().await.assert_balanced();
+    std::fs::remove_file(daemon.dead_letters("a")).unwrap();
+    let taken = async || {
+        let body = br#"[{"message":"m","id":5000}]"#.to_vec();
+        (daemon.try_post("a", LOGS, body).await?.status == 202).then_some(())
+    };
+    until("the quota to be free again", taken).await;
+    daemon.wait_empty("a").await;
+    daemon.scrape().await.assert_balanced();
+}
+
+#[tokio::test]
+async fn drop_oldest_drops_what_dead_letters_have_no_room_for() {
+    let fakeintake = FakeIntake::start();
+    let setup = Setup::new(&fakeintake, &["a"]).set("journal.max_bytes_per_tenant", 1 << 20);
+    let setup = setup.set("journal.when_full", "drop_oldest").set("ingest.max_body", 1 << 20);
+    let daemon = setup.start().await;
+    fill_with_dead_letters(&fakeintake, &daemon).await;
+    daemon.wait_empty("a").await;
+    assert!(std::fs::metadata(daemon.dead_letters("a")).unwrap().len() <= 1 << 20);
+    let scrape = daemon.scrape().await;
+    scrape.assert_balanced();
+    assert!(scrape.sum("dogsled_items_dropped_total", &[("tenant", "a"), ("reason", "evicted")]) > 0.0);
 }

@@ -5,6 +5,7 @@ mod circuit;
 mod dead_letters;
 mod division;
 mod full;
+mod hold;
 mod keys;
 mod late;
 mod limits;
