@@ -1,6 +1,5 @@
 //! Standard error behind a bounded buffer and a thread of its own: whoever logs never waits for whoever reads.
 
-use super::logging::REPORTS;
 use super::metrics::LOG_LINES_DROPPED;
 use metrics::Counter;
 use std::io::{self, ErrorKind, Write};
@@ -8,6 +7,9 @@ use std::mem::take;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs::File, os::fd::AsFd, thread};
+
+/// The target of the log's reports about itself, which are never left out.
+pub(super) const REPORTS: &str = "dogsled::log";
 
 /// Bytes that may wait to be written. Beyond, lines are dropped and counted.
 const CAPACITY: usize = 256 << 10;

@@ -2,7 +2,7 @@
 //! has just said. A tenant whose key is revoked fails with every payload; its first failures tell everything, the rest
 //! are counted.
 
-use super::log_writer::LogWriter;
+use super::log_writer::{LogWriter, REPORTS};
 use crate::settings::{self, LogFormat};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::HashMap;
@@ -21,9 +21,6 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
-
-/// The target of the reports about what was left out; these are never left out themselves.
-pub(super) const REPORTS: &str = "dogsled::log";
 
 /// How long similar warnings are counted together.
 const WINDOW: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! Those who send telemetry.
 
 use super::datadog::Datadog;
-use super::machine::{elapsed, now, pass_time};
+use super::machine::{elapsed, pass_time};
 use super::oracle::Oracle;
 use super::plan::{Request, Run, STORM};
 use crate::queue::{Queues, Refused};

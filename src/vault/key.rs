@@ -1,6 +1,7 @@
 //! Master keys: 256 bits, written as text, named by a digest.
 
-use super::VaultError;
+use super::error::VaultError;
+use super::key_id::KeyId;
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -21,41 +22,6 @@ const EITHER_PADDING: GeneralPurposeConfig =
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, EITHER_PADDING);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, EITHER_PADDING);
 
-/// The id of a key: enough of a digest of it to tell keys apart, and no help in guessing one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyId([u8; Self::LEN]);
-
-impl KeyId {
-    /// Bytes of an id.
-    pub(super) const LEN: usize = 8;
-
-    pub(super) fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
-        Self(bytes)
-    }
-
-    pub(super) fn bytes(self) -> [u8; Self::LEN] {
-        self.0
-    }
-
-    /// Parses the form that [`Display`](fmt::Display) writes; `None` for any other text.
-    pub fn parse(text: &str) -> Option<Self> {
-        let number = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 2 * Self::LEN)?;
-        Some(Self(number.to_be_bytes()))
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", u64::from_be_bytes(self.0))
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// A key that secrets are sealed with. Its memory is zeroed when the last copy is dropped, and `Debug` shows its id.
 #[derive(Clone)]
 pub struct MasterKey {
@@ -69,7 +35,7 @@ impl MasterKey {
         let mut digest = Sha256::new();
         digest.update(b"dogsled master key id");
         digest.update(bytes.as_slice());
-        let id = KeyId(digest.finalize().first_chunk().copied().unwrap_or_default());
+        let id = KeyId::from_bytes(digest.finalize().first_chunk().copied().unwrap_or_default());
         Self { bytes, id }
     }
 

@@ -6,12 +6,16 @@
 //!
 //! A sealed secret is: version (1 byte), id of the key (8), nonce (24), ciphertext with its tag of 16 bytes.
 
+mod error;
 mod files;
 mod key;
+mod key_id;
 mod source;
 
+pub use error::VaultError;
 pub use files::Rotation;
-pub use key::{KeyId, MasterKey};
+pub use key::MasterKey;
+pub use key_id::KeyId;
 pub use source::Source;
 
 use crate::types::Secret;
@@ -27,48 +31,6 @@ const VERSION: u8 = 1;
 const NONCE: usize = 24;
 const TAG: usize = 16;
 const HEADER: usize = 1 + KeyId::LEN + NONCE;
-
-/// Errors of keys and sealed secrets. The messages contain neither.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum VaultError {
-    /// A key file cannot be used.
-    #[error("master key file {path}: {reason}")]
-    File {
-        /// The path of the file.
-        path: String,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-    /// A text is not a key.
-    #[error("{origin} {reason}")]
-    Malformed {
-        /// Where it came from.
-        origin: String,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-    /// A secret that was sealed with another key.
-    #[error("sealed with master key {needed}, but {}", hold(.held))]
-    OtherKey {
-        /// The key that it needs.
-        needed: KeyId,
-        /// The keys that are there.
-        held: Vec<KeyId>,
-    },
-    /// A secret that was changed, moved, or sealed by a newer version.
-    #[error("{0}")]
-    Damaged(&'static str),
-}
-
-fn hold(keys: &[KeyId]) -> String {
-    match keys {
-        [] => "there is no master key".into(),
-        keys => {
-            let keys: Vec<_> = keys.iter().map(KeyId::to_string).collect();
-            format!("the one here is {}", keys.join(" and "))
-        }
-    }
-}
 
 /// The context that a secret is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

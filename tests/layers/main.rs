@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 500;
 
 /// The modules with files that still import each other in circles. Each goes when its last circle is opened.
-const WITH_CIRCLES: [&str; 4] = ["cli", "fakeintake", "store", "vault"];
+const WITH_CIRCLES: &[&str] = &["cli"];
 
 fn files(dirs: &[&str]) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -5,9 +5,12 @@
 
 mod postgres;
 mod sqlite;
+mod statement;
 mod tls;
 
-use super::error::{Fault, StoreError};
+pub(super) use statement::{Mode, Row, Value};
+
+use super::error::StoreError;
 use crate::settings::StoreUrl;
 use crate::types::{Secret, UnixMillis};
 use std::path::{Path, PathBuf};
@@ -15,115 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// The longest wait for a connection or for the database's answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// The file of the default database, in the state directory.
 const DEFAULT_FILE: &str = "tenants.db";
-
-/// A parameter or a column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value {
-    Int(Option<i64>),
-    Text(Option<String>),
-    Bytes(Option<Vec<u8>>),
-}
-
-impl From<i64> for Value {
-    fn from(value: i64) -> Self {
-        Self::Int(Some(value))
-    }
-}
-
-impl From<Option<i64>> for Value {
-    fn from(value: Option<i64>) -> Self {
-        Self::Int(value)
-    }
-}
-
-impl From<&str> for Value {
-    fn from(value: &str) -> Self {
-        Self::Text(Some(value.to_owned()))
-    }
-}
-
-impl From<Option<&str>> for Value {
-    fn from(value: Option<&str>) -> Self {
-        Self::Text(value.map(str::to_owned))
-    }
-}
-
-impl From<Vec<u8>> for Value {
-    fn from(value: Vec<u8>) -> Self {
-        Self::Bytes(Some(value))
-    }
-}
-
-impl From<Option<Vec<u8>>> for Value {
-    fn from(value: Option<Vec<u8>>) -> Self {
-        Self::Bytes(value)
-    }
-}
-
-/// A row of an answer, read from left to right.
-#[derive(Debug)]
-pub(super) struct Row(std::vec::IntoIter<Value>);
-
-impl Row {
-    fn new(columns: Vec<Value>) -> Self {
-        Self(columns.into_iter())
-    }
-
-    fn unexpected<T>() -> Result<T, StoreError> {
-        Err(StoreError::Damaged("a column holds a value of the wrong type".into()))
-    }
-
-    pub fn opt_int(&mut self) -> Result<Option<i64>, StoreError> {
-        match self.0.next() {
-            Some(Value::Int(value)) => Ok(value),
-            // SQLite's NULL has no type.
-            Some(Value::Text(None) | Value::Bytes(None)) => Ok(None),
-            _ => Self::unexpected(),
-        }
-    }
-
-    pub fn opt_text(&mut self) -> Result<Option<String>, StoreError> {
-        match self.0.next() {
-            Some(Value::Text(value)) => Ok(value),
-            Some(Value::Int(None) | Value::Bytes(None)) => Ok(None),
-            _ => Self::unexpected(),
-        }
-    }
-
-    pub fn opt_bytes(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.0.next() {
-            Some(Value::Bytes(value)) => Ok(value),
-            Some(Value::Int(None) | Value::Text(None)) => Ok(None),
-            _ => Self::unexpected(),
-        }
-    }
-
-    pub fn int(&mut self) -> Result<i64, StoreError> {
-        self.opt_int()?.map_or_else(Self::unexpected, Ok)
-    }
-
-    pub fn text(&mut self) -> Result<String, StoreError> {
-        self.opt_text()?.map_or_else(Self::unexpected, Ok)
-    }
-
-    pub fn bytes(&mut self) -> Result<Vec<u8>, StoreError> {
-        self.opt_bytes()?.map_or_else(Self::unexpected, Ok)
-    }
-}
-
-/// The mode of a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Sees one state of the whole store.
-    Read,
-    /// Excludes other writers, which wait.
-    Write,
-}
 
 /// The file of a SQLite database, or else the address of a PostgreSQL one.
 pub(super) fn file<'a>(url: &'a StoreUrl, state_dir: &Path) -> Result<PathBuf, &'a Secret> {
@@ -271,16 +167,4 @@ impl Tx {
             }
         }
     }
-}
-
-/// Waits at most [`PATIENCE`].
-async fn patiently<T>(
-    address: &str,
-    what: &str,
-    work: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
-        let fault = Fault::Slow(format!("{what} took more than {} s", PATIENCE.as_secs()));
-        Err(StoreError::Database { address: address.to_owned(), fault })
-    })
 }

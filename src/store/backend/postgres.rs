@@ -1,7 +1,8 @@
 //! PostgreSQL: a few connections, made when they are needed and discarded when they break.
 
+use super::statement::{Mode, PATIENCE, Row, Value, patiently};
 use super::tls::{Stream, Tls};
-use super::{Fault, Mode, PATIENCE, Row, StoreError, Value, patiently};
+use crate::store::error::{Fault, StoreError};
 use crate::types::Secret;
 use bytes::BytesMut;
 use std::error::Error;

@@ -5,7 +5,8 @@
     reason = "a thread of its own, fed by callers that hold the connection's lock and wait for the answer"
 )]
 
-use super::{Fault, Mode, PATIENCE, Row, StoreError, Value, patiently};
+use super::statement::{Mode, PATIENCE, Row, Value, patiently};
+use crate::store::error::{Fault, StoreError};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql};
 use std::fs::{DirBuilder, OpenOptions, Permissions};
