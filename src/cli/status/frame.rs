@@ -227,7 +227,7 @@ mod tests {
         let status = json!({
             "version": "1.2.3", "store": { "place": "tenants.db", "open": true }, "oauth": { "configured": true },
             "tenants": tenants,
-            "queue": { "items": 7, "bytes": 70, "oldest_seconds": 61.5 },
+            "queue": { "items": 7, "bytes": 70, "oldest_seconds": 61.5, "held_items": 0 },
         });
         let status = serde_json::from_value(status).unwrap();
         Frame { status: &status, rates: &Rates::default(), at: "http://127.0.0.1:8283" }.lines(style)
