@@ -124,6 +124,7 @@ pub struct QueueView {
     pub oldest_seconds: Option<f64>,
     /// Items among them that were accepted for another organisation, or for an earlier tenant of that id. They are not sent
     /// before the operator has decided.
+    #[serde(default)]
     pub held_items: u64,
 }
 
