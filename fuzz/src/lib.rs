@@ -64,9 +64,9 @@ pub fn split_with(form: Form, body: &[u8], defaults: &LogDefaults) {
     let body = Bytes::copy_from_slice(body);
     for tenant_tag in [None, Some("tenant")] {
         let context = Context { now: NOW, tenant_tag, log_defaults: defaults };
-        for part in wire::split(form, &body, &context).unwrap_or_default() {
-            check(&part);
-        }
+        let Ok(split) = wire::split(form, &body, &context) else { continue };
+        split.parts.iter().for_each(check);
+        assert!(split.invalid.iter().all(|invalid| invalid.items > 0 && !invalid.bytes.is_empty()));
     }
 }
 
@@ -198,7 +198,8 @@ fn check(part: &Part) {
     assert_eq!(times.min(), Some(part.oldest));
     let context = Context { now: NOW, tenant_tag: None, log_defaults: &LogDefaults::default() };
     let again = wire::split(form_of(part.kind), &body, &context).expect("a part can be split again");
-    let again: Vec<&[u8]> = again.iter().flat_map(self::items).collect();
+    assert!(again.invalid.is_empty(), "what is forwarded is valid: {:?}", again.invalid);
+    let again: Vec<&[u8]> = again.parts.iter().flat_map(self::items).collect();
     assert_eq!(again, items);
 }
 

@@ -42,7 +42,7 @@ impl Tls {
     }
 
     pub(super) fn accept(&self, stream: TcpStream) -> TlsStream {
-        TlsStream::Handshake(self.0.accept(stream))
+        TlsStream::Handshake(Box::new(self.0.accept(stream)))
     }
 }
 
@@ -96,7 +96,7 @@ impl ResolvesServerCert for Renewed {
 
 /// A connection that begins with a handshake.
 pub(super) enum TlsStream {
-    Handshake(Accept<TcpStream>),
+    Handshake(Box<Accept<TcpStream>>),
     Open(Box<server::TlsStream<TcpStream>>),
 }
 

@@ -66,7 +66,7 @@ pub(super) fn check(oauth: &Oauth, problems: &mut Problems) {
     if oauth.allow_unbound {
         let message = "whoever begins an authorisation can have it finished by another person's browser, and then receives \
                        that person's organisation: pass session to connect, and set it to false";
-        problems.warning("oauth.allow_unbound", message.to_owned());
+        problems.warning("oauth.allow_unbound", message);
     }
     let has_secret = oauth.client_secret.is_some() || !problems.are_fine(&["oauth.client_secret_file"]);
     let given = [

@@ -36,6 +36,7 @@ pub(super) struct Shown {
 
 impl Application {
     /// One that uses the admin API there, with the operator's token.
+    #[expect(clippy::disallowed_methods, reason = "nobody is to guess it, with a seed or without")]
     pub(super) fn new(url: String, token: String) -> Result<Self, reqwest::Error> {
         let session = format!("{:032x}", rand::random::<u128>());
         Ok(Self { url, token, session, http: local::client(Duration::from_secs(60))? })

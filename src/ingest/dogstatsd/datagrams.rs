@@ -47,6 +47,7 @@ impl Datagrams {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own, which serves nobody else")]
     fn read_on(&self, hub: &Arc<Hub>, stop: &AtomicBool) {
         let mut buffers = vec![0; BATCH * self.longest];
         let mut dropped = 0;
@@ -78,11 +79,11 @@ impl Datagrams {
         let mut total = None;
         hub.take(
             self.listener,
-            read.filter_map(|message| {
+            read.map(|message| {
                 count += 1;
                 total = message.cmsgs().ok().and_then(|messages| messages.filter_map(drops).last()).or(total);
                 let bytes = message.iovs().next().unwrap_or_default();
-                Some(Packet { bytes, is_cut: message.flags.contains(MsgFlags::MSG_TRUNC) })
+                Packet { bytes, is_cut: message.flags.contains(MsgFlags::MSG_TRUNC) }
             }),
         );
         if let Some(total) = total {
