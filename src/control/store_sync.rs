@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long the start of the daemon waits for the store.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often the keys of the configuration file are looked at, and a key of unknown organisation is asked for.
+/// How often the keys of the configuration file are looked at, and Datadog is asked for a key's organisation.
 const LOOK: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -209,14 +209,22 @@ impl Control {
 /// Learns the organisations of keys of the configuration file, so that what was accepted for a former key of the same
 /// organisation goes on, and nothing that was accepted for another one.
 async fn identify_file_keys(control: Arc<Control>, oauth: Oauth) {
-    let mut asked: HashMap<Generation, Instant> = HashMap::new();
+    let mut due: HashMap<Generation, Instant> = HashMap::new();
     loop {
         let now = Instant::now();
-        asked.retain(|_, at| now.duration_since(*at) < ASK_AGAIN);
-        for (tenant, key) in control.registry.unidentified(&control.settings()) {
-            if asked.insert(Generation::of_key(&key), now).is_some() {
+        let settings = control.settings();
+        // Not all at once at the start, when nothing depends on it.
+        let first = now + settings.delivery.validate_interval.min(ASK_AGAIN);
+        let unknown = control.registry.unidentified(&settings);
+        due.retain(|generation, _| unknown.iter().any(|(_, key)| Generation::of_key(key) == *generation));
+        for (tenant, key) in unknown {
+            let at = due
+                .entry(Generation::of_key(&key))
+                .or_insert_with(|| if control.queue_of(&tenant.id).held_items > 0 { now } else { first });
+            if *at > now {
                 continue;
             }
+            *at = now + ASK_AGAIN;
             if let Some(organisation) = oauth.organisation_of(&tenant.site, &key).await
                 && let Err(failed) = control.registry.identify(&tenant, &key, &organisation)
             {

@@ -82,7 +82,7 @@ fn the_schema_is_printed_for_editors() {
 
 #[test]
 fn a_bad_configuration_is_refused_with_all_its_errors_a_line_each_and_exits_with_2() {
-    let config = Config::new("[ingest]\nlisten = \"0.0.0.0:8282\"\nmax_boddy = \"1MiB\"\n[otlp]\n");
+    let config = Config::new("[ingest]\nlisten = \"0.0.0.0:8282\"\nmax_boddy = \"1MiB\"\n");
     let output = check(&config.path(), &[], &[("DOGSLED_BATCH__LEVEL", "high")]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(text(&output.stdout), "");
@@ -91,7 +91,6 @@ fn a_bad_configuration_is_refused_with_all_its_errors_a_line_each_and_exits_with
     let expected = [
         format!("error: {path}:2: ingest.listen: 0.0.0.0:8282 is reachable"),
         format!("error: {path}:3: ingest.max_boddy: unknown key; did you mean \"max_body\"?"),
-        format!("error: {path}:4: otlp: this version does not have OTLP yet"),
         "error: DOGSLED_BATCH__LEVEL: batch.level: \"high\" is not a whole number".into(),
     ];
     assert_eq!(errors.len(), expected.len(), "{errors:#?}");

@@ -40,7 +40,7 @@ fn the_demo_meets_every_trouble_and_balances() {
         "→ new key, by a refreshed token",
         "→ unauthorized",
         "→ connected again, with a new key",
-        "→ what was held is delivered",
+        "→ held telemetry is delivered",
         "all       delivered: ",
     ] {
         assert!(text.contains(part), "{part}: {text}");

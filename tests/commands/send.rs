@@ -148,7 +148,7 @@ async fn each_kind_is_followed_to_delivery() {
         assert_eq!(code, 0, "{text}");
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with(&format!("accepted: {}, HTTP 202", arguments[0])), "{text}");
-        assert!(lines[1].starts_with("delivered: Datadog took it for tenant acme after "), "{text}");
+        assert!(lines[1].starts_with("delivered: Datadog accepted it for tenant acme after "), "{text}");
         assert!(lines[1].ends_with(", 1 attempt"), "{text}");
         let arrived = house.arrived(kind);
         let item = arrived[0].as_object().unwrap();

@@ -127,7 +127,10 @@ async fn a_key_of_the_file_gets_telemetry_of_its_organisation_alone() {
         datadog.control(Method::POST, "keys", json!({ "key": key, "org": organisation, "valid": true })).await;
     }
     let home = Home::new();
-    let with = |key: &str| datadog.setup(&["fixed"]).set("tenants.fixed.api_key", key);
+    let with = |key: &str| {
+        let setup = datadog.setup(&["fixed"]).set("tenants.fixed.api_key", key);
+        setup.set("delivery.validate_interval", "1s")
+    };
     let daemon = with(&first).start_in(&home).await;
     daemon.logs("fixed", [1]).await;
     datadog.wait_logs_with(&first, &[1]).await;
