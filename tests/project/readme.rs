@@ -4,6 +4,7 @@ use crate::support::{FakeIntake, Setup, client};
 use dogsled::settings::Settings;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 const README: &str = include_str!("../../README.md");
@@ -24,6 +25,7 @@ fn its_configurations_are_taken() {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("acme.key");
     std::fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     let first_steps = README.split("<<'END'\n").nth(1).and_then(|rest| rest.split("END\n").next()).unwrap();
     let settings = Settings::from_toml(&first_steps.replace("acme.key", key.to_str().unwrap()));
     assert!(settings.is_ok_and(|settings| settings.tenants.len() == 1), "{first_steps}");

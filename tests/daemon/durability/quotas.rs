@@ -156,12 +156,13 @@ async fn too_old_items_expire_alone() {
         daemon.scrape().await.sum("dogsled_items_dropped_total", &labels) as u64
     };
     daemon.logs("a", [99]).await;
+    // Stamps of an earlier run are believed once an answer of Datadog has confirmed the clock.
+    fakeintake.set_key("b", true).await;
+    daemon.wait_empty("b").await;
     until("the old items to expire", async || (expired("a").await == 50).then_some(())).await;
     daemon.scrape().await.assert_balanced();
-    for tenant in ["a", "b"] {
-        fakeintake.set_key(tenant, true).await;
-        daemon.wait_empty(tenant).await;
-    }
+    fakeintake.set_key("a", true).await;
+    daemon.wait_empty("a").await;
     assert_eq!(ids(&fakeintake.items("a", "logs").await), [99]);
     assert_eq!(ids(&fakeintake.items("b", "logs").await), (0..50).collect::<Vec<_>>());
     assert_eq!((expired("a").await, expired("b").await), (50, 0));
