@@ -247,7 +247,12 @@ async fn replace_keys(control: Arc<Control>, open: Open, mut refusals: mpsc::Unb
             },
             refused = refusals.recv() => {
                 let Some(refused) = refused else { return };
-                if !control.is_of_file(&refused.tenant) && busy.insert(refused.tenant.clone()) {
+                let KeyRefused { tenant, key } = &refused;
+                if control.is_of_file(tenant) {
+                    if let Err(failed) = control.registry.note_refused(tenant, key) {
+                        error!(%tenant, "that its key is refused cannot be kept in the state directory: {failed}");
+                    }
+                } else if busy.insert(tenant.clone()) {
                     attempts.spawn(replace_key(control.clone(), open.clone(), refused));
                 }
             }

@@ -27,6 +27,9 @@ struct FileKey {
     generation: u64,
     /// None as long as it is not known.
     organisation: Option<String>,
+    /// Datadog has refused it before it had an organisation: what was accepted for it is for the next key.
+    #[serde(default)]
+    refused: bool,
     /// It also gets what was accepted for others before this time: the operator's decision, in milliseconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     released: Option<i64>,
@@ -53,9 +56,11 @@ impl FileKeys {
         let keys = self.lock();
         let known = keys.get(tenant.as_str()).map_or(&[][..], Vec::as_slice);
         let this = known.iter().find(|known| known.generation == present.0);
-        let same = known.iter().filter(|other| {
-            this.is_some_and(|this| this.organisation.is_some() && this.organisation == other.organisation)
-        });
+        let is_same = |other: &&FileKey| match &other.organisation {
+            Some(organisation) => this.is_some_and(|this| this.organisation.as_ref() == Some(organisation)),
+            None => other.refused,
+        };
+        let same = known.iter().filter(is_same);
         let others = std::iter::once(Generation::UNKNOWN).chain(same.map(|other| Generation(other.generation)));
         let recipients = Recipients { present, others: others.filter(|other| *other != present).collect() };
         Hold { paused: false, recipients, released: this.and_then(|this| this.released).map(UnixMillis) }
@@ -75,6 +80,11 @@ impl FileKeys {
         self.change(tenant, generation, |key| key.organisation = Some(organisation.to_owned()))
     }
 
+    /// Remembers that Datadog refuses a tenant's key.
+    pub(super) fn note_refused(&self, tenant: &TenantId, key: &Secret) -> io::Result<()> {
+        self.change(tenant, Generation::of_key(key).0, |key| key.refused = true)
+    }
+
     /// Remembers that a key gets what was accepted before a time for others.
     pub(super) fn release(&self, tenant: &TenantId, key: &Secret, before: UnixMillis) -> io::Result<()> {
         let generation = Generation::of_key(key).0;
@@ -85,7 +95,8 @@ impl FileKeys {
         let mut keys = self.lock();
         let known = keys.entry(tenant.as_str().to_owned()).or_default();
         let at = known.iter().position(|key| key.generation == generation);
-        let mut key = at.map_or(FileKey { generation, organisation: None, released: None }, |at| known.remove(at));
+        let mut key = at
+            .map_or(FileKey { generation, organisation: None, refused: false, released: None }, |at| known.remove(at));
         change(&mut key);
         known.push(key);
         if known.len() > MOST {
@@ -125,7 +136,9 @@ mod tests {
         assert!(!gets(&first, &foreign) && !gets(&foreign, &second));
         assert!(keys.hold(&tenant, Some(&foreign)).recipients.contains(Generation::UNKNOWN));
         let unknown = Secret::new("d".repeat(32));
-        assert!(!gets(&unknown, &first) && !keys.knows(&tenant, &unknown));
+        assert!(!gets(&unknown, &first) && !gets(&first, &unknown) && !keys.knows(&tenant, &unknown));
+        keys.note_refused(&tenant, &unknown).unwrap();
+        assert!(gets(&first, &unknown), "a key that never worked had no organisation");
     }
 
     #[test]

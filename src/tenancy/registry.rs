@@ -82,6 +82,14 @@ impl Registry {
         Ok(())
     }
 
+    /// Notes that Datadog refuses a key of the configuration file.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn note_refused(&self, tenant: &TenantId, key: &Secret) -> io::Result<()> {
+        self.file_keys.note_refused(tenant, key)
+    }
+
     /// Releases what a tenant of the configuration file has of other recipients, accepted before a time, to its present key.
     ///
     /// # Errors

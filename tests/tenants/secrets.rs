@@ -145,7 +145,7 @@ async fn no_secret_is_in_what_the_daemon_logs_answers_or_keeps() {
     let mut search = Search::default();
     let datadog = Datadog::start(8).await;
     let fixed_token = "f1".repeat(16);
-    let daemon = datadog.setup(&["fixed"]).set("log.level", "trace");
+    let daemon = datadog.setup(&["fixed"]).set("log.level", "trace").set("tenancy.from_tags", true);
     let daemon = daemon.set("tenants.fixed.ingest_tokens", json!([fixed_token])).start().await;
     let operator = Operator::of(&daemon);
     search.secret("the client's secret", CLIENT_SECRET);
