@@ -1,4 +1,4 @@
-//! Where telemetry comes in: each source turns what it is sent into parts, and [`accept`] is the one door behind which they are
+//! Where telemetry comes in: each source turns what it is sent into parts, and `accept` is the one door behind which they are
 //! the queue's.
 //!
 //! The way of a request to the local HTTP port: [`crate::serve`] accepts its connection; `http::route` tells from the path what it is;

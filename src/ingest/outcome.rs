@@ -18,7 +18,7 @@ const STOPPING_RETRY: Duration = Duration::from_secs(5);
 pub struct Accepted {
     /// The tenants whose items were taken, in the order of their first ones.
     pub tenants: Vec<Arc<Tenant>>,
-    /// Names the request to [`super::Door::followed`].
+    /// Names the request to `Door::followed`.
     pub ticket: Option<String>,
     /// What was not taken, all of it counted.
     pub not_taken: Vec<NotTaken>,

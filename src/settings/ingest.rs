@@ -13,7 +13,7 @@ pub(super) const MAX_SOCKET_PATH: usize = 107;
 section! {
     /// The local HTTP port.
     pub struct Ingest {
-        /// Where your application sends: an address and a port, a list such as ["127.0.0.1:8282", "[::1]:8282"], or "" for
+        /// Where your application sends: an address and a port, a list such as `["127.0.0.1:8282", "[::1]:8282"]`, or "" for
         /// none. Point a Datadog client at it. Beyond loopback, also set require_token = true (or allow_anonymous = true on a
         /// network you trust).
         listen: Vec<String> = vec!["127.0.0.1:8282".into()], Addresses, restart;

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ROOT, Daemon, FakeIntake, Tenant, http
+from harness import Daemon, FakeIntake, Tenant, http
 
 HERE = Path(__file__).parent
 NOW = int(time.time())
@@ -201,9 +201,7 @@ def stack(tmp_path_factory):
         fakeintake = FakeIntake(directory)
         running.append(fakeintake)
         tenants = {way: Tenant(f"by_{way}") for way in WAYS}
-        from_tags = "from_tags" in (ROOT / "config/dogsled.toml").read_text()
-        extra = "[tenancy]\nfrom_tags = true\n" if from_tags else ""
-        daemon = Daemon(directory, fakeintake, tenants.values(), extra=extra)
+        daemon = Daemon(directory, fakeintake, tenants.values())
         running.append(daemon)
         yield fakeintake, daemon, tenants
     finally:

@@ -167,6 +167,7 @@ class Daemon(Process):
     """`dogsled run` with static tenants, in front of a stand-in."""
 
     def __init__(self, directory, fakeintake, tenants, extra=""):
+        tenancy = "" if "[tenancy]" in extra else "[tenancy]\nfrom_tags = true\n"
         config = directory / "dogsled.toml"
         tables = "".join(
             f'[tenants.{tenant.name}]\nsite = "datadoghq.com"\napi_key = "{tenant.api_key}"\n'
@@ -181,7 +182,7 @@ class Daemon(Process):
             f'[dogstatsd]\nlisten = "127.0.0.1:0"\nsocket = "{directory / "dogstatsd.sock"}"\n'
             'interval = "1s"\ncontext_expiry = "0s"\n'
             '[batch]\nmax_age = "50ms"\n'
-            "[tenancy]\nfrom_tags = true\n"
+            f"{tenancy}"
             '[log]\nformat = "json"\n'
             f"{extra}{tables}"
             f'[datadog.sites."datadoghq.com"]\n{roles}'
